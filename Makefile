@@ -1,0 +1,58 @@
+# make demo     the whole job on data that comes with a dependency (about ten minutes the first time)
+# make test     all tests
+# make lint     formatting, ruff, mypy
+# make format   let ruff rewrite the formatting
+# make bench    side-by-side measurements on the demo's network, or on MODEL=... TRAIN=... TEST=... (long)
+# make clean    remove .venv and caches
+#
+# Needs make and Python 3.11 or later with venv; on Debian and Raspberry Pi OS: apt-get install make python3-venv git
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+CODE   := edge quantize devices examples benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# The stamp is touched last, so an interrupted installation is taken up again by the next make.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "edgekit needs Python 3.11 or later as $(PYTHON); name another one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "no venv module for $(PYTHON): apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing edgekit with TensorFlow into $(VENV): once, about 650 MB to fetch, 2.5 GB on disk."
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[quantize,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/edgekit demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --select I .
+
+MODEL ?= edgekit-demo/digits.keras
+TRAIN ?= edgekit-demo/photos/train
+TEST  ?= edgekit-demo/photos/test
+bench: $(STAMP)
+	@test -e $(MODEL) || { echo "no $(MODEL): run make demo first, or name your own: make bench MODEL=... TRAIN=... TEST=..." >&2; exit 2; }
+	$(BIN)/python benchmarks/conversion.py $(MODEL) --images $(TRAIN)
+	$(BIN)/python benchmarks/accuracy.py $(MODEL) --images $(TRAIN) --test $(TEST)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
