@@ -1,0 +1,265 @@
+"""The contract: the single truth about how a model is fed and read. Travels inside the artefact as ``contract.json``.
+
+Only plain data here (standard library), so that every part of edgekit can import it at no cost. The JSON Schema of the same
+structure is ``edge/contract.schema.json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ContractError
+
+SCHEMA_VERSION = 1
+
+COLORS = ("rgb", "bgr", "gray")
+FITS = ("stretch", "crop", "letterbox")
+RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos")
+UNFILTERED = ("bilinear", "nearest")  # what can be sampled without a low-pass filter
+OUTPUT_KINDS = ("probabilities", "logits", "multilabel", "regression", "features")
+CLASS_KINDS = ("probabilities", "logits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """How an image becomes the input tensor.
+
+    Geometry first, on 8-bit pixels: ``fit`` says how the picture meets ``(height, width)``.
+
+    * ``stretch``: the whole picture, resized without regard to its aspect ratio.
+    * ``crop``: the largest centred window of the input's aspect ratio, times ``crop_fraction``, then resized.
+    * ``letterbox``: the whole picture, aspect ratio kept, centred on a canvas of ``letterbox_fill`` (0..255).
+
+    Then ``(pixel - mean) / scale`` per channel, in the order of ``color``; ``mean`` and ``scale`` have one entry per channel and
+    are in pixel units (0..255).  ``crop_fraction`` applies to ``stretch`` too: the centred fraction of each side is kept.
+    ``antialias=False`` samples without a low-pass filter when shrinking, as ``tf.image.resize`` does by default.
+    """
+
+    width: int
+    height: int
+    color: str = "rgb"
+    fit: str = "stretch"
+    resample: str = "bilinear"
+    antialias: bool = True
+    crop_fraction: float = 1.0
+    letterbox_fill: int = 0
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    scale: tuple[float, ...] = (127.5, 127.5, 127.5)
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "gray" else 3
+
+    def __post_init__(self) -> None:
+        _check(self.color in COLORS, "input.color", self.color, f"one of {', '.join(COLORS)}")
+        _check(self.fit in FITS, "input.fit", self.fit, f"one of {', '.join(FITS)}")
+        _check(self.resample in RESAMPLES, "input.resample", self.resample, f"one of {', '.join(RESAMPLES)}")
+        for key in ("width", "height"):
+            value = getattr(self, key)
+            _check(1 <= value <= 8192, f"input.{key}", value, "1 to 8192 pixels")
+        _check(0.0 < self.crop_fraction <= 1.0, "input.crop_fraction", self.crop_fraction, "above 0, at most 1")
+        _check(0 <= self.letterbox_fill <= 255, "input.letterbox_fill", self.letterbox_fill, "0 to 255")
+        for key in ("mean", "scale"):
+            values = getattr(self, key)
+            fits = len(values) == self.channels and all(math.isfinite(v) for v in values)
+            _check(fits, f"input.{key}", values, f"{self.channels} finite numbers, one per channel of {self.color!r}")
+        _check(all(v != 0.0 for v in self.scale), "input.scale", self.scale, "no zero")
+        unfiltered = self.antialias or self.resample in UNFILTERED
+        _check(unfiltered, "input.resample", self.resample, f"{' or '.join(UNFILTERED)} where antialias is off")
+        whole = self.fit != "letterbox" or self.crop_fraction == 1.0
+        _check(whole, "input.crop_fraction", self.crop_fraction, "1, as letterbox shows the whole picture")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """How one output tensor is read.
+
+    ``kind``: ``probabilities`` (sum to one), ``logits``, ``multilabel`` (independent sigmoids), ``regression`` or ``features``.
+    ``labels`` has one entry per class, or is empty where none are known. ``background_index`` is the class that means "nothing"
+    (0 in TF-slim's 1001 classes), never reported as an answer. ``threshold`` is for ``multilabel`` only.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    background_index: int | None = None
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self.kind in OUTPUT_KINDS, f"outputs[{self.name}].kind", self.kind, f"one of {', '.join(OUTPUT_KINDS)}")
+        _check(0.0 < self.threshold < 1.0, f"outputs[{self.name}].threshold", self.threshold, "between 0 and 1")
+        if self.background_index is not None:
+            top = len(self.labels) if self.labels else 1 << 20
+            fits = 0 <= self.background_index < top
+            _check(fits, f"outputs[{self.name}].background_index", self.background_index, f"0 to {top - 1}")
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether the output names one class per image (so that top-1 has a meaning)."""
+        return self.kind in CLASS_KINDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the network came from. ``sha256`` is of the source file (of the sorted file hashes for a directory)."""
+
+    file: str = ""
+    sha256: str = ""
+    format: str = ""
+    architecture: str = ""
+    parameters: int = 0
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How the variant was made. ``representative`` lists ``(id, sha256)`` of the images that set the ranges."""
+
+    variant: str = "float32"
+    scheme: str = "float32"
+    per_channel: bool = True
+    ranges: str = ""
+    io: str = "float32"
+    seed: int = 0
+    representative: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenOutputs:
+    """What one runtime answered: ``values`` maps output name to base64 of zlib of the little-endian raw tensor."""
+
+    runtime: str
+    version: str
+    kernels: str
+    machine: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenSample:
+    """A synthetic input by name of its integer pattern, the SHA-256 of the input tensor, and the answers."""
+
+    pattern: str
+    input_sha256: str
+    outputs: tuple[GoldenOutputs, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """Everything that travels with a model. ``model_sha256`` is the hash of the flatbuffer without the packed files."""
+
+    name: str
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    source: Provenance = field(default_factory=Provenance)
+    quantization: Quantization = field(default_factory=Quantization)
+    model_sha256: str = ""
+    golden: tuple[GoldenSample, ...] = ()
+    notes: tuple[str, ...] = ()
+    written_by: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        _check(bool(self.outputs), "outputs", "[]", "at least one output")
+        names = [output.name for output in self.outputs]
+        _check(len(set(names)) == len(names), "outputs", names, "names that differ")
+
+    def replace(self, **changes: Any) -> Contract:
+        """Return a copy with ``changes``; the original is never altered."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = dataclasses.asdict(self)
+        # Mappings are re-made as dicts with sorted keys: the same contract is the same bytes.
+        return {"schema_version": plain.pop("schema_version"), **plain}
+
+    def to_json(self) -> str:
+        """Deterministic JSON: the same contract gives the same bytes."""
+        return json.dumps(self.to_dict(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, where: str) -> Contract:
+        """Parse ``contract.json``. ``where`` names the file in messages.
+
+        Raises ContractError for malformed JSON, unknown or missing keys, wrong types and newer schema versions.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ContractError(
+                f"{where}: contract.json is not JSON ({error}); the artefact is damaged, make it again"
+            ) from error
+        if not isinstance(data, dict):
+            raise ContractError(f"{where}: contract.json holds {type(data).__name__}, expected an object")
+        version = data.get("schema_version")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise ContractError(f"{where}: contract.json has schema_version {version!r}, expected a whole number from 1 on")
+        if version > SCHEMA_VERSION:
+            writer = data.get("written_by") or "a newer edgekit"
+            raise ContractError(
+                f"{where}: its contract has schema version {version}, this edgekit reads up to {SCHEMA_VERSION};"
+                f" {writer} wrote it and reads it: upgrade with pip install --upgrade edgekit"
+            )
+        try:
+            contract = _parse(data, cls, "contract")
+        except ContractError as error:
+            raise ContractError(f"{where}: contract.json: {error}") from error
+        assert isinstance(contract, Contract)
+        return contract
+
+
+def _check(fits: bool, key: str, value: object, expected: str) -> None:
+    if not fits:
+        raise ContractError(f"{key} is {value!r}, expected {expected}")
+
+
+def _parse(value: Any, kind: Any, key: str) -> Any:
+    """Return ``value`` as ``kind`` (a dataclass, tuple, mapping, union or plain type), or raise ContractError naming ``key``."""
+    if dataclasses.is_dataclass(kind):
+        return _parse_record(value, kind, key)
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _parse(value, next(a for a in arguments if a is not type(None)), key)
+    if origin is tuple:
+        _check(isinstance(value, list), key, value, "a list")
+        element = arguments if arguments[-1] is not Ellipsis else (arguments[0],) * len(value)
+        _check(len(element) == len(value), key, value, f"a list of {len(element)}")
+        return tuple(_parse(item, k, f"{key}[{i}]") for i, (item, k) in enumerate(zip(value, element, strict=True)))
+    if origin is Mapping:
+        _check(isinstance(value, dict), key, value, "an object")
+        return {str(name): _parse(item, arguments[1], f"{key}.{name}") for name, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _check(type(value) is kind, key, value, {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind])
+    return value
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _parse_record(value: Any, kind: Any, key: str) -> Any:
+    _check(isinstance(value, dict), key, type(value).__name__, "an object")
+    hints = _hints(kind)
+    names = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(names))
+    _check(not unknown, key, unknown, f"only the keys {', '.join(names)}")
+    required = [
+        n
+        for n, f in names.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and n not in value
+    ]
+    _check(not required, key, sorted(value), f"the keys {', '.join(required)} too")
+    return kind(**{name: _parse(item, hints[name], f"{key}.{name}") for name, item in value.items()})

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import edge
+from edge.contract import SCHEMA_VERSION, Contract, InputSpec, OutputSpec
+from edge.errors import ContractError
+
+SAMPLES = Path(__file__).parents[1] / "data" / "contracts"
+SCHEMA = json.loads((Path(edge.__file__).parent / "contract.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SAMPLES / "version-1.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _accepts(data: Any) -> bool:
+    try:
+        Contract.from_json(json.dumps(data), where="test")
+    except ContractError:
+        return False
+    return True
+
+
+def test_the_sample_of_version_1_loads() -> None:
+    """An artefact of the first release must open for ever: this file is never to be changed."""
+    contract = Contract.from_json((SAMPLES / "version-1.json").read_bytes(), where="version-1.json")
+    assert contract.input.mean == (103.9, 116.8, 123.7)
+    assert contract.outputs[0].labels == ("background", "daisy", "rose – wild", "tulip")
+    assert contract.outputs[0].background_index == 0
+    assert contract.outputs[1].threshold == 0.4
+    assert contract.quantization.representative[1] == ("train/tulip/2.jpg", "b" * 64)
+    assert contract.golden[0].outputs[0].values["height_cm"] == "eJxjAAAAAQAB"
+
+
+def test_writing_the_sample_gives_it_back() -> None:
+    text = (SAMPLES / "version-1.json").read_text(encoding="utf-8")
+    assert Contract.from_json(text, where="test").to_json() == text
+
+
+def test_a_newer_version_is_refused_with_what_reads_it() -> None:
+    with pytest.raises(
+        ContractError, match=r"schema version 2, this edgekit reads up to 1; edgekit 3\.1\.0 wrote it and reads it"
+    ):
+        Contract.from_json((SAMPLES / "version-2.json").read_text(encoding="utf-8"), where="version-2.json")
+    assert SCHEMA_VERSION == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"schema_version": 0}', '{"schema_version": true}', "[" * 100_000])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ContractError, match=r"here\.tflite: "):
+        Contract.from_json(text, where="here.tflite")
+
+
+def test_errors_name_the_key(plain: dict[str, Any]) -> None:
+    broken = copy.deepcopy(plain)
+    broken["outputs"][1]["threshold"] = "half"
+    with pytest.raises(ContractError, match=r"contract\.outputs\[1\]\.threshold is 'half', expected a number"):
+        Contract.from_json(json.dumps(broken), where="test")
+    broken = copy.deepcopy(plain)
+    broken["input"]["colour"] = "rgb"
+    with pytest.raises(ContractError, match=r"contract\.input is \['colour'\], expected only the keys width"):
+        Contract.from_json(json.dumps(broken), where="test")
+
+
+def test_the_schema_is_a_schema_and_takes_the_sample(plain: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(plain, SCHEMA)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _places(item, (*path, key))
+
+
+def _changed(plain: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sample with one thing changed: each value replaced by each of many, each key left out, one key too many."""
+    others: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        1,
+        0.5,
+        1.5,
+        300,
+        10**6,
+        "",
+        "x",
+        "gray",
+        "letterbox",
+        "crop",
+        "nearest",
+        [],
+        ["x"],
+        {},
+    ]
+    for path in _places(plain):
+        if not path:
+            continue
+        for other in others:
+            broken = copy.deepcopy(plain)
+            target: Any = broken
+            for key in path[:-1]:
+                target = target[key]
+            target[path[-1]] = copy.deepcopy(other)
+            yield f"{path} = {other!r}", broken
+        if isinstance(path[-1], str):
+            broken = copy.deepcopy(plain)
+            target = broken
+            for key in path[:-1]:
+                target = target[key]
+            del target[path[-1]]
+            yield f"without {path}", broken
+            target["unheard_of"] = 1
+            yield f"unheard_of beside {path}", broken
+
+
+def _repeats_a_name(data: dict[str, Any]) -> bool:
+    outputs = data.get("outputs")
+    names = [str(o.get("name")) for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
+    return len(set(names)) < len(names)
+
+
+def test_schema_and_code_agree_on_every_change(plain: dict[str, Any]) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    disagree, accepted, refused = [], 0, 0
+    for what, data in _changed(plain):
+        if _repeats_a_name(data):
+            continue  # the one rule that JSON Schema has no words for
+        ours, theirs = _accepts(data), validator.is_valid(data)
+        if ours != theirs and "background_index" not in what:  # nor for "below the number of labels"
+            disagree.append((what, ours, theirs))
+        accepted, refused = accepted + ours, refused + (not ours)
+    assert not disagree
+    assert accepted > 100
+    assert refused > 1000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"width": 0},
+        {"height": 10000},
+        {"color": "cmyk"},
+        {"mean": (1.0,)},
+        {"scale": (1.0, 0.0, 1.0)},
+        {"mean": (math.nan, 0.0, 0.0)},
+        {"crop_fraction": 0.0},
+        {"crop_fraction": math.nan},
+        {"letterbox_fill": 256},
+        {"resample": "lanczos", "antialias": False},
+        {"fit": "letterbox", "crop_fraction": 0.5},
+    ],
+)
+def test_input_specs_make_sense(fields: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match=r"input\."):
+        InputSpec(**{"width": 10, "height": 10, **fields})
+
+
+def test_output_specs_make_sense() -> None:
+    with pytest.raises(ContractError, match=r"outputs\[a\]\.kind"):
+        OutputSpec(name="a", kind="softmax")
+    with pytest.raises(ContractError, match="background_index is 2, expected 0 to 1"):
+        OutputSpec(name="a", kind="logits", labels=("x", "y"), background_index=2)
+    with pytest.raises(ContractError, match="names that differ"):
+        Contract(
+            name="m",
+            input=InputSpec(width=1, height=1),
+            outputs=(OutputSpec(name="a", kind="logits"), OutputSpec(name="a", kind="logits")),
+        )
