@@ -1,0 +1,188 @@
+"""What edgekit costs on the board over the bare interpreter: per picture, for a fresh process, and in memory.
+
+    python benchmarks/board_overhead.py flowers.int8.tflite rose.jpg [--threads 2] [--repeat 15]
+
+Three ratios, each edgekit's figure over that of code written by hand for the same artefact and picture (Pillow to decode and
+resize, numpy to normalise and quantize, the interpreter): `classify` in one process, in alternation; start of a fresh process
+(imports, load, first answer), in alternation; peak resident memory of those processes. Medians over the repetitions. The ratio of
+processor time is there for busy machines; it counts the hashing of the file, which otherwise runs on a second core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Both programs get: artefact, picture, threads, mean, scale. They print seconds until the first answer, peak MiB and the answer.
+PEAK = """
+peak = next(int(l.split()[1]) / 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+seconds, cpu_s = time.perf_counter() - start, time.process_time()
+print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "peak_mib": peak, "answer": answer}))
+"""
+BARE = (
+    """
+import json, sys, time
+start = time.perf_counter()
+path, picture, threads, mean, scale = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])
+import numpy as np
+from PIL import Image
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter
+interpreter = Interpreter(model_path=path, num_threads=threads)
+interpreter.allocate_tensors()
+into, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+_, height, width, _ = into["shape"]
+image = Image.open(picture).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+real = (np.asarray(image, np.float32) - mean) / scale
+if into["dtype"] != np.float32:
+    step, zero = into["quantization"]
+    limits = np.iinfo(into["dtype"])
+    real = np.clip(np.round(real / step + zero), limits.min, limits.max).astype(into["dtype"])
+interpreter.set_tensor(into["index"], real[np.newaxis])
+interpreter.invoke()
+answer = int(interpreter.get_tensor(out["index"])[0].argmax())
+"""
+    + PEAK
+)
+EDGE = (
+    """
+import json, sys, time
+start = time.perf_counter()
+sys.path.insert(0, sys.argv[6])
+import edge
+model = edge.load(sys.argv[1], threads=int(sys.argv[3]))
+answer = model.classify(sys.argv[2]).best.class_id
+"""
+    + PEAK
+)
+
+
+def main() -> int:
+    """Measure and print; `--json FILE` keeps the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artefact", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as bytecode:
+        fresh = _fresh_process(args, bytecode)
+    report = {
+        "artefact": args.artefact.name,
+        "picture": {"name": args.picture.name, "bytes": args.picture.stat().st_size},
+        "threads": args.threads,
+        "repeat": args.repeat,
+        **_per_picture(args),
+        **fresh,
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if args.json is not None:
+        args.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _per_picture(args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+    from PIL import Image
+
+    import edge
+    from edge.interpreter import import_package
+
+    model = edge.load(args.artefact, threads=args.threads)
+    spec, tensor = model.contract.input, model.input
+    interpreter = import_package()[1].Interpreter(model_path=str(args.artefact), num_threads=args.threads)
+    interpreter.allocate_tensors()
+    out = interpreter.get_output_details()[0]
+    data = args.picture.read_bytes()
+    mean, scale = np.array(spec.mean, np.float32), np.array(spec.scale, np.float32)
+
+    def by_hand() -> int:
+        picture = Image.open(io.BytesIO(data)).convert("RGB").resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+        real = (np.asarray(picture, np.float32) - mean) / scale
+        if tensor.quant is not None:
+            limits = np.iinfo(tensor.dtype)
+            quantized = np.round(real / tensor.quant.scale + tensor.quant.zero_point)
+            real = np.clip(quantized, limits.min, limits.max).astype(tensor.dtype)
+        interpreter.set_tensor(tensor.index, real[np.newaxis])
+        interpreter.invoke()
+        return int(interpreter.get_tensor(out["index"])[0].argmax())
+
+    edgekit_ms, hand_ms, invoke_ms = _alternate(
+        [lambda: model.classify(data).best, by_hand, interpreter.invoke], rounds=max(30, 10 * args.repeat)
+    )
+    return {"classify_ms": edgekit_ms, "by_hand_ms": hand_ms, "invoke_ms": invoke_ms, "classify_ratio": edgekit_ms / hand_ms}
+
+
+def _fresh_process(args: argparse.Namespace, bytecode: str) -> dict[str, Any]:
+    sys.path.insert(0, str(ROOT))
+    import edge
+
+    spec = edge.load(args.artefact, threads=args.threads).contract.input
+    arguments = [str(args.artefact), str(args.picture), str(args.threads), str(spec.mean[0]), str(spec.scale[0]), str(ROOT)]
+    found: dict[str, list[dict[str, Any]]] = {"bare": [], "edge": []}
+    # Bytecode is kept, as an installation has it, and the first round (which writes it) does not count.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(args.repeat + 1):
+        for name, program in (("bare", BARE), ("edge", EDGE)):
+            begin = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", program, *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd="/",
+                env={**environment, "PYTHONPYCACHEPREFIX": bytecode},
+            )
+            found[name].append({**json.loads(done.stdout), "process_s": time.perf_counter() - begin})
+    for runs in found.values():
+        del runs[0]
+    answers = {run["answer"] for runs in found.values() for run in runs}
+    if len(answers) != 1:
+        print(f"note: the two programs answer differently: {sorted(answers)}", file=sys.stderr)
+    median = {
+        f"{name}_{key}": statistics.median(run[key] for run in runs)
+        for name, runs in found.items()
+        for key in ("seconds", "process_s", "cpu_s", "peak_mib")
+    }
+    return {
+        **median,
+        "start_ratio": median["edge_seconds"] / median["bare_seconds"],
+        "process_ratio": median["edge_process_s"] / median["bare_process_s"],
+        "cpu_ratio": median["edge_cpu_s"] / median["bare_cpu_s"],
+        "memory_ratio": median["edge_peak_mib"] / median["bare_peak_mib"],
+    }
+
+
+def _alternate(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Return the median milliseconds of each call, taken in turns so that a busy machine is as busy for all of them."""
+    times: list[list[int]] = [[] for _ in calls]
+    pairs = list(zip(calls, times, strict=True))
+    for i in range(rounds + 5):
+        # Another one goes first each time: whatever comes after a given call finds its caches.
+        pairs = pairs[1:] + pairs[:1]
+        for call, kept in pairs:
+            begin = time.perf_counter_ns()
+            call()
+            if i >= 5:
+                kept.append(time.perf_counter_ns() - begin)
+    return [statistics.median(kept) / 1e6 for kept in times]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Models of somebody else's: no contract travels with them, so it is put together from what is known, and never guessed.
+
+What is known: the graph itself (sizes; a softmax at the end gives probabilities), the standard TFLite Metadata (normalisation,
+labels), and what the caller says. The caller's word goes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import outline, tflite_metadata
+from .container import Container, check_fit
+from .contract import Contract, InputSpec, OutputSpec
+from .errors import ArtefactError, ContractError
+from .graph import Graph, Tensor
+from .probe import Prober
+from .tflite_metadata import InputMetadata, ModelMetadata
+
+# Ops that hand values on; what was computed before them is what the output holds.
+_PASS_ON = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"})
+_KIND_OF_OP = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
+
+
+def try_out(path: str | os.PathLike[str]) -> None:
+    """Load and run the model once in another process. Raises ArtefactError if that fails, whatever way."""
+    with Prober() as prober:
+        problem = prober.try_file(path)
+    if problem is not None:
+        raise ArtefactError(f"{path}: tried out in another process: {problem}; the file is damaged, or made for another runtime")
+
+
+def contract(
+    source: Container,
+    *,
+    input: InputSpec | Mapping[str, Any] | None = None,  # noqa: A002 - the contract's word for it
+    outputs: Sequence[OutputSpec] | None = None,
+    labels: Sequence[str] | None = None,
+    kind: str | None = None,
+    background: int | None = None,
+) -> Contract:
+    """Return how to feed and read a foreign model.
+
+    input: an InputSpec, or its fields without ``width`` and ``height`` (the model knows those). kind: of each output that does
+    not end in a softmax or sigmoid. labels, background: of the first output with classes.
+
+    Raises ContractError naming what is missing.
+    """
+    where = str(source.path)
+    data = source.flatbuffer()
+    try:
+        described = tflite_metadata.read(data, source.graph)
+    except ArtefactError as error:
+        raise ArtefactError(f"{where}: {error}") from error
+    height, width, channels = _image_shape(where, source.graph)
+    fed = _input(where, height, width, channels, input, described)
+    specs = _outputs(where, source, described, kind) if outputs is None else tuple(outputs)
+    if labels is not None or background is not None:
+        specs = _with_classes(where, specs, labels, background)
+    built = Contract(
+        name=source.path.stem,
+        input=fed,
+        outputs=specs,
+        model_sha256=source.model_sha256,
+        notes=("put together for a model without a contract",),
+    )
+    check_fit(where, built, outline.read(data, where=where))
+    return built
+
+
+def _inputs(graph: Graph) -> list[Tensor]:
+    return [graph.tensors[i] for i in graph.main.inputs]
+
+
+def _output_tensors(graph: Graph) -> list[Tensor]:
+    return [graph.tensors[i] for i in graph.main.outputs]
+
+
+def _image_shape(where: str, graph: Graph) -> tuple[int, int, int]:
+    shapes = [tensor.shape for tensor in _inputs(graph)]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][0] != 1 or shapes[0][3] not in (1, 3):
+        raise ContractError(
+            f"{where}: its inputs have the shapes {shapes}, expected one image of shape (1, height, width, 1 or 3)"
+        )
+    open_sizes = [t.shape_signature for t in _inputs(graph) if any(size < 0 for size in t.shape_signature[1:])]
+    if open_sizes:
+        raise ContractError(
+            f"{where}: its input has no fixed size ({list(open_sizes[0])}); convert it with a fixed height and width"
+        )
+    return shapes[0][1], shapes[0][2], shapes[0][3]
+
+
+def _input(
+    where: str,
+    height: int,
+    width: int,
+    channels: int,
+    given: InputSpec | Mapping[str, Any] | None,
+    described: ModelMetadata | None,
+) -> InputSpec:
+    if isinstance(given, InputSpec):
+        return given
+    if given is not None:
+        return InputSpec(**{"width": width, "height": height, "color": "gray" if channels == 1 else "rgb", **given})
+    if described is not None and described.inputs:
+        return _described_input(where, height, width, channels, described.inputs[0])
+    raise ContractError(
+        f"{where}: nothing in the file says how a picture is fed to it; say so with --preprocess inception, raw or unit"
+        " (input=InputSpec(...) in Python)"
+    )
+
+
+def _described_input(where: str, height: int, width: int, channels: int, image: InputMetadata) -> InputSpec:
+    missing = [
+        what
+        for what, is_missing in (
+            ("that the input is an image", not image.is_image),
+            ("its colour order", image.color is None),
+            ("its normalisation", not image.mean or len(image.mean) != len(image.std)),
+        )
+        if is_missing
+    ]
+    if missing:
+        raise ContractError(
+            f"{where}: its TFLite Metadata does not say {', '.join(missing)}; say so with --preprocess inception, raw or unit"
+            " (input=InputSpec(...) in Python)"
+        )
+    assert image.color is not None
+    repeat = channels if len(image.mean) == 1 else 1
+    return InputSpec(width=width, height=height, color=image.color, mean=image.mean * repeat, scale=image.std * repeat)
+
+
+def _outputs(where: str, source: Container, described: ModelMetadata | None, kind: str | None) -> tuple[OutputSpec, ...]:
+    graph = source.graph
+    names = {index: name for signature in graph.signatures[:1] for name, index in signature.outputs.items()}
+    specs = []
+    for position, tensor in enumerate(_output_tensors(graph)):
+        name = names.get(tensor.index) or tensor.name or f"output_{position}"
+        found = _kind(graph, tensor.index) or kind
+        if found is None:
+            raise ContractError(
+                f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known; say so with"
+                " --kind logits, probabilities, regression or features (kind= in Python)"
+            )
+        labels = _described_labels(where, source, described, position)
+        specs.append(OutputSpec(name=name, kind=found, labels=labels if len(labels) == tensor.elements else ()))
+    return tuple(specs)
+
+
+def _kind(graph: Graph, index: int) -> str | None:
+    """Return the kind of an output that the graph itself proves, None where it does not."""
+    makers = {output: op for op in graph.ops for output in op.outputs}
+    op = makers.get(index)
+    while op is not None and op.name in _PASS_ON and op.inputs:
+        op = makers.get(op.inputs[0])
+    return None if op is None else _KIND_OF_OP.get(op.name)
+
+
+def _described_labels(where: str, source: Container, described: ModelMetadata | None, position: int) -> tuple[str, ...]:
+    if described is None or position >= len(described.outputs) or not described.outputs[position].label_files:
+        return ()
+    file = described.outputs[position].label_files[0]
+    if file not in source.members:
+        raise ArtefactError(f"{where}: its TFLite Metadata names the label file {file!r}, which is not packed into it")
+    return parse_labels(source.members[file].decode("utf-8", "replace"))
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Return the labels of a file with one class name a line. Empty lines at the end are none."""
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def _with_classes(
+    where: str, outputs: tuple[OutputSpec, ...], labels: Sequence[str] | None, background: int | None
+) -> tuple[OutputSpec, ...]:
+    for i, spec in enumerate(outputs):
+        if spec.kind in ("probabilities", "logits", "multilabel"):
+            changed = dataclasses.replace(
+                spec,
+                labels=spec.labels if labels is None else tuple(labels),
+                background_index=spec.background_index if background is None else background,
+            )
+            return (*outputs[:i], changed, *outputs[i + 1 :])
+    raise ContractError(f"{where}: labels or a background class are given, and no output has classes")

@@ -1,0 +1,178 @@
+"""Decoding: any still picture becomes 8-bit RGB in the right orientation, or an ImageError says why not.
+
+Pillow's plugins are used directly, chosen by the first bytes. That loads only the one that is needed, and it lets the size be
+checked before a pixel is decoded without touching Pillow's global limits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import ImageError, ShapeError
+
+Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
+
+MAX_PIXELS = 100_000_000
+
+# A JPEG is decoded at 1/2, 1/4 or 1/8 only if that still leaves this many times the pixels per side that the input needs.
+DRAFT_MARGIN = 2
+
+# First bytes -> module and class that decode it.
+_PLUGINS = {
+    b"\xff\xd8\xff": ("JpegImagePlugin", "JpegImageFile"),
+    b"\x89PNG\r\n\x1a\n": ("PngImagePlugin", "PngImageFile"),
+    b"BM": ("BmpImagePlugin", "BmpImageFile"),
+    b"RIFF": ("WebPImagePlugin", "WebPImageFile"),
+}
+_ORIENTATION_TAG, _SHORT = 0x0112, 3
+# EXIF orientation -> what turns the stored picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+# What Pillow's decoders are known to raise for damaged files.
+_BROKEN = (
+    OSError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    EOFError,
+    MemoryError,
+    ArithmeticError,
+    struct.error,
+)
+
+
+def open_rgb(source: Source, *, needed: tuple[int, int] | None = None) -> Image.Image:
+    """Return ``source`` as an upright 8-bit RGB picture.
+
+    source: path, bytes, open binary file, Pillow image, or uint8 array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` RGB or
+    ``(H, W, 4)`` RGBA. needed: the upright ``(width, height)`` that the input needs: a JPEG of more than twice (DRAFT_MARGIN) as
+    much on both sides is reduced while it is decoded. None decodes all.
+
+    Grey becomes three equal channels. Transparency is dropped and the stored colour kept, as Keras' and TensorFlow's loaders do
+    with three channels. 16-bit values keep their high byte. CMYK is converted by Pillow without a colour profile.
+
+    Raises ImageError for a missing, truncated, unreadable or too large picture, ShapeError for any other array.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        # Not reduced while decoding: that would alter the caller's object.
+        return _decode(source, "image", None)
+    with ExitStack() as stack:
+        where, stream = _open(source, stack)
+        return _decode(_identify(stream, where), where, needed)
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    shape = array.shape
+    if array.dtype != np.uint8 or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)) or 0 in shape:
+        raise ShapeError(f"an image array is uint8 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.dtype} {shape}")
+    if array.ndim == 3 and shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 3 and shape[2] == 4:
+        array = array[:, :, :3]
+    picture = Image.fromarray(np.ascontiguousarray(array))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _open(source: Any, stack: ExitStack) -> tuple[str, IO[bytes]]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "image", io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        try:
+            return str(path), stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be opened ({error.strerror or error}); check the path") from error
+    if hasattr(source, "read") and hasattr(source, "seek"):
+        return str(getattr(source, "name", "image")), source
+    raise ImageError(
+        f"{type(source).__name__} is no image; expected a path, bytes, an open binary file, a Pillow image or a uint8 array"
+    )
+
+
+def _identify(stream: IO[bytes], where: str) -> Image.Image:
+    try:
+        start = stream.read(12)
+        if not isinstance(start, bytes):
+            raise ImageError(f"{where}: is open as text; open it with mode 'rb'")
+        stream.seek(-len(start), os.SEEK_CUR)
+    except OSError as error:
+        raise ImageError(f"{where}: cannot be read ({error}); expected a binary file that can be rewound") from error
+    for magic, (module, name) in _PLUGINS.items():
+        if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
+            try:
+                plugin = importlib.import_module(f"PIL.{module}")
+                picture: Image.Image = getattr(plugin, name)(stream, where)
+            except (SyntaxError, *_BROKEN) as error:
+                raise ImageError(f"{where}: is damaged ({_reason(error)}); replace it or leave it out") from error
+            return picture
+    what = "is empty" if not start else "is no JPEG, PNG, BMP or WebP"
+    raise ImageError(f"{where}: {what}; convert it or leave it out")
+
+
+def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) -> Image.Image:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{where}: {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} million; scale it down first")
+    try:
+        orientation = _orientation(picture.info.get("exif", b""))
+        if needed is not None and picture.format == "JPEG":
+            across, down = needed if orientation not in _SIDEWAYS else needed[::-1]
+            picture.draft(None, (across * DRAFT_MARGIN, down * DRAFT_MARGIN))
+        picture.load()
+        rgb = _to_rgb(picture)
+        turn = _UPRIGHT.get(orientation)
+        return rgb if turn is None else rgb.transpose(turn)
+    except _BROKEN as error:
+        raise ImageError(f"{where}: cannot be decoded ({_reason(error)}); replace it or leave it out") from error
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the EXIF orientation, 1 if none is given. (Pillow's getexif imports its whole TIFF reader for this one number.)"""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None or len(tiff) < 8:
+        return 1
+    directory = struct.unpack_from(f"{order}I", tiff, 4)[0]
+    if directory + 2 > len(tiff):
+        return 1
+    count = struct.unpack_from(f"{order}H", tiff, directory)[0]
+    for at in range(directory + 2, min(directory + 2 + 12 * count, len(tiff) - 11), 12):
+        tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
+        if (tag, kind) == (_ORIENTATION_TAG, _SHORT):
+            return int(struct.unpack_from(f"{order}H", tiff, at + 8)[0])
+    return 1
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode.startswith("I"):
+        # 16-bit grey. Pillow would saturate at 255; the high byte is what it keeps of 16-bit colour.
+        picture = Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

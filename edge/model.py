@@ -1,0 +1,120 @@
+"""A model on this machine: picture in, answers out.
+
+model = edge.load("flowers.int8.tflite")
+model.classify("rose.jpg").top(3)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import preprocess, tensors
+from .classify import Classifications, rank
+from .container import Container
+from .contract import Contract, OutputSpec
+from .errors import ContractError
+from .interpreter import LoadedInterpreter, RuntimeInfo
+from .loading import load
+from .preprocess import Source
+from .tensors import TensorSpec
+
+__all__ = ["Model", "load"]
+
+
+class Model:
+    """A loaded model. Safe to share between threads; they take turns, so give each its own for speed.
+
+    ``contract`` says how it is fed and read, ``runtime`` what runs it, ``input`` and ``outputs`` are the tensors (outputs in the
+    order of the contract's).
+    """
+
+    def __init__(self, source: Container, contract: Contract, loaded: LoadedInterpreter) -> None:
+        self.container = source
+        self.contract = contract
+        self.runtime: RuntimeInfo = loaded.runtime
+        self.input: TensorSpec = loaded.inputs[0]
+        self.outputs: tuple[TensorSpec, ...] = loaded.outputs
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._table = preprocess.lookup_table(contract.input, self.input)
+
+    @property
+    def path(self) -> Path:
+        return self.container.path
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole file: the artefact's identity."""
+        return self.container.sha256
+
+    @property
+    def arithmetic(self) -> str:
+        """How the model computes: ``integer``, ``dynamic`` or ``float`` (see `edge.graph_facts.arithmetic`)."""
+        from . import graph_facts
+
+        return graph_facts.arithmetic(self.container.graph)
+
+    def preprocess(self, source: Source) -> NDArray[Any]:
+        """Return the input tensor ``(1, H, W, C)`` in the model's dtype for a picture. Raises ImageError."""
+        return preprocess.to_tensor(preprocess.load_pixels(source, self.contract.input), self._table)
+
+    def invoke(self, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run the model on an input tensor and return each output by name as the file gives it (quantized, no batch axis).
+
+        Raises ShapeError if the tensor has another shape or dtype than the input.
+        """
+        with self._lock:
+            self._loaded.set_input(tensor)
+            self._loaded.invoke()
+            raw = [self._loaded.output(i) for i in range(len(self.outputs))]
+        return {spec.name: _without_batch(array) for spec, array in zip(self.contract.outputs, raw, strict=True)}
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[LoadedInterpreter]:
+        """Give out the interpreter itself, to one thread at a time (for timing single runs)."""
+        with self._lock:
+            yield self._loaded
+
+    def dequantize(self, raw: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Return the real values of what `invoke` returned, as float32, by each tensor's own scale and zero point."""
+        specs = {output.name: tensor for output, tensor in zip(self.contract.outputs, self.outputs, strict=True)}
+        return {name: _real(array, specs[name]) for name, array in raw.items()}
+
+    def predict(self, source: Source) -> dict[str, NDArray[np.float32]]:
+        """Return each output by name as float32 without batch axis, as the model gives it (no softmax is added)."""
+        return self.dequantize(self.invoke(self.preprocess(source)))
+
+    def classify(self, source: Source, *, output: str | None = None) -> Classifications:
+        """Return the classes of a picture, the most probable first: ``model.classify("rose.jpg").top(3)``.
+
+        output: the name of the output to read; default the first that has classes. Logits go through a softmax. The background
+        class is never among the answers. Raises ContractError if the model has no such output.
+        """
+        spec = self._class_output(output)
+        return rank(self.predict(source)[spec.name], spec)
+
+    def _class_output(self, name: str | None) -> OutputSpec:
+        candidates = [o for o in self.contract.outputs if o.is_classes or o.kind == "multilabel"]
+        for spec in candidates:
+            if name is None or spec.name == name:
+                return spec
+        kinds = ", ".join(f"{o.name} ({o.kind})" for o in self.contract.outputs)
+        wanted = "output with classes" if name is None else f"output {name!r} with classes"
+        raise ContractError(f"{self.path}: it has no {wanted}, only {kinds}; use predict()")
+
+
+def _without_batch(array: NDArray[Any]) -> NDArray[Any]:
+    return array[0] if array.ndim > 1 and array.shape[0] == 1 else array
+
+
+def _real(array: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float32]:
+    if tensor.quant is not None and np.issubdtype(array.dtype, np.integer):
+        return tensors.dequantize(array, tensor.quant)
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edge
+from edge import graph, interpreter
+from edge.errors import ArtefactError, InterpreterError
+from edge.flatbuffer import Flatbuffer
+from edge.probe import Prober
+
+INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
+
+
+@pytest.fixture
+def crashing(tiny_float_flatbuffer: bytes, tmp_path: Path) -> Path:
+    """A model whose depthwise convolution has no weights: consistent as a file, and the end of ai-edge-litert 2.3."""
+    model = graph.read(tiny_float_flatbuffer)
+    index = next(op.index for op in model.ops if op.name == "DEPTHWISE_CONV_2D")
+    subgraph = next(Flatbuffer(tiny_float_flatbuffer).root().tables(2))
+    op = list(subgraph.tables(3))[index]
+    file = Flatbuffer(tiny_float_flatbuffer)
+    start, _ = file.vector(file.follow(op.field(1, 4)), 4)
+    damaged = bytearray(tiny_float_flatbuffer)
+    damaged[start + 4 : start + 8] = b"\xff" * 4
+    path = tmp_path / "crashing.tflite"
+    path.write_bytes(damaged)
+    assert graph.read(path.read_bytes()).ops[index].inputs[1] == -1
+    return path
+
+
+def test_a_sound_model_is_passed(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "sound.tflite"
+    path.write_bytes(tiny_float_flatbuffer)
+    with Prober() as prober:
+        assert prober.try_file(path) is None
+        assert prober.try_file(path) is None
+        assert prober.starts == 1
+
+
+def test_a_crash_stays_in_the_other_process(crashing: Path, tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.tflite"
+    sound.write_bytes(tiny_float_flatbuffer)
+    with Prober() as prober:
+        problem = prober.try_file(crashing)
+        if interpreter.import_package()[1].__package__ == "ai_edge_litert":
+            assert problem == "it takes the interpreter down (SIGSEGV)"
+        assert problem is not None
+        assert prober.try_file(sound) is None
+
+
+def test_load_turns_a_crash_into_an_error(crashing: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"crashing\.tflite: tried out in another process"):
+        edge.load(crashing, input=INCEPTION)
+
+
+def test_a_hang_is_given_up_on(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    """Opening a pipe that nobody writes to lasts for ever."""
+    pipe, sound = tmp_path / "pipe.tflite", tmp_path / "sound.tflite"
+    os.mkfifo(pipe)
+    sound.write_bytes(tiny_float_flatbuffer)
+    with Prober(timeout_s=3.0) as prober:
+        assert prober.try_file(pipe) == "it does not finish its first run within 3 s"
+        assert prober.try_file(sound) is None
+        assert prober.starts == 2
+
+
+def test_a_refusal_is_told_in_a_few_words(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.tflite"
+    path.write_bytes(bytes(200))
+    with Prober() as prober:
+        problem = prober.try_file(path)
+    assert problem is not None
+    assert "refuses the model" in problem
+    assert str(path) not in problem
+
+
+def test_without_a_process_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    with Prober() as prober, pytest.raises(InterpreterError, match="cannot start"):
+        prober.try_file(tmp_path / "model.tflite")
+
+
+def test_the_other_process_imports_this_edge_wherever_it_is_started(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    """A folder "edge" in the working directory is not taken for ours."""
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_float_flatbuffer)
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "__init__.py").write_text("raise SystemExit('the wrong edge')")
+    root = Path(edge.__file__).parents[1]
+    program = (
+        f"import sys; sys.path.insert(0, {str(root)!r}); from edge.probe import Prober; print(Prober().try_file({str(model)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
