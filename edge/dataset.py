@@ -1,0 +1,271 @@
+"""Labelled images on disk: a folder with one sub-folder per class, a flat folder without labels, or a CSV manifest.
+
+A manifest has a header. Its first column (or the one called path, file, image or filename) is the image's path, relative to the
+manifest. ``label`` is the class; every other column is kept as text under its name and read when an output of that name asks for
+it (a regression target, a second label). Without a header the columns are ``path`` and ``label``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import DatasetError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+LABEL_COLUMN = "label"
+
+_PATH_COLUMNS = ("path", "file", "image", "filename")
+_SHOWN = 8  # names shown in a message before "and N more"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageItem:
+    """One image. ``id`` is its path relative to the dataset, with forward slashes: the same on every machine.
+
+    ``label`` is an index into ``LabelledImages.labels``, or None. ``targets`` is the text of the manifest's other columns, in the
+    order of ``LabelledImages.columns``.
+    """
+
+    id: str
+    path: Path
+    label: int | None = None
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledImages:
+    """Images in a fixed order (by id). Only names are held, never pixels.
+
+    ``labels``: the class names that ``ImageItem.label`` counts in; the model's, when they were given. Empty: nothing is labelled,
+    or the labels are bare class numbers.
+    """
+
+    root: Path
+    items: tuple[ImageItem, ...]
+    labels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        labels: Sequence[str] | None = None,
+        unlabelled: bool = False,
+        follow_links: bool = False,
+    ) -> LabelledImages:
+        """List the images of a folder or manifest.
+
+        labels: the model's class names. Sub-folders and manifest labels are matched to them: exactly, else without regard to case
+        and to ``_``, ``-`` and blanks. Without them the sorted names in the data are the classes. Bare class numbers (folders
+        ``0``, ``1``, ... or such a label column) count in the model's own class order.
+        unlabelled: give no image a class: sub-folder names are ignored, and ``label`` is a column like the others.
+        follow_links: accept symbolic links that lead out of the folder; without it they are an error, never followed in silence.
+
+        Raises DatasetError: no images, names that match no class, a manifest that cannot be read.
+        """
+        root = Path(path)
+        columns: tuple[str, ...] = ()
+        if root.is_dir():
+            found = _scan(root, unlabelled=unlabelled, follow_links=follow_links)
+        elif root.is_file() and root.suffix.lower() in (".csv", ".txt"):
+            found, columns = _read_manifest(root, unlabelled=unlabelled)
+        elif root.exists():
+            raise DatasetError(f"{root}: neither a folder of images nor a manifest (.csv)")
+        else:
+            raise DatasetError(f"{root}: no such folder or manifest")
+        names = sorted({name for _, name in found if name is not None})
+        if any(name is None for _, name in found) or not names:
+            return cls(root=root, items=_sorted(item for item, _ in found), labels=tuple(labels or ()), columns=columns)
+        known, index = match_labels(names, labels, where=str(root))
+        items = _sorted(replace(item, label=index[name]) for item, name in found if name is not None)
+        return cls(root=root, items=items, labels=known, columns=columns)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[ImageItem]:
+        return iter(self.items)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has a class."""
+        return bool(self.items) and all(item.label is not None for item in self.items)
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of images per class index, for the classes that have any."""
+        return dict(sorted(Counter(item.label for item in self.items if item.label is not None).items()))
+
+    def subset(self, count: int) -> LabelledImages:
+        """Return ``count`` images at equal spacing: each class keeps its share, and the same ones are taken every time."""
+        if count < 1:
+            raise DatasetError(f"{self.root}: asked for {count} images, expected at least 1")
+        total = len(self.items)
+        if count >= total:
+            return self
+        return replace(self, items=tuple(self.items[i * total // count] for i in range(count)))
+
+    def label_text(self, item: ImageItem) -> str:
+        """Return the class name of ``item``, its number where there are no names, or an empty text."""
+        if item.label is None:
+            return ""
+        return self.labels[item.label] if self.labels else str(item.label)
+
+    def column(self, name: str) -> tuple[str, ...] | None:
+        """Return the text of manifest column ``name`` for every image, or None where there is no such column."""
+        if name not in self.columns:
+            return None
+        position = self.columns.index(name)
+        return tuple(item.targets[position] for item in self.items)
+
+
+def normal(name: str) -> str:
+    """Return ``name`` as it is compared: case folded, runs of ``_``, ``-`` and blanks as one blank."""
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first few of ``names`` for a message."""
+    text = ", ".join(names[:_SHOWN])
+    return text if len(names) <= _SHOWN else f"{text} and {len(names) - _SHOWN} more"
+
+
+def match_labels(names: Sequence[str], labels: Sequence[str] | None, *, where: str) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the class names and the index of each of ``names`` in them.
+
+    Offsets (a background class, 1001 against 1000 classes) are never guessed: names are looked up, and numbers taken as they are.
+    """
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    if labels is None or not labels:
+        if numbers:
+            return (), {name: int(name) for name in names}
+        return tuple(names), {name: i for i, name in enumerate(names)}
+    exact: dict[str, list[int]] = {}
+    loose: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        exact.setdefault(label, []).append(i)
+        loose.setdefault(normal(label), []).append(i)
+    index: dict[str, int] = {}
+    for name in names:
+        candidates = exact.get(name) or loose.get(normal(name), [])
+        if len(candidates) > 1:
+            # ImageNet has two cranes: a bird and a machine.
+            which = shown([str(i) for i in candidates])
+            raise DatasetError(
+                f"{where}: {name!r} is the name of {len(candidates)} of the model's classes ({which});"
+                " give the class numbers instead (a manifest with a label column of numbers)"
+            )
+        if candidates:
+            index[name] = candidates[0]
+    missing = [name for name in names if name not in index]
+    if missing and numbers:
+        beyond = [name for name in names if int(name) >= len(labels)]
+        if not beyond:
+            return tuple(labels), {name: int(name) for name in names}
+        missing = beyond
+    if missing:
+        raise DatasetError(
+            f"{where}: {len(missing)} of {len(names)} classes are none of the model's: {shown(missing)};"
+            f" the model has {len(labels)} classes: {shown(labels)}; rename the folders or labels, or ignore them (--unlabelled)"
+        )
+    taken: dict[int, str] = {}
+    for name in names:
+        other = taken.setdefault(index[name], name)
+        if other != name:
+            raise DatasetError(f"{where}: {other!r} and {name!r} both are the model's class {labels[index[name]]!r}; merge them")
+    return tuple(labels), index
+
+
+def _sorted(items: Iterator[ImageItem]) -> tuple[ImageItem, ...]:
+    return tuple(sorted(items, key=lambda item: item.id))
+
+
+def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[ImageItem, str | None]]:
+    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data."""
+    found: list[tuple[ImageItem, str | None]] = []
+    boundary = root.resolve()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
+        here = Path(folder)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in subfolders:
+            _check_link(here / name, boundary, follow_links=follow_links)
+        for name in sorted(files):
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+                continue
+            path = here / name
+            _check_link(path, boundary, follow_links=follow_links)
+            relative = path.relative_to(root)
+            found.append((ImageItem(id=relative.as_posix(), path=path), relative.parts[0] if len(relative.parts) > 1 else None))
+    if not found:
+        raise DatasetError(f"{root}: no images here; expected files ending in {', '.join(sorted(SUFFIXES))}")
+    if unlabelled:
+        return [(item, None) for item, _ in found]
+    loose = [item.id for item, name in found if name is None]
+    if loose and len(loose) < len(found):
+        raise DatasetError(
+            f"{root}: {len(loose)} images lie beside the class folders ({shown(loose)}); move them into a class folder, or take"
+            " everything without labels (--unlabelled)"
+        )
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+
+
+def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
+    if not path.is_symlink():
+        return
+    target = path.resolve()
+    if path.is_dir() and target in (boundary, *boundary.parents, *(p.resolve() for p in path.parents)):
+        raise DatasetError(f"{path}: a symbolic link to a folder above it ({target}) would go round for ever; remove it")
+    if not follow_links and not target.is_relative_to(boundary):
+        raise DatasetError(f"{path}: a symbolic link that leads out of the dataset ({target}); allow it with --follow-links")
+
+
+def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageItem, str | None]], tuple[str, ...]]:
+    """Return (item, label text) per row and the names of the other columns."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    try:
+        rows = [(line, row) for line, row in enumerate(csv.reader(io.StringIO(text), strict=True), 1) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise DatasetError(f"{path}: not a CSV file ({error})") from error
+    if not rows:
+        raise DatasetError(f"{path}: empty; expected a header such as path,label and one row per image")
+    header = [cell.strip() for cell in rows[0][1]]
+    if Path(header[0]).suffix.lower() in SUFFIXES:
+        header = ["path", LABEL_COLUMN][: len(header)] + [f"column{i}" for i in range(3, len(header) + 1)]
+    else:
+        rows = rows[1:]
+    if len(set(header)) != len(header):
+        raise DatasetError(f"{path}: two columns have the same name: {', '.join(header)}")
+    at = next((i for i, name in enumerate(header) if name.lower() in _PATH_COLUMNS), 0)
+    label_at = header.index(LABEL_COLUMN) if LABEL_COLUMN in header and not unlabelled else None
+    others = [i for i in range(len(header)) if i not in (at, label_at)]
+    found: list[tuple[ImageItem, str | None]] = []
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DatasetError(f"{path}: line {line} has {len(row)} columns, expected {len(header)} ({', '.join(header)})")
+        cells = [cell.strip() for cell in row]
+        image = path.parent / cells[at]
+        name = Path(cells[at]).as_posix()
+        if name in seen:
+            raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
+        seen[name] = line
+        label = cells[label_at] if label_at is not None else None
+        if label == "":
+            raise DatasetError(f"{path}: line {line} ({name}) has no label; fill it in or leave the row out")
+        found.append((ImageItem(id=name, path=image, targets=tuple(cells[i] for i in others)), label))
+    if not found:
+        raise DatasetError(f"{path}: a header and no rows")
+    return found, tuple(header[i] for i in others)

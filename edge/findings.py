@@ -1,0 +1,120 @@
+"""What a validation notices beside its numbers: a data set that does not say what it seems to, answers that cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .class_scores import ClassSummary, class_name
+from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
+from .dataset import LabelledImages, shown
+
+ERROR, WARNING, INFO = "error", "warning", "info"
+
+BUG_DROP = 0.005  # full integer InceptionResNetV2 loses 0.0003 to 0.0011 on ImageNet; more than this is a bug to find
+
+_COLLAPSED = 0.9  # share of one answer, among data whose largest class is half of that or less
+_FEW_IMAGES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something a person should know. ``severity`` is ``error``, ``warning`` or ``info``."""
+
+    check: str
+    severity: str
+    message: str
+
+
+def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records: NDArray[Any], total: int) -> Iterator[Finding]:
+    """Yield findings about the images themselves. records: of those that could be read (N,)."""
+    if unreadable:
+        yield Finding(
+            check="unreadable",
+            severity=WARNING,
+            message=f"{len(unreadable)} of {total} images cannot be read, left out on both sides: {shown(list(unreadable))}",
+        )
+    repeated = len(records) - len({bytes(row) for row in records["sha256"]})
+    if repeated:
+        yield Finding(
+            check="duplicates",
+            severity=WARNING,
+            message=f"{repeated} images have the same content as another one; the interval takes them as independent",
+        )
+    if len(records) < _FEW_IMAGES:
+        yield Finding(
+            check="few_images",
+            severity=WARNING,
+            message=f"{len(records)} images say little; see edgekit validate --plan --max-drop",
+        )
+
+
+def about_models(comparison: Comparison, dataset: LabelledImages, records: NDArray[Any]) -> Iterator[Finding]:
+    """Yield findings about how candidate and reference were fed, and about what no number can express."""
+    candidate, reference = comparison.candidate, comparison.reference
+    if reference is not None and candidate.contract.input != reference.contract.input:
+        fields = _difference(candidate.contract.input, reference.contract.input)
+        yield Finding(
+            check="preprocessing",
+            severity=WARNING,
+            message=f"candidate and reference are fed differently ({fields});"
+            " the drop is of both, quantization and preprocessing",
+        )
+    calibrated = {sha256 for _, sha256 in candidate.contract.quantization.representative}
+    seen = sum(bytes(row).hex() in calibrated for row in records["sha256"]) if calibrated else 0
+    if seen:
+        yield Finding(
+            check="overlap",
+            severity=WARNING,
+            message=f"{seen} of {len(records)} images set the ranges of this artefact when it was quantized; validate on others",
+        )
+    for flag, side in ((CANDIDATE_NOT_FINITE, "candidate"), (REFERENCE_NOT_FINITE, "reference")):
+        broken = np.flatnonzero(records["not_finite"] & flag)
+        if broken.size:
+            first = dataset.items[broken[0]].id
+            yield Finding(
+                check="not_finite",
+                severity=ERROR,
+                message=f"the {side} answers {broken.size} images with NaN or infinity (first: {first}); they count as wrong",
+            )
+
+
+def about_classes(summary: ClassSummary, predicted: NDArray[np.int32]) -> Iterator[Finding]:
+    """Yield findings about an output with classes. predicted: first answers (N,)."""
+    spec = summary.spec
+    present = {row.class_id for row in summary.per_class}
+    if present and spec.labels:
+        absent = [label for i, label in enumerate(spec.labels) if i not in present and i != spec.background_index]
+        if absent:
+            yield Finding(
+                check="classes_missing",
+                severity=WARNING,
+                message=f"no image of {len(absent)} of the model's {len(spec.labels)} classes: {shown(absent)}",
+            )
+    largest = max((row.images for row in summary.per_class), default=0) / max(summary.images, 1)
+    answers = np.bincount(predicted[predicted >= 0]) if np.any(predicted >= 0) else np.zeros(1, np.int64)
+    favourite = int(np.argmax(answers))
+    if summary.per_class and answers[favourite] >= _COLLAPSED * summary.images and largest <= _COLLAPSED / 2:
+        share = answers[favourite] / summary.images
+        yield Finding(
+            check="one_answer",
+            severity=ERROR,
+            message=f"{share:.0%} of the answers are {class_name(spec, favourite)!r}: the model is fed wrongly, or is broken",
+        )
+    drop = summary.drop
+    if drop is not None and drop.ci95[0] > BUG_DROP:
+        yield Finding(
+            check="large_drop",
+            severity=WARNING,
+            message=f"the drop is above {BUG_DROP * 100:g} points even at the lower end of its interval; full int8 costs"
+            " this network about a tenth of a point: look at the representative dataset and at the classes that lost most",
+        )
+
+
+def _difference(mine: Any, other: Any) -> str:
+    fields = [name for name in mine.__slots__ if getattr(mine, name) != getattr(other, name)]
+    return ", ".join(f"{name} {getattr(mine, name)} against {getattr(other, name)}" for name in fields)

@@ -1,0 +1,131 @@
+"""Results of a long run, appended to a file as they come, so that an interrupted run goes on where it stopped.
+
+One file per run, named by a key over everything that the results depend on. A line of JSON, then records of a fixed size, each
+with its CRC-32. Whatever stops the run (Ctrl-C, SIGKILL, a power cut), the intact records from the start are used again and the
+rest is cut off. The results are read back from the same file, in place: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if sys.platform != "win32":
+    import fcntl
+
+
+def cache_folder() -> Path:
+    """Return where edgekit keeps what it can make again: ``EDGEKIT_HOME``, else ``edgekit`` in the user's cache folder."""
+    home = os.environ.get("EDGEKIT_HOME")
+    if home:
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgekit"
+
+
+def key(*parts: Any) -> str:
+    """Return the hexadecimal SHA-256 of ``parts`` as JSON."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, sort_keys=True).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+class Journal:
+    """An append-only file of records of one dtype. Opened for reading and writing; locked against a second run of the same key.
+
+    ``note`` says why the run cannot be resumed, where that is so: the place is read-only, or another run holds the file. The
+    results then go to a temporary file. ``resume=False`` forgets what an earlier run left.
+    """
+
+    def __init__(self, folder: Path, name: str, dtype: np.dtype[Any], *, resume: bool = True) -> None:
+        self.note: str | None = None
+        self._dtype = np.dtype([("record", dtype), ("crc", "<u4")])
+        self._header = json.dumps({"edgekit_journal": 1, "key": name, "record_bytes": dtype.itemsize}).encode() + b"\n"
+        self._path: Path | None = folder / f"{name[:32]}.journal"
+        self._stream: IO[bytes] = self._open(self._path)
+        self.count = self._recover(resume=resume)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Keep the records of an interrupted run; a run that came to its end needs them no more."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+            if kind is None and self._path is not None:
+                self._path.unlink(missing_ok=True)
+        self._stream.close()
+
+    def extend(self, records: NDArray[Any]) -> None:
+        """Add records (N,) of the journal's dtype."""
+        for record in records:
+            data = record.tobytes()
+            self._stream.write(data + zlib.crc32(data).to_bytes(4, "little"))
+        # Out of this process at once: what was appended survives a SIGKILL.
+        self._stream.flush()
+        self.count += len(records)
+
+    def records(self) -> NDArray[Any]:
+        """Return all records (count,), still in the file. Valid until the journal is closed."""
+        self._stream.flush()
+        if not self.count:
+            return np.zeros(0, self._dtype)["record"]
+        mapped = np.memmap(self._stream, dtype=self._dtype, mode="r", offset=len(self._header), shape=(self.count,))
+        records: NDArray[Any] = mapped["record"]
+        return records
+
+    def _open(self, path: Path) -> IO[bytes]:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            return self._temporary(f"{path.parent}: {error.strerror or error}")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                stream.close()
+                return self._temporary(f"another run of the same comparison is using {path}")
+        return stream
+
+    def _temporary(self, reason: str) -> IO[bytes]:
+        self.note = f"this run cannot be resumed ({reason})"
+        self._path = None
+        return tempfile.TemporaryFile()
+
+    def _recover(self, *, resume: bool) -> int:
+        """Cut the file after its last intact record and return how many there are."""
+        self._stream.seek(0)
+        count = 0
+        if resume and self._stream.read(len(self._header)) == self._header:
+            for data in _pieces(self._stream, self._dtype.itemsize):
+                if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+                    break
+                count += 1
+        else:
+            self._stream.truncate(0)
+            self._stream.seek(0)
+            self._stream.write(self._header)
+            self._stream.flush()
+        end = len(self._header) + count * self._dtype.itemsize
+        self._stream.truncate(end)
+        self._stream.seek(end)
+        return count
+
+
+def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    while len(data := stream.read(size)) == size:
+        yield data

@@ -1,0 +1,152 @@
+"""The same as `edge.class_scores` for outputs that do not name one class: multi-label, regression, features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import metrics, statistics
+from .contract import OutputSpec
+
+_STEPS = 65535  # scores 0..1 are kept in this many steps
+
+
+class MultilabelScorer:
+    """Measures independent sigmoids. Kept per image: each score in 65,535 steps, placed so that no decision is altered."""
+
+    def __init__(self, spec: OutputSpec, size: int, *, paired: bool) -> None:
+        self.spec = spec
+        self._cut = int(np.ceil(spec.threshold * _STEPS))
+        sides = ("candidate", "reference") if paired else ("candidate",)
+        self.dtype = np.dtype([(side, "<u2", (size,)) for side in sides])
+
+    def measure(self, candidate: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[Any]:
+        """Return the record of one image from its scores, float32 (labels,)."""
+        record = np.zeros((), self.dtype)
+        record["candidate"] = self._steps(candidate)
+        if reference is not None:
+            record["reference"] = self._steps(reference)
+        return record
+
+    def summary(self, records: NDArray[Any], truth: NDArray[np.bool_] | None) -> dict[str, Any]:
+        """Return precision, recall and threshold shift per label. truth: (N, labels), or None where it is not known.
+
+        The threshold shift of a label is how far the candidate's threshold would have to move to decide most like the reference.
+        """
+        sides = self.dtype.names or ()
+        rows: list[dict[str, Any]] = []
+        agreements, shifts = [], []
+        # Label by label: the records may be a mapped file larger than the memory.
+        for i in range(self.dtype["candidate"].shape[0]):
+            steps = {side: np.asarray(records[side][:, i], np.int32) for side in sides}
+            row: dict[str, Any] = {"label": self.spec.labels[i] if self.spec.labels else str(i)}
+            if truth is not None:
+                row["positives"] = int(truth[:, i].sum())
+                for side, values in steps.items():
+                    precision, recall = metrics.precision_recall(values[:, None] >= self._cut, truth[:, i, None])
+                    row[side] = {"precision": float(precision[0]), "recall": float(recall[0])}
+            if "reference" in steps:
+                decided = steps["reference"] >= self._cut
+                row["agreement"] = float(np.mean((steps["candidate"] >= self._cut) == decided))
+                matching = metrics.matching_threshold(steps["candidate"], decided, float(self._cut))
+                row["threshold_shift"] = (matching - self._cut) / _STEPS
+                agreements.append(row["agreement"])
+                shifts.append(float(np.mean(np.abs(steps["candidate"] - steps["reference"]))) / _STEPS)
+            rows.append(row)
+        result: dict[str, Any] = {"kind": self.spec.kind, "images": len(records), "threshold": self.spec.threshold}
+        if truth is not None:
+            for side in sides:
+                result[side] = {what: _mean(np.array([row[side][what] for row in rows])) for what in ("precision", "recall")}
+        if agreements:
+            result |= {"agreement": float(np.mean(agreements)), "score_shift": float(np.mean(shifts))}
+        return result | {"per_label": rows}
+
+    def _steps(self, scores: NDArray[np.float32]) -> NDArray[np.uint16]:
+        flat = np.nan_to_num(scores.reshape(-1).astype(np.float64), nan=0.0)
+        steps = np.clip(np.floor(flat * _STEPS), 0, _STEPS)
+        positive = flat >= self.spec.threshold
+        placed = np.where(positive, np.maximum(steps, self._cut), np.minimum(steps, self._cut - 1))
+        return np.asarray(placed, np.uint16)
+
+
+class RegressionScorer:
+    """Measures numbers. Kept per image: the numbers."""
+
+    def __init__(self, spec: OutputSpec, size: int, *, paired: bool) -> None:
+        self.spec = spec
+        sides = ("candidate", "reference") if paired else ("candidate",)
+        self.dtype = np.dtype([(side, "<f4", (size,)) for side in sides])
+
+    def measure(self, candidate: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[Any]:
+        """Return the record of one image from its values, float32 (values,)."""
+        record = np.zeros((), self.dtype)
+        record["candidate"] = candidate.reshape(-1)
+        if reference is not None:
+            record["reference"] = reference.reshape(-1)
+        return record
+
+    def summary(self, records: NDArray[Any], truth: NDArray[np.float64] | None) -> dict[str, Any]:
+        """Return MAE, RMSE and R2 per side and what the candidate adds to the error. truth: (N, values), or None.
+
+        R2 of several values is the mean of theirs. ``mae_increase`` is candidate minus reference, paired image by image, with
+        the interval of the mean of paired differences (Student's t).
+        """
+        values: dict[str, NDArray[np.float64]] = {side: np.asarray(records[side], np.float64) for side in self.dtype.names or ()}
+        result: dict[str, Any] = {"kind": self.spec.kind, "images": len(records)}
+        if truth is not None:
+            for side, found in values.items():
+                result[side] = {
+                    "mae": metrics.mean_absolute_error(found, truth),
+                    "rmse": metrics.root_mean_square_error(found, truth),
+                    "r2": _mean(np.array([metrics.r_squared(found[:, i], truth[:, i]) for i in range(truth.shape[1])])),
+                }
+        if "reference" in values:
+            apart = np.abs(values["candidate"] - values["reference"])
+            result["difference"] = {"mean_absolute": float(np.mean(apart)), "max_absolute": float(np.max(apart))}
+            if truth is not None:
+                errors = {side: np.mean(np.abs(found - truth), axis=1) for side, found in values.items()}
+                increase = errors["candidate"] - errors["reference"]
+                result["mae_increase"] = {
+                    "mean": float(np.mean(increase)),
+                    "ci95": list(statistics.mean_interval(increase)),
+                    "method": "paired t interval",
+                }
+        return result
+
+
+class FeatureScorer:
+    """Measures an embedding against the reference's. Kept per image: cosine and the two powers that SQNR is made of."""
+
+    def __init__(self, spec: OutputSpec) -> None:
+        self.spec = spec
+        self.dtype = np.dtype([("cosine", "<f8"), ("signal", "<f8"), ("noise", "<f8"), ("max_absolute", "<f4")])
+
+    def measure(self, candidate: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[Any]:
+        """Return the record of one image from the values, float32 of any shape."""
+        record = np.zeros((), self.dtype)
+        if reference is not None:
+            noise = candidate.reshape(-1).astype(np.float64) - reference.reshape(-1)
+            record["cosine"] = metrics.cosine(candidate, reference)
+            record["signal"], record["noise"] = metrics.power(reference), metrics.power(noise)
+            record["max_absolute"] = np.max(np.abs(noise))
+        return record
+
+    def summary(self, records: NDArray[Any], *, paired: bool) -> dict[str, Any]:
+        """Return the mean and lowest cosine, SQNR over all images in dB, the largest difference; nothing without reference."""
+        result = {"kind": self.spec.kind, "images": len(records)}
+        if not paired:
+            return result
+        return result | {
+            "cosine": float(np.mean(records["cosine"])),
+            "cosine_min": float(np.min(records["cosine"])),
+            "sqnr_db": metrics.sqnr_db(float(np.sum(records["signal"])), float(np.sum(records["noise"]))),
+            "max_absolute": float(np.max(records["max_absolute"])),
+        }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of what is defined; NaN where nothing is."""
+    defined = values[np.isfinite(values)]
+    return float(np.mean(defined)) if defined.size else float("nan")
