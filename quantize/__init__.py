@@ -1,0 +1,72 @@
+"""edgekit's workstation side: load a trained network, quantize it, check it. Needs the ``[quantize]`` extra (TensorFlow).
+
+Names are loaded when they are first used, and TensorFlow when a function first needs it: ``import quantize`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edge.version import __version__
+
+if TYPE_CHECKING:
+    from edge.contract import Contract, InputSpec, OutputSpec
+
+    from .architecture import Architecture
+    from .errors import BridgeError, CalibrationError, ConversionError, LoadError, TrainingError, UnsafeModelError
+    from .loading import load
+    from .ptq import Artefact, PtqConfig, post_training, post_training_variants
+    from .qat import QatConfig, QatResult, quantization_aware
+    from .reference import reference_outputs
+    from .representative import RepresentativeDataset
+    from .source import Source
+
+__all__ = [
+    "Architecture",
+    "Artefact",
+    "BridgeError",
+    "CalibrationError",
+    "Contract",
+    "ConversionError",
+    "InputSpec",
+    "LoadError",
+    "OutputSpec",
+    "PtqConfig",
+    "QatConfig",
+    "QatResult",
+    "RepresentativeDataset",
+    "Source",
+    "TrainingError",
+    "UnsafeModelError",
+    "__version__",
+    "load",
+    "post_training",
+    "post_training_variants",
+    "quantization_aware",
+    "reference_outputs",
+]
+
+# No module may be called like a function that is exported here: importing it would put the module in the function's place.
+_HOMES = {
+    **dict.fromkeys(("Contract", "InputSpec", "OutputSpec"), "edge.contract"),
+    **dict.fromkeys(("CalibrationError", "ConversionError", "LoadError", "UnsafeModelError"), "quantize.errors"),
+    **dict.fromkeys(("Artefact", "PtqConfig", "post_training", "post_training_variants"), "quantize.ptq"),
+    **dict.fromkeys(("BridgeError", "TrainingError"), "quantize.errors"),
+    **dict.fromkeys(("QatConfig", "QatResult", "quantization_aware"), "quantize.qat"),
+    "Architecture": "quantize.architecture",
+    "RepresentativeDataset": "quantize.representative",
+    "Source": "quantize.source",
+    "load": "quantize.loading",
+    "reference_outputs": "quantize.reference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

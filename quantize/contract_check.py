@@ -1,0 +1,138 @@
+"""The preprocessing contract against the model: what is said, and what the model itself does to its input.
+
+A model with a Rescaling layer inside wants plain pixels; normalising before it as well is the commonest way to lose all accuracy
+in silence. What can be told from the network alone is decided here; what needs images is in ``input_statistics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.commands.preprocess_flags import RECIPES
+from edge.contract import InputSpec
+
+from .errors import LoadError
+
+PIXEL_RANGE = 255.0
+SMALLEST_SPAN, LARGEST_SPAN = 0.25, 20.0
+"""A network's first convolution is trained on values that span something between these; usual are 1, 2 and about 4.5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InsideNormalisation:
+    """What the model does to its input before the first real layer: ``scale * x + offset``, one number or one per channel.
+
+    ``names``: the layers or ops that do it, empty when the model takes its input as it comes. ``known``: whether scale and offset
+    could be read. ``opaque``: a layer that might normalise and cannot be looked into, or "".
+    """
+
+    names: tuple[str, ...] = ()
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    known: bool = True
+    opaque: str = ""
+
+    @classmethod
+    def nothing(cls) -> InsideNormalisation:
+        return cls(scale=np.ones(1), offset=np.zeros(1))
+
+    def describe(self) -> str:
+        """Return the layers and their effect, for notes and messages."""
+        names = ", ".join(self.names)
+        if not self.known:
+            return f"{names} (normalises by numbers that are not in the graph)"
+        low, high = float(self.offset.min()), float((self.scale * PIXEL_RANGE + self.offset).max())
+        return f"{names} (takes 0..255 to {low:.4g}..{high:.4g})"
+
+
+def decide(
+    preprocess: str | InputSpec | Mapping[str, Any] | None,
+    *,
+    shape: tuple[int, int, int],
+    inside: InsideNormalisation,
+    architecture: str,
+    where: str,
+) -> tuple[InputSpec, tuple[str, ...]]:
+    """Return the input contract and notes on how it was settled.
+
+    preprocess: the name of a recipe, the fields of an InputSpec without its size, a whole InputSpec, or None.
+    Raises LoadError when nothing is said and the model does not say it itself, and when model and contract both normalise.
+    """
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise LoadError(f"{where}: its input has {channels} channels, expected 3 (RGB or BGR) or 1 (grey)")
+    if preprocess is None:
+        spec = _unsaid(shape, inside, architecture, where=where)
+        return spec, (f"the model normalises its input itself in {inside.describe()}, so pixels are fed as they are, 0..255",)
+    spec = _stated(preprocess, height=height, width=width, channels=channels, where=where)
+    if (spec.height, spec.width, spec.channels) != shape:
+        raise LoadError(
+            f"{where}: the model takes {height}x{width}x{channels}, the contract says"
+            f" {spec.height}x{spec.width}x{spec.channels}; they must agree"
+        )
+    return spec, _agreement(spec, inside, where=where)
+
+
+def _unsaid(shape: tuple[int, int, int], inside: InsideNormalisation, architecture: str, *, where: str) -> InputSpec:
+    height, width, channels = shape
+    recipes = ", ".join(RECIPES)
+    if inside.names and inside.known and not inside.opaque and _fits(_span(inside, 1.0), inside):
+        color = "gray" if channels == 1 else "rgb"
+        return InputSpec(width=width, height=height, color=color, mean=(0.0,) * channels, scale=(1.0,) * channels)
+    if inside.opaque:
+        said = f"layer {inside.opaque!r} may normalise the input, which cannot be seen from outside"
+    elif inside.names:
+        said = f"the model has {inside.describe()}, which does not tell what it expects"
+    elif architecture == "inception_resnet_v2":
+        said = "Keras' InceptionResNetV2 was trained with inception (RGB, -1..1), and yours may differ"
+    else:
+        said = "the model does not normalise its input itself"
+    raise LoadError(f"{where}: how are pictures fed? {said}; say it with --preprocess NAME ({recipes})")
+
+
+def _stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, width: int, channels: int, where: str) -> InputSpec:
+    if isinstance(preprocess, InputSpec):
+        return preprocess
+    if isinstance(preprocess, Mapping):
+        size = {"height": height, "width": width}
+        return InputSpec(**{**size, **preprocess})
+    if preprocess not in RECIPES:
+        raise LoadError(f"{where}: preprocess {preprocess!r} is not known, expected one of {', '.join(RECIPES)}")
+    mean, scale = RECIPES[preprocess]
+    color = "gray" if channels == 1 else "rgb"
+    return InputSpec(width=width, height=height, color=color, mean=(mean,) * channels, scale=(scale,) * channels)
+
+
+def _agreement(spec: InputSpec, inside: InsideNormalisation, *, where: str) -> tuple[str, ...]:
+    if not inside.names:
+        return ()
+    if not inside.known:
+        return (f"the model normalises its input itself in {inside.describe()}; whether that fits the contract was not checked",)
+    pixel_scale = max(abs(1.0 / value) for value in spec.scale)
+    span = _span(inside, pixel_scale)
+    if span < SMALLEST_SPAN <= _span(inside, 1.0):
+        raise LoadError(
+            f"{where}: the model normalises its input itself in {inside.describe()}, and the contract does so too:"
+            f" together pixels would span {span:.2g}; feed them as they are with --preprocess raw"
+        )
+    if span > LARGEST_SPAN and not _fits(span, inside):
+        raise LoadError(
+            f"{where}: the model has {inside.describe()}, which expects small values, and the contract feeds up to"
+            f" {PIXEL_RANGE * pixel_scale:.4g}: together they would span {span:.4g}; try --preprocess unit"
+        )
+    return (f"the model normalises its input itself in {inside.describe()}, after the contract's preprocessing",)
+
+
+def _span(inside: InsideNormalisation, pixel_scale: float) -> float:
+    """Return what black to white spans behind the model's own normalisation, in the channel where it is widest."""
+    return float(np.abs(inside.scale).max()) * PIXEL_RANGE * pixel_scale
+
+
+def _fits(span: float, inside: InsideNormalisation) -> bool:
+    # A layer that only subtracts a mean leaves the span of the pixels, and is trained that way.
+    return span >= SMALLEST_SPAN and (span <= LARGEST_SPAN or bool(np.allclose(inside.scale, 1.0, rtol=0.5)))

@@ -1,0 +1,161 @@
+"""Live Keras models, Keras 3 and tf_keras: brought to one fixed input size and float32, and described."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import keras_rewrite, keras_weights
+from .architecture import recognise
+from .contract_check import InsideNormalisation
+from .errors import LoadError, first_line
+from .input_chain import follow
+from .keras_files import build_from, load_h5
+from .keras_outputs import found_outputs
+from .outputs import FoundOutput
+from .quiet import import_keras, import_tensorflow
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class KerasParts:
+    """A Keras model as ``quantize.load`` needs it; ``function`` takes a batch and returns ``{output name: tensor}``."""
+
+    function: Callable[[Any], Mapping[str, Any]]
+    trackables: tuple[Any, ...]
+    input_shape: tuple[int, int, int]
+    outputs: tuple[FoundOutput, ...]
+    inside: InsideNormalisation
+    architecture: str
+
+
+def ready(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -> tuple[Any, tuple[str, ...]]:
+    """Return ``model`` as a Keras 3 model with a fixed input shape, in float32, and notes; the model itself where it is that.
+
+    A tf_keras model is rebuilt in Keras 3 and kept only if both answer alike; one that Keras 3 cannot build is used as it is.
+    Raises LoadError for what is no Keras model, a model that was never built, several inputs, and an open input size.
+    """
+    tf_keras = sys.modules.get("tf_keras")
+    if tf_keras is not None and isinstance(model, tf_keras.Model):
+        return _from_tf_keras(model, input_shape=input_shape, where=where)
+    keras = import_keras()
+    if not isinstance(model, keras.Model):
+        raise LoadError(f"{where}: a {type(model).__name__} is no Keras model; give a path, or a Keras model object")
+    stored = _input_shape(model, where=where)
+    mixed = any(layer.compute_dtype != "float32" for layer in keras_weights.leaves(model))
+    if not mixed and None not in stored and input_shape in (None, stored):
+        return model, ()
+    at = None if input_shape in (None, stored) else input_shape
+    if at is None and None in stored:
+        raise LoadError(f"{where}: input layer {model.inputs[0].name!r} leaves its size open; give input_shape=(height, width)")
+    try:
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # plain lists, as in a file
+        prepared, notes = keras_rewrite.prepare(config, input_shape=at, legacy=False, where=where)
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        raise LoadError(f"{where}: cannot be rebuilt at another size or in float32 ({first_line(error)})") from error
+    # Its code is this process's own already, so nothing in it is new.
+    rebuilt = build_from(prepared, allow_code=True, at=at, where=where)
+    try:
+        rebuilt.set_weights(model.get_weights())
+    except ValueError as error:
+        raise LoadError(f"{where}: its weights do not fit at input shape {at}: {first_line(error)}") from error
+    keras_weights.finalize(rebuilt)
+    return rebuilt, notes
+
+
+def inspect(model: Any, *, where: str) -> KerasParts:
+    """Describe a model that ``ready`` or a loader returned."""
+    shape = _input_shape(model, where=where)
+    height, width, channels = (int(value or 0) for value in shape)
+    outputs = found_outputs(model, where=where)
+    chain = follow(model)
+    inside = InsideNormalisation(names=tuple(chain.normalisers), scale=chain.scale, offset=chain.offset, opaque=chain.opaque)
+    names = [layer.name for layer in keras_weights.leaves(model)]
+    return KerasParts(
+        function=_function(model, [output.name for output in outputs]),
+        # A Keras 3 variable is no TensorFlow object; the one that it holds is.
+        trackables=tuple(
+            getattr(variable, "value", variable) if _is_keras3(variable) else variable for variable in model.variables
+        ),
+        input_shape=(height, width, channels),
+        outputs=outputs,
+        inside=inside,
+        architecture=recognise(names),
+    )
+
+
+def sha256(model: Any) -> str:
+    """Return the hash of a live model's weights: names, shapes and bytes, in order."""
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        array = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{getattr(variable, 'path', variable.name)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _function(model: Any, names: list[str]) -> Callable[[Any], Mapping[str, Any]]:
+    def call(tensor: Any) -> dict[str, Any]:
+        answer = model(tensor, training=False)
+        if isinstance(answer, Mapping):
+            return {name: answer[name] for name in names}
+        answers = answer if isinstance(answer, list | tuple) else [answer]
+        return dict(zip(names, answers, strict=True))
+
+    return call
+
+
+def _input_shape(model: Any, *, where: str) -> tuple[int | None, int | None, int | None]:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise LoadError(
+            f"{where}: its input shape is not known (a subclassed or never-built model); wrap it:"
+            f" x = keras.Input((H, W, 3)); keras.Model(x, model(x))"
+        )
+    if len(inputs) != 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise LoadError(f"{where}: has {len(inputs)} inputs ({names}), expected one image")
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4:
+        raise LoadError(f"{where}: input {inputs[0].name!r} has shape {shape}, expected (batch, height, width, channels)")
+    height, width, channels = (None if value is None else int(value) for value in shape[1:])
+    return height, width, channels
+
+
+def _from_tf_keras(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -> tuple[Any, tuple[str, ...]]:
+    stored = _input_shape(model, where=where)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.h5"
+        try:
+            model.save(path, include_optimizer=False)
+            rebuilt, notes = load_h5(path, input_shape=input_shape, allow_code=False, where=where)
+        except (LoadError, NotImplementedError, TypeError, ValueError) as error:
+            if None in stored or input_shape not in (None, stored):
+                raise LoadError(f"{where}: cannot be rebuilt at a fixed size: {first_line(error)}") from error
+            return model, (f"kept as a Keras 2 model, Keras 3 cannot build it: {first_line(error)}",)
+    if input_shape in (None, stored):
+        difference = _difference(model, rebuilt)
+        if difference > 1e-3:
+            return model, (f"kept as a Keras 2 model: rebuilt in Keras 3 it answers otherwise (by {difference:.2g})",)
+    return rebuilt, (*notes, "a Keras 2 model, rebuilt in Keras 3 and checked to answer alike")
+
+
+def _difference(one: Any, other: Any) -> float:
+    """Return the largest difference between two models' answers to one noise image, relative to the largest answer."""
+    tf = import_tensorflow()
+    shape = [1, *one.inputs[0].shape[1:]]
+    noise = tf.constant(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
+    answers = [tf.nest.flatten(model(noise, training=False)) for model in (one, other)]
+    pairs = [(np.asarray(a.numpy()), np.asarray(b.numpy())) for a, b in zip(*answers, strict=True)]
+    return max(float(np.abs(a - b).max() / max(1e-6, np.abs(a).max())) for a, b in pairs)
+
+
+def _is_keras3(variable: Any) -> bool:
+    return type(variable).__module__.startswith("keras.")

@@ -1,0 +1,255 @@
+"""``quantize.load``: a trained network from any of the forms in which people have one.
+
+The first bytes decide what a file is, not its suffix. Nothing is unpickled, and nothing in a file runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.contract import Contract, InputSpec, Provenance
+from edge.files import sha256_file
+
+from . import h5_files, keras_files, keras_object, saved_model
+from .architecture import Architecture, load_weights_file
+from .contract_check import InsideNormalisation, decide
+from .errors import LoadError
+from .outputs import FoundOutput, Labels, Outputs, specify
+from .quiet import import_keras, import_tensorflow, quiet
+from .source import Source
+
+SUPPORTED = ".keras, a whole-model .h5, a SavedModel directory, or .weights.h5 with its architecture"
+
+_FOREIGN = (
+    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle: loading it would run whatever is in it"),
+    (re.compile(rb"....TFL3", re.S), "a .tflite already; give it to edgekit inspect or validate"),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself: run git lfs pull"),
+    (re.compile(rb"\x93NUMPY"), "a NumPy array"),
+    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf"), "compressed: unpack it first"),
+    (re.compile(rb"\s*[{\[<]"), "text"),
+)
+_HEAD_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Loaded:
+    """What the loaders of all formats come down to."""
+
+    function: Any
+    trackables: tuple[Any, ...]
+    model: Any
+    input_shape: tuple[int, int, int]
+    outputs: tuple[FoundOutput, ...]
+    inside: InsideNormalisation
+    architecture: str
+    parameters: int
+    notes: tuple[str, ...]
+    saved_with: str = ""
+
+
+def load(
+    source: Any,
+    *,
+    name: str | None = None,
+    preprocess: str | InputSpec | Mapping[str, Any] | None = None,
+    labels: Labels | None = None,
+    outputs: Outputs | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    architecture: str | Architecture | None = None,
+    allow_code: bool = False,
+) -> Source:
+    """Load a trained network.
+
+    source: path of a ``.keras`` file, a whole-model ``.h5`` (Keras 2 or 3), a SavedModel directory or a weights file; or a Keras
+    model object (Keras 3 or tf_keras).
+    name: of the artefacts made from it; by default the file's.
+    preprocess: how pictures are fed: the name of a recipe (``inception``, ``raw``, ``unit``), an InputSpec, or its fields without
+    width and height. None is enough only for a model that normalises its input itself.
+    labels: class names of the only output with classes, or ``{output: class names}``.
+    outputs: what an output means where its last layer leaves that open: ``logits``, ``regression``, ``features``, ...; one kind
+    for all, ``{output: kind}``, or OutputSpecs. Softmax is read as probabilities, sigmoid as multilabel, no dense layer as
+    features; a linear dense layer as logits when it has labels, else it must be said.
+    input_shape: (height, width) or (height, width, channels), where the model leaves it open, or to build a fully convolutional
+    one at another size.
+    architecture: of a weights file: ``inception_resnet_v2``, or an Architecture.
+    allow_code: run the Python code of Lambda layers in the file.
+
+    Raises LoadError (UnsafeModelError where the file could do harm): one line that says what, where, and what to do.
+    """
+    shape = _three(input_shape)
+    if not isinstance(source, str | os.PathLike):
+        loaded, provenance = _from_object(source, shape), None
+        where = f"model {getattr(source, 'name', type(source).__name__)!r}"
+    else:
+        path = Path(source)
+        where = str(path)
+        loaded, form = _from_path(path, shape, _architecture(architecture), allow_code=allow_code, where=where)
+        provenance = Provenance(file=path.name, sha256=_sha256(path), format=form)
+    input_spec, said = decide(
+        preprocess, shape=loaded.input_shape, inside=loaded.inside, architecture=loaded.architecture, where=where
+    )
+    output_specs, inferred = specify(loaded.outputs, outputs, labels, where=where)
+    provenance = provenance or Provenance(sha256=keras_object.sha256(source), format="object")
+    notes = (*loaded.notes, *said, *inferred)
+    contract = Contract(
+        name=_name(name, source),
+        input=input_spec,
+        outputs=output_specs,
+        source=Provenance(
+            file=provenance.file,
+            sha256=provenance.sha256,
+            format=provenance.format,
+            architecture=loaded.architecture or "other",
+            parameters=loaded.parameters,
+            tools=_tools(loaded.saved_with),
+        ),
+        notes=notes,
+    )
+    return Source(
+        name=contract.name,
+        contract=contract,
+        input_shape=loaded.input_shape,
+        function=loaded.function,
+        trackables=loaded.trackables,
+        model=loaded.model,
+        notes=notes,
+    )
+
+
+def _from_path(
+    path: Path,
+    shape: tuple[int, int, int] | None,
+    architecture: Architecture | None,
+    *,
+    allow_code: bool,
+    where: str,
+) -> tuple[_Loaded, str]:
+    """Return the network and the name of its format."""
+    if path.is_dir():
+        if not (path / saved_model.GRAPH_FILE).is_file():
+            raise LoadError(f"{where}: a directory without {saved_model.GRAPH_FILE}, so no SavedModel; expected {SUPPORTED}")
+        return _from_saved_model(path, shape, where=where), "saved_model"
+    head = _head(path, where=where)
+    if head.startswith(b"PK\x03\x04"):
+        _without(architecture, where=where)
+        model, notes = keras_files.load_zip(path, input_shape=shape, allow_code=allow_code, where=where)
+        return _from_keras(model, notes, where=where), "keras"
+    if head.startswith(h5_files.MAGIC):
+        with h5_files.opened(path, where=where) as file:
+            whole = h5_files.model_config(file, where=where) is not None
+        if whole:
+            _without(architecture, where=where)
+            model, notes = keras_files.load_h5(path, input_shape=shape, allow_code=allow_code, where=where)
+            return _from_keras(model, notes, where=where), "h5"
+        if architecture is None:
+            raise LoadError(
+                f"{where}: holds weights without their network; say which it is with --architecture inception_resnet_v2"
+                " --input-shape HEIGHTxWIDTH, or save the whole model"
+            )
+        model, notes = load_weights_file(path, architecture, input_shape=shape, where=where)
+        return _from_keras(model, notes, where=where), "weights"
+    raise LoadError(f"{where}: {_foreign(path, head)} ({path.stat().st_size:,} bytes); expected {SUPPORTED}")
+
+
+def _from_keras(model: Any, notes: tuple[str, ...], *, where: str) -> _Loaded:
+    with quiet():
+        parts = keras_object.inspect(model, where=where)
+    return _Loaded(
+        function=parts.function,
+        trackables=parts.trackables,
+        model=model,
+        input_shape=parts.input_shape,
+        outputs=parts.outputs,
+        inside=parts.inside,
+        architecture=parts.architecture,
+        parameters=int(model.count_params()),
+        notes=notes,
+    )
+
+
+def _from_object(model: Any, shape: tuple[int, int, int] | None) -> _Loaded:
+    where = f"model {getattr(model, 'name', type(model).__name__)!r}"
+    with quiet():
+        ready, notes = keras_object.ready(model, input_shape=shape, where=where)
+    return _from_keras(ready, notes, where=where)
+
+
+def _from_saved_model(path: Path, shape: tuple[int, int, int] | None, *, where: str) -> _Loaded:
+    loaded = saved_model.load_directory(path, input_shape=shape, where=where)
+    return _Loaded(
+        function=loaded.call,
+        trackables=(loaded.module,),
+        model=None,
+        input_shape=loaded.input_shape,
+        outputs=loaded.outputs,
+        inside=loaded.inside,
+        architecture=loaded.architecture,
+        parameters=sum(int(variable.shape.num_elements()) for variable in loaded.signature.variables),
+        notes=("a SavedModel does not tell where its first batch normalisation is; the pixel range was not checked against it",),
+        saved_with=loaded.tensorflow_version,
+    )
+
+
+def _head(path: Path, *, where: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise LoadError(f"{where}: no such file; expected {SUPPORTED}") from error
+    except OSError as error:
+        raise LoadError(f"{where}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise LoadError(f"{where}: empty (0 bytes); copy or save it again")
+    return head
+
+
+def _foreign(path: Path, head: bytes) -> str:
+    if path.name == saved_model.GRAPH_FILE:
+        return f"a SavedModel is a directory: give {str(path.parent)!r}"
+    return next((f"is {what}" for pattern, what in _FOREIGN if pattern.match(head)), "no model format that edgekit knows")
+
+
+def _without(architecture: Architecture | None, *, where: str) -> None:
+    if architecture is not None:
+        raise LoadError(f"{where}: holds the whole model; --architecture is for files of weights only, leave it out")
+
+
+def _architecture(value: str | Architecture | None) -> Architecture | None:
+    return Architecture(name=value) if isinstance(value, str) else value
+
+
+def _three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
+    if shape is None:
+        return None
+    whole = tuple(shape)
+    if len(whole) == 2:
+        whole = (*whole, 3)
+    if len(whole) != 3 or not all(type(value) is int and 1 <= value <= 8192 for value in whole):
+        raise LoadError(f"input shape is {tuple(shape)}, expected (height, width) or (height, width, channels), 1 to 8192 each")
+    return whole[0], whole[1], whole[2]
+
+
+def _name(name: str | None, source: Any) -> str:
+    if name is None:
+        stem = Path(source).resolve().name if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "model"))
+        name = re.sub(r"\.(keras|weights\.h5|h5|hdf5)$", "", stem)
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "model"
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file; of a directory, of the sorted ``path hash`` lines of its files."""
+    if path.is_file():
+        return sha256_file(path)
+    lines = [f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _tools(saved_with: str) -> dict[str, str]:
+    tools = {"tensorflow": str(import_tensorflow().__version__), "keras": str(import_keras().__version__)}
+    return {**tools, "saved_with_tensorflow": saved_with} if saved_with else tools

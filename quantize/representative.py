@@ -1,0 +1,291 @@
+"""The representative dataset: which images set the ranges, chosen the same way every time, and looked through beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.contract import Contract, InputSpec
+from edge.dataset import ImageItem, LabelledImages, match_labels, shown
+from edge.errors import DatasetError, ImageError
+from edge.files import sha256_bytes, sha256_file
+from edge.findings import ERROR, INFO, WARNING, Finding
+from edge.preprocess import load_pixels, lookup_table, to_tensor
+from edge.progress import Progress
+
+from .errors import CalibrationError
+from .input_statistics import judge, measure
+
+if TYPE_CHECKING:
+    from .source import Source
+
+COUNT = 200
+FEWEST, FEW = 10, 100
+"""Below the first the ranges are those of single pictures; below the second they still move with each picture."""
+
+MAX_UNREADABLE = 0.01
+CACHE_BYTES = 64 << 20
+"""Decoded pixels that are kept (200 pictures at 299x299 take 51 MiB); whatever is beyond is decoded again when it is needed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RepresentativeDataset:
+    """The chosen images, in a fixed order.
+
+    ``identities``: (id, SHA-256 of the file) of each. ``findings``: what looking through them brought up (warnings and remarks;
+    errors raise instead). ``spec``: the contract that they are preprocessed by.
+    """
+
+    items: tuple[ImageItem, ...]
+    identities: tuple[tuple[str, str], ...]
+    spec: InputSpec
+    seed: int
+    findings: tuple[Finding, ...] = ()
+    _pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        count: int = COUNT,
+        contract: Contract,
+        seed: int = 0,
+        validation: str | os.PathLike[str] | None = None,
+        max_unreadable: float = MAX_UNREADABLE,
+        strict: bool = True,
+    ) -> RepresentativeDataset:
+        """Choose ``count`` images of a folder (of class sub-folders, or flat) or a CSV manifest, and look through them.
+
+        Classes keep their share, each has one image at least. The choice depends on seed and file names only.
+        validation: images that must not be among them, compared by content. max_unreadable: share (0..1) of undecodable images
+        above which to give up; up to it they are listed, and others take their place.
+        strict: False turns errors into findings, as far as work can go on.
+
+        Raises CalibrationError: too few images, too many unreadable ones, images of the validation set. DatasetError: no images.
+        """
+        if count < 1:
+            raise CalibrationError(f"asked for {count} representative images, expected at least {FEWEST}")
+        strata = _strata(path)
+        chosen = _Choice(spec=contract.input)
+        with Progress(min(count, sum(map(len, strata.values()))), "read representative images") as progress:
+            for name, quota in _quotas(strata, count).items():
+                for item in _shuffled(strata[name], seed):
+                    if quota == 0:
+                        break
+                    if chosen.take(item):
+                        quota -= 1
+                        progress.advance()
+        findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, contract, path)]
+        findings += _about_count(len(chosen.items), sum(map(len, strata.values())), count, path)
+        if validation is not None:
+            findings += _about_overlap(chosen, validation)
+        _raise_errors(findings, strict=strict)
+        order = sorted(range(len(chosen.items)), key=lambda i: chosen.items[i].id)
+        return cls(
+            items=tuple(chosen.items[i] for i in order),
+            identities=tuple((chosen.items[i].id, chosen.hashes[i]) for i in order),
+            spec=contract.input,
+            seed=seed,
+            findings=tuple(findings),
+            _pixels=chosen.pixels,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        source: Source,
+        count: int = COUNT,
+        seed: int = 0,
+        validation: str | os.PathLike[str] | None = None,
+        max_unreadable: float = MAX_UNREADABLE,
+        strict: bool = True,
+    ) -> RepresentativeDataset:
+        """Like ``from_folder``, and check the preprocessed images against what the network was trained on.
+
+        Raises CalibrationError also when another pixel range or channel order fits the network far better.
+        """
+        dataset = cls.from_folder(
+            path,
+            count=count,
+            contract=source.contract,
+            seed=seed,
+            validation=validation,
+            max_unreadable=max_unreadable,
+            strict=strict,
+        )
+        finding = judge(measure(source.model, dataset.sample(), dataset.spec))
+        if finding is None:
+            return dataset
+        findings = [*dataset.findings, finding]
+        _raise_errors(findings, strict=strict)
+        return cls(
+            items=dataset.items,
+            identities=dataset.identities,
+            spec=dataset.spec,
+            seed=dataset.seed,
+            findings=tuple(findings),
+            _pixels=dataset._pixels,
+        )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def tensors(self) -> Iterator[NDArray[np.float32]]:
+        """Yield each image preprocessed by the contract: float32 ``(1, H, W, C)``, one at a time."""
+        table = lookup_table(self.spec)
+        for item in self.items:
+            yield to_tensor(self._load(item), table)
+
+    def sample(self, count: int = 32) -> list[NDArray[np.uint8]]:
+        """Return the pixels, uint8 ``(H, W, C)``, of about ``count`` images at equal spacing."""
+        return [self._load(item) for item in self.items[:: max(1, len(self.items) // count)][:count]]
+
+    def _load(self, item: ImageItem) -> NDArray[np.uint8]:
+        pixels = self._pixels.get(item.id)
+        return load_pixels(item.path, self.spec) if pixels is None else pixels
+
+
+@dataclass(slots=True, kw_only=True)
+class _Choice:
+    """Images as they are taken: decoded once, hashed, those that cannot be decoded remembered with the reason."""
+
+    spec: InputSpec
+    items: list[ImageItem] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    _cached_bytes: int = 0
+
+    def take(self, item: ImageItem) -> bool:
+        """Read one image; return whether it can be used."""
+        try:
+            data = item.path.read_bytes()
+            pixels = load_pixels(data, self.spec)
+        except OSError as error:
+            self.unreadable[item.id] = str(error.strerror)
+            return False
+        except ImageError as error:
+            self.unreadable[item.id] = str(error).removeprefix("image: ")
+            return False
+        self.items.append(item)
+        self.hashes.append(sha256_bytes(data))
+        self.sizes.append(len(data))
+        if self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
+            self._cached_bytes += pixels.nbytes
+            self.pixels[item.id] = pixels
+        return True
+
+    def findings(self, path: str | os.PathLike[str], max_unreadable: float) -> Iterator[Finding]:
+        """Yield what reading brought up: images that cannot be decoded, and those that are there twice."""
+        if self.unreadable:
+            share = len(self.unreadable) / (len(self.unreadable) + len(self.items))
+            listed = shown([f"{name} ({reason})" for name, reason in self.unreadable.items()])
+            if share > max_unreadable:
+                limit = f"{share:.1%} of those tried, more than the {max_unreadable:.1%} allowed (--max-unreadable)"
+                yield Finding(check="unreadable", severity=ERROR, message=f"{path}: unreadable are {limit}: {listed}")
+            else:
+                message = f"{len(self.unreadable)} images cannot be read, others were taken instead: {listed}"
+                yield Finding(check="unreadable", severity=WARNING, message=message)
+        repeated = len(self.hashes) - len(set(self.hashes))
+        if repeated:
+            message = f"{repeated} of {len(self.hashes)} images have the same content as another one and add nothing"
+            yield Finding(check="duplicates", severity=WARNING, message=message)
+
+
+def _strata(path: str | os.PathLike[str]) -> dict[str, list[ImageItem]]:
+    """Return the images by class folder or label; one stratum without a name where there are none."""
+    if Path(path).is_dir():
+        dataset = LabelledImages.open(path, unlabelled=True)
+        names = [item.id.split("/")[0] if "/" in item.id else "" for item in dataset]
+    else:
+        dataset = LabelledImages.open(path)
+        names = [dataset.label_text(item) for item in dataset]
+    strata: dict[str, list[ImageItem]] = {}
+    for name, item in sorted(zip(names, dataset, strict=True), key=lambda pair: (pair[0], pair[1].id)):
+        strata.setdefault(name, []).append(item)
+    return strata
+
+
+def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int) -> dict[str, int]:
+    """Return how many images to take of each stratum: its share by largest remainder, at least one, never more than it has."""
+    total = sum(map(len, strata.values()))
+    count = min(count, total)
+    quotas = {name: min(len(items), max(1, count * len(items) // total)) for name, items in strata.items()}
+    by_remainder = sorted(strata, key=lambda name: (-(count * len(strata[name]) % total), name))
+    while sum(quotas.values()) < count:
+        for name in by_remainder:
+            if quotas[name] < len(strata[name]) and sum(quotas.values()) < count:
+                quotas[name] += 1
+    while sum(quotas.values()) > count:
+        largest = max(quotas, key=lambda name: (quotas[name], name))
+        quotas[largest] -= 1
+    return quotas
+
+
+def _shuffled(items: Sequence[ImageItem], seed: int) -> list[ImageItem]:
+    # By hash rather than by a random generator: the same on every version of everything, and other images change nothing.
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
+
+
+def _about_count(chosen: int, total: int, count: int, path: str | os.PathLike[str]) -> Iterator[Finding]:
+    if chosen < FEWEST:
+        message = f"{path}: {chosen} representative images, expected {FEWEST} at least and {FEW} or more for steady ranges"
+        yield Finding(check="few_images", severity=ERROR, message=message)
+    elif chosen < FEW:
+        message = f"{chosen} representative images; with fewer than {FEW} the ranges still depend on the choice"
+        yield Finding(check="few_images", severity=WARNING, message=message)
+    elif total < count:
+        message = f"there are {total} images, {count} were asked for; all were taken"
+        yield Finding(check="few_images", severity=INFO, message=message)
+
+
+def _about_classes(
+    strata: Mapping[str, Sequence[ImageItem]], contract: Contract, path: str | os.PathLike[str]
+) -> Iterator[Finding]:
+    labels = next((output.labels for output in contract.outputs if output.is_classes and output.labels), ())
+    names = [name for name in strata if name]
+    if not labels or not names:
+        return
+    try:
+        _, index = match_labels(names, labels, where=str(path))
+    except DatasetError:
+        message = f"the folders or labels ({shown(names)}) are not the model's classes ({shown(labels)}); used for spreading only"
+        yield Finding(check="classes", severity=INFO, message=message)
+        return
+    background = {output.background_index for output in contract.outputs}
+    missing = [label for i, label in enumerate(labels) if i not in index.values() and i not in background]
+    if missing:
+        message = (
+            f"no image of {len(missing)} of {len(labels)} classes: {shown(missing)}; their activations may exceed the ranges"
+        )
+        yield Finding(check="classes_missing", severity=WARNING, message=message)
+
+
+def _about_overlap(chosen: _Choice, validation: str | os.PathLike[str]) -> Iterator[Finding]:
+    held_out = LabelledImages.open(validation, unlabelled=True)
+    sizes = set(chosen.sizes)
+    # Only files of equal size can have equal content: the others need not be read.
+    hashes = {sha256_file(i.path): i.id for i in held_out if i.path.is_file() and i.path.stat().st_size in sizes}
+    pairs = [(item.id, hashes[sha]) for item, sha in zip(chosen.items, chosen.hashes, strict=True) if sha in hashes]
+    both = [one if one == other else f"{one} = {other}" for one, other in pairs]
+    if both:
+        message = f"{len(both)} representative images are in the validation set {validation}: {shown(both)}; keep them apart"
+        yield Finding(check="overlap", severity=ERROR, message=message)
+
+
+def _raise_errors(findings: Sequence[Finding], *, strict: bool) -> None:
+    errors = [finding.message for finding in findings if finding.severity == ERROR]
+    if errors and strict:
+        more = f" (and {len(errors) - 1} more: {'; '.join(errors[1:])})" if len(errors) > 1 else ""
+        raise CalibrationError(f"{errors[0]}{more}")
