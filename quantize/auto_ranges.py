@@ -1,0 +1,292 @@
+"""The ranges of the default full int8: chosen by what they do to the network's output, on images that did not set them.
+
+No method is best for every network, and the error of a tensor says little about the error of the answer. So every candidate
+becomes a
+real int8 file (edited, which takes a fraction of a second), runs on the held-out images on real kernels, and is compared with
+float: first each method for the whole network, then, from the best, each kind of tensor in each part of the network on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.findings import INFO, WARNING, Finding
+from edge.progress import Progress
+
+from . import activations, calibrated, conversion, output_error, ranges, same_range
+from .activations import Activations, Tensors
+from .int8_file import Int8File
+from .ranges import Range
+from .segments import Segment, segments
+
+AUTO = "auto"
+CONVERTER = "converter"  # the ranges of TensorFlow's calibrator, as TFLiteConverter uses them
+NAMES = (AUTO, CONVERTER, *ranges.METHODS)
+
+_FEWEST_HELD_OUT = 8
+_MOST_HELD_OUT = 128  # images of 299 x 299 take 1 MiB each
+_LADDER = ("minmax", *(f"blend-{share:g}" for share in ranges.BLENDS), "mean")
+_WHOLE = (*_LADDER, "moving-average", "percentile", "mse", "kl")
+_REST = "minmax"  # what input and head begin with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RangeChoice:
+    """``calibrated``: the flatbuffer with the ranges written in. ``error``: mean held-out error by name of what was tried whole;
+    ``chosen`` is the final one's, ``converter`` that of TensorFlow's own ranges. ``methods``: segment to method.
+    """
+
+    calibrated: bytes
+    method: str
+    methods: Mapping[str, str]
+    ranges: Mapping[str, Range]
+    error: Mapping[str, float]
+    agreement: float | None
+    held_out: int
+    findings: tuple[Finding, ...]
+
+    def describe(self) -> str:
+        """One line: what was chosen and what it gained."""
+        if not self.error:
+            return f"ranges: {self.method}"
+        before, after = self.error[CONVERTER], self.error["chosen"]
+        agree = "" if self.agreement is None else f", agreement {self.agreement:.1%}"
+        return (
+            f"ranges: {self.method}; error against float on {self.held_out} held-out images {after:.4f}"
+            f" (plain converter {before:.4f}){agree}"
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Search:
+    """The candidates' common ground: one int8 file that is edited again and again, and the float answers."""
+
+    seen: Activations
+    file: Int8File
+    groups: tuple[same_range.RangeGroup, ...]
+    images: list[NDArray[np.float32]]
+    reference: list[tuple[NDArray[np.float32], ...]]
+    compared: tuple[str, ...]
+    fit_parts: tuple[int, ...]
+    progress: Progress
+    _ranges: dict[tuple[int, str], Range] = field(default_factory=dict)
+
+    def range_of(self, position: int, method: str, parts: tuple[int, ...]) -> Range:
+        key = (position, f"{method}/{parts}")
+        if key not in self._ranges:
+            self._ranges[key] = ranges.method(method)(self.seen.observed(self.groups[position].tensors, parts))
+        return self._ranges[key]
+
+    def ranges(self, methods: Mapping[int, str], parts: tuple[int, ...]) -> dict[str, Range]:
+        """Ranges by tensor name for one method a group (by position)."""
+        names = self.seen.model.tensors
+        return {
+            names[index].name: self.range_of(position, method, parts)
+            for position, method in methods.items()
+            for index in self.groups[position].tensors
+        }
+
+    def measure(self, methods: Mapping[int, str]) -> NDArray[np.float64]:
+        """Error of each held-out image."""
+        self.file.set_ranges(self.ranges(methods, self.fit_parts))
+        return self.error_of(self.file.pack())
+
+    def error_of(self, flatbuffer: bytes) -> NDArray[np.float64]:
+        """Error of each held-out image for a finished file; its answers are kept in ``last``."""
+        self.last = activations.run(flatbuffer, self.images)
+        self.progress.advance()
+        return output_error.per_image(self.reference, self.last, self.compared)
+
+    last: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
+
+
+def choose_ranges(
+    float_flatbuffer: bytes,
+    calibrated_flatbuffer: bytes,
+    tensors: Tensors,
+    *,
+    method: str = AUTO,
+    count: int | None = None,
+    kinds: Iterable[str] | None = None,
+    per_channel: bool = True,
+) -> RangeChoice:
+    """Return the calibrated flatbuffer with the ranges of ``method`` (``auto`` measures) in place of min/max.
+
+    tensors: called whenever the representative images are needed again; float32 ``(1, height, width, channels)``.
+    kinds: the outputs' kinds as in the contract, in the file's order. Raises CalibrationError.
+    """
+    if method == CONVERTER:
+        return _plain(calibrated_flatbuffer)
+    ranges.method("minmax" if method == AUTO else method)
+    with Progress(count or 0, "observe the float network") as progress:
+        seen = activations.gather(float_flatbuffer, tensors, part=held_out, parts=2, progress=progress.advance)
+    groups = same_range.groups(seen.model)
+    parts = segments(seen.model, groups)
+    if method != AUTO:
+        chosen = {p: method for segment in parts for p in segment.positions}
+        chosen |= {p: _REST for segment in parts if segment.kind == "input" for p in segment.positions}
+        found = _by_name(seen, groups, chosen)
+        return RangeChoice(
+            calibrated=calibrated.write_ranges(calibrated_flatbuffer, found),
+            method=method,
+            methods={"all": method},
+            ranges=found,
+            error={},
+            agreement=None,
+            held_out=0,
+            findings=(),
+        )
+    return _auto(seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
+
+
+def _auto(
+    seen: Activations,
+    groups: tuple[same_range.RangeGroup, ...],
+    parts: tuple[Segment, ...],
+    calibrated_flatbuffer: bytes,
+    tensors: Tensors,
+    kinds: Iterable[str] | None,
+    per_channel: bool,
+) -> RangeChoice:
+    held = [i for i, part in enumerate(seen.part_of) if part == 1][:_MOST_HELD_OUT]
+    independent = len(held) >= _FEWEST_HELD_OUT
+    if not independent:
+        held = list(range(len(seen.part_of)))
+    wanted = set(held)
+    images = [tensor for i, tensor in enumerate(tensors()) if i in wanted]
+    with Progress(len(_WHOLE) + 3 + 3 * len(parts), "choose the ranges") as progress:
+        search = _Search(
+            seen=seen,
+            file=Int8File(conversion.quantize_int8(calibrated_flatbuffer, per_channel=per_channel)),
+            groups=groups,
+            images=images,
+            reference=[seen.outputs[i] for i in held],
+            compared=output_error.kinds(seen.model, None if kinds is None else tuple(kinds)),
+            fit_parts=(0,) if independent else (0, 1),
+            progress=progress,
+        )
+        converter = float(search.error_of(search.file.pack()).mean())
+        by_segment, errors, best, whole = _best_whole(search, parts)
+        errors[CONVERTER] = converter
+        by_segment, best = _refined(search, parts, by_segment, best)
+    methods = _spread(parts, by_segment)
+    search.measure(methods)
+    agree = output_error.agreement(search.reference, search.last, search.compared)
+    found = search.ranges(methods, (0, 1))
+    changed = {name: m for name, m in by_segment.items() if m != whole}
+    text = f"auto: {whole}" + (f", {len(changed)} of {len(parts)} segments otherwise" if changed else "")
+    return RangeChoice(
+        calibrated=calibrated.write_ranges(calibrated_flatbuffer, found),
+        method=text,
+        methods=by_segment,
+        ranges=found,
+        error={**errors, "chosen": float(best.mean())},
+        agreement=agree,
+        held_out=len(held),
+        findings=tuple(_findings(independent, len(seen.part_of), errors[CONVERTER], float(best.mean()))),
+    )
+
+
+def _best_whole(search: _Search, parts: tuple[Segment, ...]) -> tuple[dict[str, str], dict[str, float], NDArray[np.float64], str]:
+    """Try each method for the whole network, with the input and the head unclipped."""
+    errors: dict[str, float] = {}
+    best: NDArray[np.float64] | None = None
+    choice: dict[str, str] = {}
+    whole = ""
+    for name in _WHOLE:
+        by_segment = {segment.name: _REST if segment.kind in ("input", "head") else name for segment in parts}
+        error = search.measure(_spread(parts, by_segment))
+        errors[name] = float(error.mean())
+        if best is None or error.mean() < best.mean():
+            best, choice, whole = error, by_segment, name
+    assert best is not None
+    return choice, errors, best, whole
+
+
+def _refined(
+    search: _Search, parts: tuple[Segment, ...], by_segment: dict[str, str], best: NDArray[np.float64]
+) -> tuple[dict[str, str], NDArray[np.float64]]:
+    """Try the neighbouring blends for one segment at a time; keep what is better beyond the noise of the images."""
+    by_segment = dict(by_segment)
+    for segment in parts:
+        if segment.kind == "input":
+            continue  # a picture's whole range is used, and clipping it costs every image
+        for name in _neighbours(by_segment[segment.name]):
+            trial = {**by_segment, segment.name: name}
+            error = search.measure(_spread(parts, trial))
+            if output_error.better(error, best):
+                by_segment, best = trial, error
+    return by_segment, best
+
+
+def _neighbours(method: str) -> tuple[str, ...]:
+    if method not in _LADDER:
+        return ("blend-0.2", "mse")
+    at = _LADDER.index(method)
+    return tuple(name for i, name in enumerate(_LADDER) if abs(i - at) == 1) + ("mse",)
+
+
+def _spread(parts: tuple[Segment, ...], by_segment: Mapping[str, str]) -> dict[int, str]:
+    return {position: by_segment[segment.name] for segment in parts for position in segment.positions}
+
+
+def _by_name(seen: Activations, groups: tuple[same_range.RangeGroup, ...], methods: Mapping[int, str]) -> dict[str, Range]:
+    return {
+        seen.model.tensors[index].name: ranges.method(method)(seen.observed(groups[position].tensors, (0, 1)))
+        for position, method in methods.items()
+        for index in groups[position].tensors
+    }
+
+
+def held_out(image: int) -> bool:
+    """Whether the image of this number only measures: two in five, evenly spread, so that every class is on both sides."""
+    return image % 5 in (2, 4)
+
+
+def _plain(flatbuffer: bytes) -> RangeChoice:
+    return RangeChoice(
+        calibrated=flatbuffer,
+        method=CONVERTER,
+        methods={"all": CONVERTER},
+        ranges={},
+        error={},
+        agreement=None,
+        held_out=0,
+        findings=(),
+    )
+
+
+def _findings(independent: bool, images: int, before: float, after: float) -> list[Finding]:
+    found = [
+        Finding(
+            check="ranges",
+            severity=INFO,
+            message=f"error against float {after:.4f}, with the plain converter's ranges {before:.4f}",
+        )
+    ]
+    if not independent:
+        found.append(
+            Finding(
+                check="few_representative",
+                severity=WARNING,
+                message=f"{images} representative images are too few to hold some out: the ranges were chosen on the images that"
+                " set them; give 100 or more",
+            )
+        )
+    return found
+
+
+def to_dict(choice: RangeChoice) -> dict[str, Any]:
+    """The entry of ``quantize --json``."""
+    return {
+        "method": choice.method,
+        "segments": dict(choice.methods),
+        "error": {name: round(value, 6) for name, value in choice.error.items()},
+        "agreement": choice.agreement,
+        "held_out": choice.held_out,
+    }

@@ -1,0 +1,84 @@
+"""How far the outputs of a quantized network are from the float network's: one number for each image.
+
+Top-1 hides what happened to the probabilities, and needs labels; this needs neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.contract import Contract
+from edge.graph import Graph
+from edge.metrics import total_variation
+
+Outputs = Sequence[tuple[NDArray[np.float32], ...]]
+Floats = NDArray[np.float64]
+
+
+def kinds(model: Graph, given: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return how each output is compared: ``probabilities``, ``logits``, ``multilabel`` or ``values``.
+
+    given: the kinds of the contract's outputs, in order. Without them the op that makes the output decides.
+    """
+    if given is not None:
+        return tuple(_kind(kind) for kind in given)
+    made_by = {index: op.name for op in model.ops for index in op.outputs}
+    names = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
+    return tuple(names.get(made_by.get(index, ""), "values") for index in model.main.outputs)
+
+
+def kinds_of(contract: Contract) -> tuple[str, ...]:
+    """Return how each output of ``contract`` is compared."""
+    return tuple(_kind(output.kind) for output in contract.outputs)
+
+
+def per_image(reference: Outputs, candidate: Outputs, compared: Sequence[str]) -> Floats:
+    """Return the error of each image, ``(images,)``, the mean over the outputs.
+
+    Probabilities: total variation ``sum |p - q| / 2``; logits: of their softmax; multilabel: mean ``|p - q|``. Values: root mean
+    square error over the reference's standard deviation across the images. 0 is equal in every case.
+    """
+    total = np.zeros(len(reference))
+    for position, kind in enumerate(compared):
+        a = np.array([row[position] for row in reference], np.float64).reshape(len(reference), -1)
+        b = np.array([row[position] for row in candidate], np.float64).reshape(len(reference), -1)
+        if kind in ("probabilities", "logits"):
+            p, q = (a, b) if kind == "probabilities" else (_softmax(a), _softmax(b))
+            total += [total_variation(x, y) for x, y in zip(p, q, strict=True)]
+        elif kind == "multilabel":
+            total += np.mean(np.abs(a - b), axis=1)
+        else:
+            spread = float(np.sqrt(np.mean(np.square(a - a.mean(axis=0)))))
+            total += np.sqrt(np.mean(np.square(a - b), axis=1)) / max(spread, 1e-12)
+    return total / max(len(compared), 1)
+
+
+def agreement(reference: Outputs, candidate: Outputs, compared: Sequence[str]) -> float | None:
+    """Return the share of images whose first class is the same, for the first output with classes; None without one."""
+    for position, kind in enumerate(compared):
+        if kind in ("probabilities", "logits"):
+            pairs = zip(reference, candidate, strict=True)
+            return float(np.mean([np.argmax(a[position]) == np.argmax(b[position]) for a, b in pairs]))
+    return None
+
+
+def better(candidate: Floats, best: Floats, certainty: float = 1.0) -> bool:
+    """Whether the mean error fell by more than ``certainty`` standard errors of the paired differences."""
+    gain = best - candidate
+    if gain.size < 2:
+        return bool(gain.mean() > 0)
+    return bool(gain.mean() > certainty * float(np.std(gain, ddof=1)) / math.sqrt(gain.size) and gain.mean() > 0)
+
+
+def _kind(name: str) -> str:
+    return name if name in ("probabilities", "logits", "multilabel") else "values"
+
+
+def _softmax(scores: Floats) -> Floats:
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return result

@@ -1,0 +1,56 @@
+"""A bias that is off because of rounded weights comes back, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge import graph
+from quantize import activations, bias_correction, output_error
+from quantize.float_weights import FloatWeights
+from quantize.int8_file import Int8File
+from quantize.refine import refine
+
+
+def _error(steps: Any, flatbuffer: bytes) -> float:
+    expected = activations.run(steps.reference, steps.tensors)
+    answers = activations.run(flatbuffer, steps.tensors)
+    return float(output_error.per_image(expected, answers, ("probabilities",)).mean())
+
+
+def _spoilt(steps: Any) -> bytes:
+    """All weights of the first convolution one step too high: a shift of the mean that correction must find."""
+    file = Int8File(steps.int8)
+    op = file.weighted[1]
+    file.set_weights(op, np.clip(file.weights(op).astype(np.int16) + 6, -127, 127).astype(np.int8))
+    return file.pack()
+
+
+def test_a_shift_of_the_mean_is_taken_back(steps: Any) -> None:
+    spoilt = _spoilt(steps)
+    file = Int8File(spoilt)
+    corrected = bias_correction.correct_biases(file, FloatWeights(steps.reference), steps.tensors)
+    assert corrected == len(file.weighted)
+    assert _error(steps, file.pack()) < 0.8 * _error(steps, spoilt)
+
+
+def test_only_biases_change(steps: Any) -> None:
+    file = Int8File(steps.int8)
+    bias_correction.correct_biases(file, FloatWeights(steps.reference), steps.tensors[:10])
+    edited, before = Int8File(file.pack()), Int8File(steps.int8)
+    assert [op.name for op in edited.graph.ops] == [op.name for op in before.graph.ops]
+    for a, b in zip(edited.weighted, before.weighted, strict=True):
+        np.testing.assert_array_equal(edited.weights(a), before.weights(b))
+        np.testing.assert_array_equal(edited.scale(a.outputs[0]), before.scale(b.outputs[0]))
+
+
+def test_refine_keeps_what_helps_and_drops_what_does_not(steps: Any) -> None:
+    better = refine(_spoilt(steps), steps.reference, lambda: steps.tensors)
+    assert better.kept
+    assert _error(steps, better.flatbuffer) < 0.8 * _error(steps, _spoilt(steps))
+    graph.read(better.flatbuffer)
+    healthy = refine(steps.int8, steps.reference, lambda: steps.tensors)
+    if not healthy.kept:
+        assert healthy.flatbuffer == steps.int8
+    assert _error(steps, healthy.flatbuffer) <= 1.1 * _error(steps, steps.int8)

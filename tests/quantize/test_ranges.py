@@ -1,0 +1,175 @@
+"""Range methods on distributions whose answer is known, same-range groups, and the automatic choice on a real network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import graph, graph_facts
+from quantize import activations, auto_ranges, calibrated, conversion, output_error, ranges, same_range, segments
+from quantize.errors import CalibrationError
+from quantize.int8_file import Int8File, affine
+from quantize.ranges import BINS, Observed
+
+
+def _observed(values: np.ndarray, limit: float) -> Observed:
+    counts, _ = np.histogram(values, bins=BINS, range=(-limit, limit))
+    return Observed(
+        lows=values.min(axis=1).astype(np.float64),
+        highs=values.max(axis=1).astype(np.float64),
+        counts=counts.astype(float),
+        limit=limit,
+    )
+
+
+@pytest.fixture(scope="module")
+def heavy_tailed() -> Observed:
+    """Forty images of a thousand values in [0, 1), one of which has a single value of 15."""
+    values = np.random.default_rng(0).random((40, 1000))
+    values[3, 7] = 15.0
+    return _observed(values, 16.0)
+
+
+def test_min_max_takes_the_odd_value_and_the_others_do_not(heavy_tailed: Observed) -> None:
+    assert ranges.min_max(heavy_tailed) == (0.0, 15.0)
+    for name in ("mean", "moving-average", "percentile", "kl"):
+        low, high = ranges.method(name)(heavy_tailed)
+        assert low == 0.0, name
+        assert 0.9 < high < 4.0, name
+
+
+def test_a_blend_lies_between_mean_and_extremes(heavy_tailed: Observed) -> None:
+    mean, blend = ranges.method("mean")(heavy_tailed)[1], ranges.method("blend-0.2")(heavy_tailed)[1]
+    assert blend == pytest.approx(0.2 * 15.0 + 0.8 * mean)
+
+
+def test_mse_clips_where_clipping_costs_less_than_rounding() -> None:
+    normal = np.random.default_rng(1).laplace(size=(20, 20_000))
+    seen = _observed(normal, 16.0)
+    low, high = ranges.mean_squared_error(seen)
+
+    def error(low: float, high: float) -> float:
+        step = (high - low) / 255
+        return float(
+            np.mean((np.clip(np.round(normal / step), np.round(low / step), np.round(high / step)) * step - normal) ** 2)
+        )
+
+    assert high < ranges.min_max(seen)[1]
+    assert error(low, high) < error(*ranges.min_max(seen))
+    assert error(low, high) < error(low / 2, high / 2)
+
+
+@pytest.mark.parametrize("name", [*ranges.METHODS, "blend-0.5"])
+def test_every_method_holds_zero_and_survives_a_constant(name: str) -> None:
+    for value in (0.0, 2.5, -2.5):
+        low, high = ranges.method(name)(_observed(np.full((4, 50), value), 4.0))
+        assert low <= 0.0 <= high
+        assert np.isfinite([low, high]).all()
+
+
+def test_an_unknown_method_names_the_known_ones() -> None:
+    with pytest.raises(CalibrationError, match="minmax, mean, moving-average, percentile, mse, kl"):
+        ranges.method("best")
+
+
+def test_a_widened_histogram_keeps_its_values_where_they_were() -> None:
+    values = np.random.default_rng(2).normal(size=(1, 5000))
+    narrow, _ = np.histogram(values, bins=BINS, range=(-8, 8))
+    wide, _ = np.histogram(values, bins=BINS, range=(-32, 32))
+    np.testing.assert_array_equal(ranges.widen(narrow.astype(float), 2), wide)
+
+
+def test_groups_are_what_tensorflows_quantizer_gives_one_scale(steps: Any) -> None:
+    model = graph.read(steps.reference)
+    file = Int8File(steps.int8)
+    groups = same_range.groups(model)
+    assert sorted(index for group in groups for index in group.tensors) == sorted(same_range.activations(model))
+    assert any(len(group.tensors) >= 3 for group in groups)  # a concatenation and its operands
+    for group in groups:
+        scales = {float(file.scale(file.by_name[model.tensors[index].name])[0]) for index in group.tensors}
+        assert len(scales) == 1, [model.tensors[index].name for index in group.tensors]
+
+
+def test_every_free_group_is_in_one_segment(steps: Any) -> None:
+    model = graph.read(steps.reference)
+    groups = same_range.groups(model)
+    found = [position for segment in segments.segments(model, groups) for position in segment.positions]
+    assert sorted(found) == [position for position, group in enumerate(groups) if not group.fixed]
+
+
+def test_edited_ranges_are_what_the_quantizer_makes_of_them(steps: Any) -> None:
+    model = graph.read(steps.reference)
+    seen = activations.gather(steps.reference, lambda: steps.tensors)
+    chosen: dict[str, tuple[float, float]] = {}
+    for group in same_range.groups(model):
+        if not group.fixed:
+            found = ranges.blend(seen.observed(group.tensors, (0,)), 0.3)
+            chosen |= {model.tensors[index].name: found for index in group.tensors}
+    edited = Int8File(steps.int8)
+    edited.set_ranges(chosen)
+    quantizer = Int8File(conversion.quantize_int8(calibrated.write_ranges(steps.calibrated, chosen)))
+    mine = Int8File(edited.pack())
+    for name in chosen:
+        a, b = mine.by_name[name], quantizer.by_name[name]
+        np.testing.assert_allclose(mine.scale(a), quantizer.scale(b), rtol=1e-5)
+        assert mine.zero_point(a) == quantizer.zero_point(b)
+    for op, its in zip(mine.weighted, quantizer.weighted, strict=True):
+        np.testing.assert_array_equal(mine.weights(op), quantizer.weights(its))
+        one, other = mine.bias(op), quantizer.bias(its)
+        assert one is not None
+        assert other is not None
+        assert float(np.max(np.abs(one - other) / mine.bias_scale(op))) <= 1.001
+
+
+def test_affine_holds_zero_exactly() -> None:
+    for low, high in ((-1.0, 1.0), (0.0, 6.0), (0.5, 2.0), (-3.0, -1.0), (0.0, 0.0)):
+        scale, zero_point = affine(low, high)
+        assert scale > 0
+        assert -128 <= zero_point <= 127
+
+
+def test_auto_is_not_worse_than_min_max_and_stays_full_integer(steps: Any) -> None:
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
+    assert choice.error["chosen"] <= min(error for name, error in choice.error.items() if name != "converter")
+    assert choice.held_out == 24
+    made = conversion.quantize_int8(choice.calibrated)
+    assert not graph_facts.float_ops(graph.read(made))
+    assert graph_facts.op_counts(graph.read(made)) == graph_facts.op_counts(graph.read(steps.int8))
+    measured = output_error.per_image(
+        activations.run(steps.reference, steps.tensors), activations.run(made, steps.tensors), ("probabilities",)
+    )
+    assert float(measured.mean()) < 0.05
+    assert auto_ranges.to_dict(choice)["error"]["minmax"] > 0
+
+
+def test_one_odd_image_does_not_spoil_the_automatic_choice(steps: Any) -> None:
+    odd = [*steps.tensors[:-1], np.full_like(steps.tensors[0], 40.0)]
+    disturbed = conversion.calibrate(steps.reference, odd)
+    choice = auto_ranges.choose_ranges(steps.reference, disturbed, lambda: odd)
+    clean = steps.tensors[:-1]
+    expected = activations.run(steps.reference, clean)
+
+    def error(flatbuffer: bytes) -> float:
+        answers = activations.run(conversion.quantize_int8(flatbuffer), clean)
+        return float(output_error.per_image(expected, answers, ("probabilities",)).mean())
+
+    assert error(choice.calibrated) < 0.7 * error(disturbed)
+
+
+def test_few_images_are_said_to_be_few(steps: Any) -> None:
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors[:4])
+    assert [finding.check for finding in choice.findings] == ["ranges", "few_representative"]
+    assert choice.held_out == 4
+
+
+def test_a_named_method_is_taken_as_it_is(steps: Any) -> None:
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors, method="mean")
+    written = calibrated.read_ranges(choice.calibrated)
+    for name, (low, high) in choice.ranges.items():
+        assert written[name] == (float(np.float32(low)), float(np.float32(high)))
+    assert (
+        auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors, method="converter").calibrated
+        == steps.calibrated
+    )
