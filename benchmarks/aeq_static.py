@@ -1,0 +1,33 @@
+"""Static int8 by ai-edge-quantizer, in an environment of its own: ``aeq_static.py FLOAT.tflite TENSORS.npy OUT.tflite``.
+
+TENSORS.npy: float32 ``(count, height, width, channels)``, preprocessed. Prints seconds and peak memory as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer, recipe
+
+
+def main() -> int:
+    float_file, tensors_file, out = sys.argv[1:]
+    tensors = np.load(tensors_file, allow_pickle=False)
+    started = time.monotonic()
+    signatures = Interpreter(model_path=float_file).get_signature_list()
+    key, names = next((key, signature["inputs"]) for key, signature in signatures.items())
+    work = quantizer.Quantizer(float_file, recipe.static_wi8_ai8())
+    statistics = work.calibrate({key: [{names[0]: tensor[np.newaxis]} for tensor in tensors]})
+    work.quantize(statistics).export_model(out, overwrite=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"wall_s": round(time.monotonic() - started, 1), "peak_memory_mib": round(peak)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The only module that calls TensorFlow's converter, calibrator and quantizer.
+
+One trace and one calibration serve all variants: the float32 flatbuffer is converted once, calibrated once, and both integer
+variants are made from the calibrated flatbuffer. ``mlir_quantize`` and ``CalibrationWrapper`` are private to TensorFlow (the
+version is pinned in ``pyproject.toml``); ``TFLiteConverter`` itself runs exactly these steps for every variant anew, and a test
+holds the results equal to what it gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import ConversionError
+from .quiet import import_tensorflow, quiet
+
+if TYPE_CHECKING:
+    from .source import Source
+
+IO_TYPES = ("int8", "uint8", "float32")
+
+
+def export_saved_model(source: Source, directory: Path) -> None:
+    """Trace ``source`` with batch 1 and write it as a SavedModel whose signature has the contract's output names."""
+    tf = import_tensorflow()
+    module = tf.Module()
+    with quiet():
+        function = source.concrete_function()
+        module.trackables = source.trackables
+        tf.saved_model.save(module, str(directory), signatures=function)
+
+
+def convert_float(saved_model: Path, variant: str, *, per_channel_dense: bool = True) -> bytes:
+    """Convert a SavedModel to a ``float32``, ``float16`` or ``dynamic`` flatbuffer with TFLite's built-in ops only.
+
+    ``per_channel_dense=False`` gives fully connected layers one scale per tensor, which older runtimes need.
+    Raises ConversionError naming the ops that TFLite does not have.
+    """
+    tf = import_tensorflow()
+    with quiet() as captured:
+        try:
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+            converter.exclude_conversion_metadata = True  # it hashes the model with a per-run salt and names no fact we need
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if variant != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if variant == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel_dense
+            flatbuffer = converter.convert()
+        except Exception as error:  # the converter raises many types; each means the same to the user
+            raise ConversionError(_conversion_message(str(error) + captured.text())) from error
+    return bytes(flatbuffer)
+
+
+def calibrate(flatbuffer: bytes, tensors: Iterable[np.ndarray]) -> bytes:
+    """Return ``flatbuffer`` (float32) with the minimum and maximum that each tensor takes over ``tensors``.
+
+    tensors: float32 arrays ``(1, height, width, channels)``, preprocessed; consumed once, one at a time.
+    """
+    calibration = _calibrator_module()
+    with quiet():
+        calibrator = calibration.Calibrator(calibration.add_intermediate_tensors(flatbuffer))
+        return bytes(calibrator.calibrate(lambda: ([tensor] for tensor in tensors)))
+
+
+def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = True, in_float: Iterable[str] = ()) -> bytes:
+    """Full-integer int8 flatbuffer from a calibrated one. ``io`` is the type of input and outputs.
+
+    in_float: names of tensors whose ops stay in float, with conversions around them: then the file is not full-integer.
+    """
+    tf = import_tensorflow()
+    from tensorflow.lite.python import convert as tflite_convert
+
+    io_type = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[io]
+    with quiet() as captured:
+        try:
+            quantized = tflite_convert.mlir_quantize(
+                calibrated,
+                disable_per_channel=not per_channel,
+                input_data_type=io_type,
+                output_data_type=io_type,
+                denylisted_nodes=set(in_float) or None,
+            )
+            return bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
+        except Exception as error:  # as above
+            raise ConversionError(_conversion_message(str(error) + captured.text())) from error
+
+
+def quantize_int16x8(calibrated: bytes) -> bytes:
+    """int16 activations, int8 weights, int64 biases, float32 input and outputs, from a calibrated flatbuffer."""
+    from tensorflow.lite.python import convert as tflite_convert
+
+    number = {name: np.dtype(name).num for name in ("float32", "int16", "int64")}
+    with quiet() as captured:
+        try:
+            wrapper = _calibrator_module().Calibrator(calibrated)._calibrator
+            # Fed with nothing, the wrapper keeps the ranges that the flatbuffer already carries.
+            quantized = wrapper.QuantizeModel(
+                number["float32"], number["float32"], False, number["int16"], number["int64"], False, False
+            )
+            return bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
+        except Exception as error:  # as above
+            raise ConversionError(_conversion_message(str(error) + captured.text())) from error
+
+
+def _calibrator_module() -> Any:
+    import_tensorflow()
+    from tensorflow.lite.python.optimize import calibrator
+
+    return calibrator
+
+
+def _conversion_message(text: str) -> str:
+    """One line from the converter's pages of MLIR: the ops it could not place, or its first error."""
+    for label in ("Flex ops", "Custom ops"):
+        found = re.search(rf"{label}: ([\w, ]+)", text)
+        if found:
+            ops = ", ".join(sorted({name.strip() for name in found.group(1).split(",") if name.strip()}))
+            return (
+                f"the network needs {ops}, which TFLite has no built-in op for (a board's interpreter cannot run it);"
+                " rewrite that layer with ordinary ones, or cut the model before it"
+            )
+    errors = [line.strip() for line in text.splitlines() if "error:" in line.lower()] or text.strip().splitlines()[:1]
+    return f"TensorFlow's converter refused the network: {errors[0][:300] if errors else 'no reason given'}"

@@ -1,0 +1,326 @@
+"""Post-training quantization: one trace, one float conversion and one calibration give all five variants."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge import golden, graph, graph_facts, marker
+from edge.container import label_files, pack
+from edge.contract import Contract, Quantization
+from edge.files import atomic_write
+from edge.progress import Progress, stage
+from edge.version import __version__
+
+from . import auto_ranges, conversion, flatbuffer_edit, metadata, refine, runtimes
+from .errors import CalibrationError, ConversionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .representative import RepresentativeDataset
+    from .source import Source
+
+VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8")
+CALIBRATED = ("int8", "int16x8")
+
+SCHEMES = {
+    "float32": "float32 weights and activations",
+    "float16": "float16 weights, float32 activations",
+    "dynamic": "int8 weights, activations quantized to int8 as they come",
+    "int8": "int8 weights and activations, int32 biases",
+    "int16x8": "int8 weights, int16 activations, int64 biases",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PtqConfig:
+    """Options of post-training quantization.
+
+    ``io``: type of input and outputs of the ``int8`` variant (``int8``, ``uint8`` or ``float32``); the others keep float32.
+    ``per_channel``: one scale per output channel of a convolution, or one per tensor.
+    ``ranges``: how the ``int8`` variant's ranges are set: ``auto`` chooses by measuring on representative images that are held out
+    (see ``quantize.auto_ranges``), ``converter`` gives what TFLiteConverter gives, the others are one method for all tensors.
+    ``runtime``: name of the interpreter release that must be able to load the files (see ``quantize.runtimes``), or None.
+    ``golden_samples``: how many synthetic inputs are answered here and packed for boards to replay.
+    """
+
+    io: str = "int8"
+    per_channel: bool = True
+    ranges: str = auto_ranges.AUTO
+    runtime: str | None = None
+    golden_samples: int = 2
+
+    def __post_init__(self) -> None:
+        if self.io not in conversion.IO_TYPES:
+            raise ConversionError(f"io is {self.io!r}, expected one of {', '.join(conversion.IO_TYPES)}")
+        if self.ranges not in auto_ranges.NAMES:
+            raise ConversionError(f"ranges is {self.ranges!r}, expected one of {', '.join(auto_ranges.NAMES)}")
+        if self.runtime is not None:
+            runtimes.get(self.runtime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A finished ``.tflite``: ``data`` is the whole file, ``contract`` what is packed in it, ``seconds`` what making it took."""
+
+    name: str
+    variant: str
+    data: bytes
+    contract: Contract
+    seconds: float
+    ops: dict[str, int]
+    float_ops: int
+
+    @property
+    def filename(self) -> str:
+        return f"{self.name}.{self.variant}.tflite"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file (beside and renamed, so that no half of it is ever seen); a directory gets ``NAME.VARIANT.tflite``."""
+        target = Path(path)
+        if target.is_dir():
+            target = target / self.filename
+        atomic_write(target, self.data)
+        return target
+
+    def to_dict(self, file: Path) -> dict[str, Any]:
+        """The entry of ``quantize --json``."""
+        quantization = self.contract.quantization
+        return {
+            "name": self.variant,
+            "file": str(file),
+            "bytes": len(self.data),
+            "seconds": round(self.seconds, 3),
+            "scheme": quantization.scheme,
+            "ranges": quantization.ranges,
+            "float_ops": self.float_ops,
+            "ops": self.ops,
+        }
+
+
+def post_training(
+    source: Source,
+    representative: RepresentativeDataset | None = None,
+    variant: str = "int8",
+    *,
+    config: PtqConfig | None = None,
+) -> Artefact:
+    """Make one variant of ``source``. See ``post_training_variants``."""
+    return next(post_training_variants(source, representative, (variant,), config=config))
+
+
+def post_training_variants(
+    source: Source,
+    representative: RepresentativeDataset | None,
+    variants: Sequence[str] = VARIANTS,
+    *,
+    config: PtqConfig | None = None,
+) -> Iterator[Artefact]:
+    """Make ``variants`` of ``source``, each yielded as soon as it is done so that it can be written and let go.
+
+    representative: the images that set the ranges; needed for ``int8`` and ``int16x8`` only.
+    Raises ConversionError (unknown variant, an op that TFLite or the targeted runtime does not have, a float tensor left in the
+    int8 file) and CalibrationError (no representative images).
+    """
+    config = config or PtqConfig()
+    _check_variants(variants)
+    wanted = [variant for variant in VARIANTS if variant in variants]
+    if representative is None and any(variant in CALIBRATED for variant in wanted):
+        raise CalibrationError(f"{', '.join(v for v in wanted if v in CALIBRATED)} need representative images; give --images DIR")
+    return _variants(source, representative, wanted, config)
+
+
+def _variants(
+    source: Source, representative: RepresentativeDataset | None, wanted: Sequence[str], config: PtqConfig
+) -> Iterator[Artefact]:
+    directory = Path(tempfile.mkdtemp(prefix="edgekit-"))
+    try:
+        with stage("trace the network"):
+            conversion.export_saved_model(source, directory)
+        makers = _makers(source, directory, representative, config)
+        for variant in wanted:
+            started = time.monotonic()
+            with stage(f"convert to {variant}"):
+                made = makers[variant]()
+            with stage(f"finish {variant}: metadata, contract, golden samples"):
+                artefact = _finish(source, representative, variant, made, config, started)
+            del made
+            yield artefact
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A converted flatbuffer and how its ranges were set: the method, and what was chosen and won in a line each."""
+
+    flatbuffer: bytes
+    ranges: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _makers(
+    source: Source, directory: Path, representative: RepresentativeDataset | None, config: PtqConfig
+) -> dict[str, Callable[[], _Made]]:
+    """One function for each variant; the float32 flatbuffer and its calibration are shared among them."""
+    cache: dict[str, bytes] = {}
+
+    def float32() -> bytes:
+        if "float32" not in cache:
+            cache["float32"] = conversion.convert_float(directory, "float32")
+        return cache["float32"]
+
+    def calibrated() -> bytes:
+        if "calibrated" not in cache:
+            assert representative is not None
+            cache["calibrated"] = conversion.calibrate(float32(), _with_progress(representative))
+        return cache["calibrated"]
+
+    def int8() -> _Made:
+        assert representative is not None
+        if config.ranges == auto_ranges.CONVERTER:
+            return _Made(
+                flatbuffer=conversion.quantize_int8(calibrated(), io=config.io, per_channel=config.per_channel), ranges="minmax"
+            )
+        return _int8(source, float32(), calibrated(), representative, config)
+
+    def int16x8() -> _Made:
+        base = calibrated()
+        cache.pop("float32", None)  # the last variant: 217 MB that nobody needs any more
+        return _Made(flatbuffer=conversion.quantize_int16x8(base), ranges="minmax")
+
+    # Old interpreters have no per-channel fully connected kernel for dynamic ranges.
+    per_channel_dense = config.runtime is None
+    return {
+        "float32": lambda: _Made(flatbuffer=float32()),
+        "float16": lambda: _Made(flatbuffer=conversion.convert_float(directory, "float16")),
+        "dynamic": lambda: _Made(flatbuffer=conversion.convert_float(directory, "dynamic", per_channel_dense=per_channel_dense)),
+        "int8": int8,
+        "int16x8": int16x8,
+    }
+
+
+def _int8(source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig) -> _Made:
+    """Full int8 with ranges by method, and what can be won in the finished weights and biases where they are chosen by measuring."""
+    kinds = _kinds(source, float32)
+    choice = auto_ranges.choose_ranges(
+        float32,
+        calibrated,
+        representative.tensors,
+        method=config.ranges,
+        count=len(representative),
+        kinds=kinds,
+        per_channel=config.per_channel,
+    )
+    flatbuffer = conversion.quantize_int8(choice.calibrated, io=config.io, per_channel=config.per_channel)
+    notes = [choice.describe(), *(finding.message for finding in choice.findings)]
+    if config.ranges == auto_ranges.AUTO:
+        refinement = refine.refine(flatbuffer, float32, representative.tensors, kinds=kinds)
+        flatbuffer = refinement.flatbuffer
+        notes.append(refinement.describe())
+    return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
+
+
+def _kinds(source: Source, float32: bytes) -> list[str]:
+    """The kinds of the outputs in the order of the converted file, which is not the model's."""
+    kinds = {output.name: output.kind for output in source.contract.outputs}
+    model = graph.read(float32)
+    names = {index: name for name, index in model.signatures[0].outputs.items()}
+    return [kinds[names[index]] for index in model.main.outputs]
+
+
+def _with_progress(representative: RepresentativeDataset) -> Iterator[np.ndarray]:
+    with Progress(len(representative), "calibrate") as progress:
+        for tensor in representative.tensors():
+            yield tensor
+            progress.advance()
+
+
+def _finish(
+    source: Source,
+    representative: RepresentativeDataset | None,
+    variant: str,
+    made: _Made,
+    config: PtqConfig,
+    started: float,
+) -> Artefact:
+    contract = _contract(source, representative, variant, made, config)
+    finished = assemble(made.flatbuffer, contract)
+    model = graph.read(finished)
+    check(model, variant=variant, io=contract.quantization.io, runtime=config.runtime)
+    samples = golden.record(finished, contract, patterns=golden.PATTERNS[: config.golden_samples])
+    return Artefact(
+        name=source.name,
+        variant=variant,
+        data=pack(finished, contract.replace(golden=samples)),
+        contract=contract.replace(golden=samples),
+        seconds=time.monotonic() - started,
+        ops=graph_facts.op_counts(model),
+        float_ops=len(graph_facts.float_ops(model)),
+    )
+
+
+def _contract(
+    source: Source, representative: RepresentativeDataset | None, variant: str, made: _Made, config: PtqConfig
+) -> Contract:
+    ranges = variant in CALIBRATED
+    quantization = Quantization(
+        variant=variant,
+        scheme=SCHEMES[variant],
+        per_channel=config.per_channel if variant == "int8" else variant in ("dynamic", "int16x8"),
+        ranges=made.ranges,
+        io=config.io if variant == "int8" else "float32",
+        seed=representative.seed if ranges and representative is not None else 0,
+        representative=representative.identities if ranges and representative is not None else (),
+    )
+    notes = (*source.contract.notes, *made.notes)
+    return source.contract.replace(name=source.name, quantization=quantization, notes=notes, written_by=f"edgekit {__version__}")
+
+
+def assemble(flatbuffer: bytes, contract: Contract) -> bytes:
+    """Return ``flatbuffer`` with named inputs and outputs in the contract's order, TFLite Metadata and the contract's mark."""
+    entries = {
+        "TFLITE_METADATA": metadata.build(contract, label_files(contract)),
+        marker.NAME: str(contract.schema_version).encode(),
+    }
+    names = [output.name for output in contract.outputs]
+    return flatbuffer_edit.finish(flatbuffer, output_names=names, input_name="input", metadata=entries)
+
+
+def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None) -> None:
+    """Hold the converted file to what was asked for, on the file itself. Raises ConversionError.
+
+    ``int8`` may have no float tensor anywhere; with float32 I/O only the input and outputs themselves.
+    """
+    if variant == "int8":
+        boundary = {*model.main.inputs, *model.main.outputs} if io == "float32" else set()
+        islands = [tensor for tensor in model.tensors if tensor.is_float and tensor.index not in boundary]
+        if islands:
+            names = ", ".join(tensor.name for tensor in islands[:3])
+            raise ConversionError(
+                f"int8: {len(islands)} float tensors are left in the file ({names}); an op there has no int8 kernel in TFLite"
+            )
+    if runtime is not None:
+        target = runtimes.get(runtime)
+        refusals = target.refusals(model)
+        if refusals:
+            raise ConversionError(f"{variant}: {target.runtime} cannot load {'; '.join(refusals)}; choose another variant")
+
+
+def parse_variants(text: str) -> tuple[str, ...]:
+    """``"all"`` or ``"int8,float32"`` as a tuple of known names; raises ConversionError listing them."""
+    names = VARIANTS if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    _check_variants(names)
+    return names
+
+
+def _check_variants(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown or not names:
+        raise ConversionError(f"variants {', '.join(unknown) or '(none)'} not known, expected some of {', '.join(VARIANTS)}")

@@ -1,0 +1,119 @@
+"""The flags that say what a trained network is, shared by the commands that load one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge.commands import model_flags, preprocess_flags
+
+from .errors import LoadError
+
+if TYPE_CHECKING:
+    from .source import Source
+
+_ARCHITECTURE = ("classes", "headless", "pooling", "activation")
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and everything that its file may leave open."""
+    parser.add_argument("model", metavar="MODEL", help="a .keras, .h5 or .weights.h5 file, or a SavedModel directory")
+    group = parser.add_argument_group("what the model is")
+    group.add_argument("--name", help="of the files that are made (default: the model's file name)")
+    group.add_argument("--labels", type=Path, metavar="FILE", help="one class name a line (default: the sub-folders of --images)")
+    group.add_argument(
+        "--outputs",
+        metavar="KIND|NAME=KIND,...",
+        help="what outputs mean where their last layer leaves it open: logits, regression, features, probabilities, multilabel",
+    )
+    group.add_argument("--input-shape", type=_shape, metavar="HxW", help="where the model leaves it open, such as 299x299")
+    group.add_argument(
+        "--allow-code", action="store_true", help="run the Python code of Lambda layers in the file: trust it first"
+    )
+    weights = parser.add_argument_group("for a file that holds weights only")
+    weights.add_argument("--architecture", metavar="NAME", help="inception_resnet_v2")
+    weights.add_argument("--classes", type=int, metavar="N", help="default: read from the weights")
+    weights.add_argument("--headless", action="store_true", default=None, help="the network without its top")
+    weights.add_argument("--pooling", choices=("avg", "max"), help="of a headless network (default: none, the feature map)")
+    weights.add_argument("--activation", choices=("softmax", "sigmoid", "linear"), help="of the top (default: softmax)")
+    preprocess_flags.add_preprocess(parser)
+
+
+def load_source(args: argparse.Namespace, *, images: str | None = None) -> Source:
+    """Load the network that the flags name. images: the folder whose sub-folders are the classes where no labels are given."""
+    from .loading import load
+
+    options: dict[str, Any] = {
+        "name": args.name,
+        "preprocess": preprocess_flags.input_fields(args),
+        "outputs": _outputs(args.outputs),
+        "input_shape": args.input_shape,
+        "architecture": _architecture(args),
+        "allow_code": args.allow_code,
+    }
+    if args.labels is not None:
+        return load(args.model, labels=model_flags.read_labels(args.labels), **options)
+    source = load(args.model, **options)
+    return source if images is None else _with_folder_labels(source, Path(images))
+
+
+def _with_folder_labels(source: Source, images: Path) -> Source:
+    """Return ``source`` with the class folders of ``images`` as labels, if it has one output with as many classes."""
+    import dataclasses
+
+    if not images.is_dir():
+        return source
+    folders = tuple(sorted(entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    outputs = source.contract.outputs
+    sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
+    open_ones = [
+        o for o in outputs if (o.is_classes or o.kind == "multilabel") and not o.labels and sizes[o.name] == len(folders)
+    ]
+    if len(open_ones) != 1:
+        return source
+    note = (
+        f"labels of {open_ones[0].name!r} are the sub-folders of {images} in sorted order, as Keras' image_dataset_from_directory"
+        " has them; --labels FILE says otherwise"
+    )
+    named = tuple(dataclasses.replace(o, labels=folders) if o is open_ones[0] else o for o in outputs)
+    notes = (*source.notes, note)
+    return dataclasses.replace(source, contract=source.contract.replace(outputs=named, notes=notes), notes=notes)
+
+
+def _output_tensors(source: Source) -> list[Any]:
+    structured = source.concrete_function().structured_outputs
+    return [structured[name] for name in source.output_names]
+
+
+def _architecture(args: argparse.Namespace) -> Any:
+    if args.architecture is None:
+        given = [f"--{name}" for name in _ARCHITECTURE if getattr(args, name) is not None]
+        if given:
+            raise LoadError(
+                f"{args.model}: {', '.join(given)} describe a weights file's network; add --architecture inception_resnet_v2"
+            )
+        return None
+    from .architecture import Architecture
+
+    return Architecture(
+        name=args.architecture,
+        classes=args.classes,
+        include_top=False if args.headless else None,
+        pooling=args.pooling,
+        activation=args.activation or "softmax",
+    )
+
+
+def _outputs(text: str | None) -> str | dict[str, str] | None:
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {name.strip(): kind.strip() for name, _, kind in pairs}
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape, expected HEIGHTxWIDTH such as 299x299") from None
