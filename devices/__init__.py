@@ -1,0 +1,1 @@
+"""Boards: what is known about them. Standard library only."""

@@ -1,0 +1,215 @@
+"""``edgekit boards``: the table of known boards, or everything known about one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeviceError
+from ..profiles import ACCELERATORS, BOARDS, find, system
+from ..records import AcceleratorProfile, BoardProfile, CpuCluster, Fact, SystemProfile, ThermalLimit, Wheel
+
+_EXAMPLES = """\
+examples:
+  edgekit boards                       all boards and accelerators in one table
+  edgekit boards pi-4b                 everything known about one, each fact with its source
+  edgekit boards pi-4b --json -        the same for a program
+"""
+
+_LABELS = {
+    "soc": "SoC",
+    "cpu": "CPU",
+    "dot_product": "int8 dot product",
+    "fp16_arithmetic": "fp16 arithmetic",
+    "memory_mib": "memory (MiB)",
+    "memcpy_mb_s": "memcpy (MB/s)",
+    "memset_mb_s": "memset (MB/s)",
+    "clocks_mhz": "clocks (MHz)",
+    "usb": "USB",
+    "pcie": "PCIe",
+    "edgetpu": "Edge TPU",
+    "health": "health is read from",
+    "systems": "operating systems",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``boards`` to the root command."""
+    parser = subparsers.add_parser(
+        "boards",
+        help="list the known boards, or everything known about one",
+        description="What is known about boards and Edge TPU accelerators: each fact with its source, verified or derived."
+        " An unknown fact is shown as unknown, never as a guess.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a board or accelerator, for example pi-4b or coral-usb")
+    parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table or one profile. Raises UnknownProfileError for a name that does not exist."""
+    if args.name is None:
+        text = table()
+        data: dict[str, Any] = {
+            "boards": [dataclasses.asdict(profile) for profile in BOARDS],
+            "accelerators": [dataclasses.asdict(profile) for profile in ACCELERATORS],
+        }
+    else:
+        profile = find(args.name)
+        text = details(profile)
+        data = dataclasses.asdict(profile)
+        if isinstance(profile, BoardProfile):
+            data["systems_known"] = [dataclasses.asdict(known) for known in _systems(profile)]
+    if args.json is not None:
+        _write_json(args.json, data)
+    if args.json != "-":
+        print(text)
+    return 0
+
+
+def table() -> str:
+    """Return all boards as one table, then the accelerators."""
+    rows = [("board", "SoC", "cores", "dot", "memory", "USB", "runs edgekit on")]
+    for board in BOARDS:
+        rows.append(
+            (
+                board.name,
+                _value(board.soc),
+                " + ".join(_cluster(cluster) for cluster in board.cpu.value) if board.cpu else "unknown",
+                _value(board.dot_product),
+                _memory(board.memory_mib),
+                _generation(board),
+                _runs_on(board),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += ["", "accelerators (a host board carries them)"]
+    lines += [f"{item.name.ljust(widths[0])}  {item.title}, {item.link.value}" for item in ACCELERATORS]
+    lines += ["", "dot: int8 dot-product instructions. Everything about one, with sources: edgekit boards NAME"]
+    return "\n".join(lines)
+
+
+def details(profile: BoardProfile | AcceleratorProfile) -> str:
+    """Return everything known about one profile, each fact followed by its source."""
+    lines = [f"{profile.name}: {profile.title}"]
+    if isinstance(profile, BoardProfile) and profile.unreachable:
+        lines += ["", f"not reachable: {profile.unreachable}"]
+    lines.append("")
+    for field in dataclasses.fields(profile):
+        value = getattr(profile, field.name)
+        if field.name in ("name", "title", "unreachable"):
+            continue
+        label = _LABELS.get(field.name, field.name.replace("_", " "))
+        lines += _fact_lines(label, value)
+    if isinstance(profile, BoardProfile):
+        for known in _systems(profile):
+            lines += ["", *_system_lines(known)]
+    return "\n".join(lines)
+
+
+def _fact_lines(label: str, fact: Fact[Any] | None) -> Iterator[str]:
+    values = fact.value if fact is not None and isinstance(fact.value, tuple) and fact.value else (fact,)
+    for index, value in enumerate(values):
+        yield f"{label + ':' if index == 0 else '':22}{_value(value) if value is fact else _text(value)}"
+    if fact is not None:
+        indent = " " * 24
+        yield from textwrap.wrap(
+            f"{fact.basis}: {fact.source}",
+            118,
+            initial_indent=indent,
+            subsequent_indent=indent + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _systems(board: BoardProfile) -> Iterator[SystemProfile]:
+    return (system(name) for name in (board.systems.value if board.systems else ()))
+
+
+def _system_lines(known: SystemProfile) -> Iterator[str]:
+    verdict = "runs edgekit" if known.runs_edgekit else "cannot run edgekit (needs Python 3.11 or later)"
+    yield f"{known.name}: {known.title}, {verdict}"
+    yield f"  Python {known.python.value} ({known.python.basis}: {known.python.source})"
+    yield f"  glibc {known.glibc.value} ({known.glibc.basis}: {known.glibc.source})"
+    for wheel in known.wheels.value:
+        yield f"  {_text(wheel)}"
+    yield f"    {known.wheels.basis}: {known.wheels.source}"
+
+
+def _runs_on(board: BoardProfile) -> str:
+    if board.unreachable:
+        return "no: a microcontroller" if "microcontroller" in board.unreachable else "no"
+    if board.systems is None:
+        return "unknown"
+    return ", ".join(known.name for known in _systems(board) if known.runs_edgekit) or "no: Python below 3.11"
+
+
+def _generation(board: BoardProfile) -> str:
+    if board.usb is None:
+        return "unknown"
+    return "3" if "3.0" in board.usb.value else "2"
+
+
+def _cluster(cluster: CpuCluster) -> str:
+    clock = f" {cluster.clock_mhz / 1000:g} GHz" if cluster.clock_mhz else ""
+    return f"{cluster.count}x {cluster.core.removeprefix('Cortex-')}{clock}"
+
+
+def _memory(sizes: Fact[tuple[int, ...]] | None) -> str:
+    if sizes is None:
+        return "unknown"
+    if sizes.value[-1] < 1024:
+        return "/".join(str(size) for size in sizes.value) + " MiB"
+    return "/".join(f"{size / 1024:g}" for size in sizes.value) + " GiB"
+
+
+def _value(fact: Fact[Any] | None) -> str:
+    return "unknown" if fact is None else _text(fact.value)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, CpuCluster):
+        boost = f", up to {value.boost_mhz} MHz on some revisions" if value.boost_mhz else ""
+        return f"{value.count} x {value.core} at {value.clock_mhz or 'unknown'} MHz{boost}"
+    if isinstance(value, ThermalLimit):
+        return f"{value.celsius:g} °C: {value.effect}"
+    if isinstance(value, Wheel):
+        return (
+            f"{value.package} {value.first} to {value.last} ({value.arch})"
+            if value.first != value.last
+            else (f"{value.package} {value.first} ({value.arch})")
+        )
+    if isinstance(value, tuple):
+        return "; ".join(_text(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _write_json(target: str, data: dict[str, Any]) -> None:
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    path = Path(target)
+    try:
+        # Beside the target and renamed: a reader sees the old file or the new one, never half of it.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise DeviceError(f"{target}: cannot be written ({error.strerror}); name another file after --json") from error

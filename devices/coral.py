@@ -1,0 +1,145 @@
+"""Coral boards and Edge TPU accelerators.
+
+Not to be confused with the "Coral NPU" of Synaptics' SL2610 boards: other hardware, another toolchain.
+"""
+
+from __future__ import annotations
+
+from .records import AcceleratorProfile, BoardProfile, CpuCluster, ThermalLimit, derived, verified
+
+_SOM = "Coral System-on-Module datasheet 1.11 (docslib.org/doc/11229095)"
+_MICRO = "https://coral.ai/static/files/Coral-Dev-Board-Micro-datasheet.pdf"
+_APEX = "google/gasket-driver, apex_driver.c"
+_DETECT = "adafruit/Adafruit_Python_PlatformDetect at 52f61e4"
+_COMPILER = "https://coral.ai/docs/edgetpu/compiler"
+
+_APEX_LIMITS = verified(
+    (
+        ThermalLimit(celsius=85, effect="Edge TPU clock falls to 250 MHz"),
+        ThermalLimit(celsius=90, effect="Edge TPU clock falls to 125 MHz"),
+        ThermalLimit(celsius=95, effect="Edge TPU clock falls to 62.5 MHz"),
+        ThermalLimit(celsius=100, effect="the module is shut down"),
+    ),
+    f"{_APEX}; google-coral/edgetpu#197",
+)
+_APEX_HEALTH = verified(("/sys/class/apex/apex_0/temp", "/sys/class/apex/apex_0/trip_point0_temp"), _APEX)
+
+DEV_BOARD = BoardProfile(
+    name="coral-dev-board",
+    title="Coral Dev Board",
+    unreachable=None,
+    soc=verified("NXP i.MX 8M", _SOM),
+    arch=verified("aarch64", _SOM),
+    cpu=verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1500, boost_mhz=None),), _SOM),
+    dot_product=derived(False, "the Cortex-A53 is Armv8.0-A; the dot product came as an option with Armv8.2-A"),
+    fp16_arithmetic=derived(False, "Armv8.0-A; half-precision arithmetic came as an option with Armv8.2-A"),
+    caches=None,
+    memory_mib=verified((1024, 2048, 4096), _SOM),
+    memory_type=verified("LPDDR4", _SOM),
+    memcpy_mb_s=derived(2230, "same SoC on SolidRun's HummingBoard Pulse at 1500 MHz; ThomasKaiser/sbc-bench, results/27FC.txt"),
+    memset_mb_s=derived(9900, "same SoC on SolidRun's HummingBoard Pulse at 1500 MHz; ThomasKaiser/sbc-bench, results/27FC.txt"),
+    usb=verified("USB 3.0", _SOM),
+    pcie=None,
+    edgetpu=verified("PCIe", _SOM),
+    thermal=verified(
+        (
+            ThermalLimit(celsius=75, effect="first passive trip: the Arm cores are throttled"),
+            ThermalLimit(celsius=80, effect="second passive trip"),
+        ),
+        "Linux, imx8mq-phanbell.dts",
+    ),
+    health=verified(("/sys/class/thermal/thermal_zone0/temp", "/sys/class/apex/apex_0/temp"), _APEX),
+    device_tree=verified("Phanbell", _DETECT),
+    systems=verified(("mendel",), _SOM),
+)
+
+DEV_BOARD_MINI = BoardProfile(
+    name="coral-dev-board-mini",
+    title="Coral Dev Board Mini",
+    unreachable=None,
+    soc=verified("MediaTek MT8167S", _DETECT),
+    arch=derived("aarch64", "Cortex-A35 is 64-bit Armv8-A, and Mendel is a 64-bit system"),
+    cpu=None,
+    dot_product=None,
+    fp16_arithmetic=None,
+    caches=None,
+    memory_mib=None,
+    memory_type=None,
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+    usb=None,
+    pcie=None,
+    edgetpu=derived("USB 2.0-class internal link", "google-coral/edgetpu#593: inception_v4 in 1403 ms is 25 MB/s of weights"),
+    thermal=None,
+    health=None,
+    device_tree=verified("mediatek,mt8167", _DETECT),
+    systems=derived(("mendel",), "the Coral boards' own system"),
+)
+
+DEV_BOARD_MICRO = BoardProfile(
+    name="coral-dev-board-micro",
+    title="Coral Dev Board Micro",
+    unreachable=(
+        "a microcontroller: 64 MB of memory for a network of 56 MB, FreeRTOS and TFLite Micro in C++ only,"
+        " no Linux, no Python, no SSH"
+    ),
+    soc=verified("NXP i.MX RT1176", _MICRO),
+    arch=derived("armv7e-m", "Cortex-M7 and Cortex-M4 are Armv7E-M"),
+    cpu=verified(
+        (
+            CpuCluster(core="Cortex-M7", count=1, clock_mhz=800, boost_mhz=None),
+            CpuCluster(core="Cortex-M4", count=1, clock_mhz=400, boost_mhz=None),
+        ),
+        _MICRO,
+    ),
+    dot_product=None,
+    fp16_arithmetic=None,
+    caches=None,
+    memory_mib=verified((64,), _MICRO),
+    memory_type=verified("SDRAM", _MICRO),
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+    usb=None,
+    pcie=None,
+    edgetpu=verified("on board", _MICRO),
+    thermal=None,
+    health=None,
+    device_tree=None,
+    systems=None,
+)
+
+CORAL_USB = AcceleratorProfile(
+    name="coral-usb",
+    title="Coral USB Accelerator",
+    link=verified("USB 3.1 Gen 1; falls back to USB 2.0", "https://coral.ai/products/accelerator"),
+    memory_mib=verified(8, _COMPILER),
+    clocks_mhz=verified((250, 500), "libedgetpu1-std and libedgetpu1-max; google-coral/edgetpu"),
+    identifiers=verified(("USB 1a6e:089a before the first use", "USB 18d1:9302 after it"), "google-coral/libedgetpu"),
+    thermal=verified((), "Frigate's documentation: USB models lack the automatic throttling of the others"),
+    health=verified((), "google-coral/edgetpu#102, #859: no interface to read its temperature"),
+)
+
+CORAL_M2 = AcceleratorProfile(
+    name="coral-m2",
+    title="Coral M.2 Accelerator (A+E or B+M key)",
+    link=verified("PCIe 2.0 x1 (dual: two of them)", "Coral M.2 Accelerator datasheet 1.0"),
+    memory_mib=verified(8, _COMPILER),
+    clocks_mhz=verified((500, 250, 125, 62.5), f"{_APEX}; google-coral/edgetpu#197"),
+    identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
+    thermal=_APEX_LIMITS,
+    health=_APEX_HEALTH,
+)
+
+CORAL_PCIE = AcceleratorProfile(
+    name="coral-pcie",
+    title="Coral Mini PCIe Accelerator",
+    link=verified("PCIe 2.0 x1", "https://coral.ai/products/pcie-accelerator"),
+    memory_mib=verified(8, _COMPILER),
+    clocks_mhz=verified((500, 250, 125, 62.5), f"{_APEX}; google-coral/edgetpu#197"),
+    identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
+    thermal=_APEX_LIMITS,
+    health=_APEX_HEALTH,
+)
+
+CORAL_BOARDS = (DEV_BOARD, DEV_BOARD_MINI, DEV_BOARD_MICRO)
+CORAL_ACCELERATORS = (CORAL_USB, CORAL_M2, CORAL_PCIE)

@@ -1,0 +1,49 @@
+"""The errors of ``devices``. Each carries the exit code with which the command line ends.
+
+DeviceError                                   wrong usage or input: exit code 2
+├── UnknownProfileError (LookupError)         no board, accelerator or operating system of that name
+├── TargetError (ValueError)                  a target or a name that cannot be one
+├── VirtualBoardError (RuntimeError)          a virtual board cannot be made or started here
+└── RemoteError (RuntimeError)                the board or the connection failed: exit code 3
+    ├── BoardConnectionError (ConnectionError)  no connection, or it was lost
+    ├── BoardBusyError                        somebody else is deploying to it
+    └── BoardRefusedError                     the board cannot do what was asked: disk, memory, Python, no wheel
+"""
+
+from __future__ import annotations
+
+
+class DeviceError(Exception):
+    """Base of all errors for which the user can do something: wrong usage, exit code 2."""
+
+    exit_code = 2
+
+
+class UnknownProfileError(DeviceError, LookupError):
+    """No profile has that name; the message lists the names that exist."""
+
+
+class TargetError(DeviceError, ValueError):
+    """A text that names no target, or a name with characters that a name cannot have."""
+
+
+class VirtualBoardError(DeviceError, RuntimeError):
+    """A virtual board cannot be made, started or removed here; the message says what is missing."""
+
+
+class RemoteError(DeviceError, RuntimeError):
+    """The board failed: a command ended badly, or answered nonsense."""
+
+    exit_code = 3
+
+
+class BoardConnectionError(RemoteError, ConnectionError):
+    """The board cannot be reached, will not let us in, is not the one we know, or went away."""
+
+
+class BoardBusyError(RemoteError):
+    """Another deployment to the same board is under way."""
+
+
+class BoardRefusedError(RemoteError):
+    """The board works but cannot take this: too little disk or memory, no Python, no interpreter for it."""

@@ -1,0 +1,55 @@
+"""Profiles by name: boards, Edge TPU accelerators, operating systems. Facts only, no I/O."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from .coral import CORAL_ACCELERATORS, CORAL_BOARDS
+from .errors import UnknownProfileError
+from .other_boards import OTHER_BOARDS
+from .raspberry_pi import RASPBERRY_PI_BOARDS
+from .records import AcceleratorProfile, BoardProfile, SystemProfile
+from .systems import SYSTEMS
+
+BOARDS: tuple[BoardProfile, ...] = (*RASPBERRY_PI_BOARDS, *CORAL_BOARDS, *OTHER_BOARDS)
+ACCELERATORS: tuple[AcceleratorProfile, ...] = CORAL_ACCELERATORS
+PROFILES: tuple[BoardProfile | AcceleratorProfile, ...] = (*BOARDS, *ACCELERATORS)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Profile = TypeVar("_Profile", bound=_Named)
+
+
+def board(name: str) -> BoardProfile:
+    """Return the board called ``name``. Raises UnknownProfileError, which lists the known ones."""
+    return _find(name, BOARDS, "board")
+
+
+def accelerator(name: str) -> AcceleratorProfile:
+    """Return the accelerator called ``name``. Raises UnknownProfileError, which lists the known ones."""
+    return _find(name, ACCELERATORS, "accelerator")
+
+
+def system(name: str) -> SystemProfile:
+    """Return the operating system called ``name``. Raises UnknownProfileError, which lists the known ones."""
+    return _find(name, SYSTEMS, "operating system")
+
+
+def find(name: str) -> BoardProfile | AcceleratorProfile:
+    """Return the board or accelerator called ``name``. Raises UnknownProfileError, which lists the known ones."""
+    return _find(name, PROFILES, "board or accelerator")
+
+
+def _find(name: str, profiles: Iterable[_Profile], kind: str) -> _Profile:
+    by_name = {profile.name: profile for profile in profiles}
+    if name in by_name:
+        return by_name[name]
+    close = difflib.get_close_matches(name.lower(), by_name, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UnknownProfileError(f"no {kind} is called {name!r}; {hint}known: {', '.join(by_name)}")

@@ -1,0 +1,221 @@
+"""Raspberry Pi boards."""
+
+from __future__ import annotations
+
+from .records import BoardProfile, CpuCluster, ThermalLimit, derived, verified
+
+_DOCS = "https://www.raspberrypi.com/documentation/computers"
+_PROCESSORS = f"{_DOCS}/processors.html"
+_HARDWARE = f"{_DOCS}/raspberry-pi.html"
+_MODULES = f"{_DOCS}/compute-module.html"
+_KEYBOARDS = f"{_DOCS}/keyboard-computers.html"
+_CLOCKS = f"{_DOCS}/config_txt.html#overclocking-options"
+_THERMAL = f"{_DOCS}/raspberry-pi.html#frequency-management-and-thermal-control"
+_SBC_BENCH = "ThomasKaiser/sbc-bench, Results.md at 53f7951"
+_CPUFP = "pigirons/cpufp at 93e165e"
+_MEASURED_A72 = f"{_CPUFP}: no dot-product result on the BCM2711"
+
+_LIMITS = (
+    ThermalLimit(celsius=80, effect="the Arm cores are throttled progressively"),
+    ThermalLimit(celsius=85, effect="Arm cores and GPU are throttled"),
+)
+_HEALTH = verified(("vcgencmd measure_temp", "vcgencmd measure_clock arm", "vcgencmd get_throttled"), _THERMAL)
+_ARCH = verified("aarch64", _PROCESSORS)
+_NO_DOT = derived(False, "the Cortex-A53 is Armv8.0-A; the dot product came as an option with Armv8.2-A")
+_NO_FP16 = derived(False, "Armv8.0-A; half-precision arithmetic came as an option with Armv8.2-A")
+_CACHES_A72 = verified("per core 48 KiB I + 32 KiB D; 1 MiB L2", _PROCESSORS)
+_CACHES_A76 = verified("per core 64 KiB I + 64 KiB D and 512 KiB L2; 2 MiB L3", _PROCESSORS)
+_A72 = verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1500, boost_mhz=1800),), _CLOCKS)
+_A76 = verified((CpuCluster(core="Cortex-A76", count=4, clock_mhz=2400, boost_mhz=None),), _PROCESSORS)
+_DOT = verified(True, f"{_CPUFP}; /proc/cpuinfo has asimddp")
+_FP16 = verified(True, f"{_CPUFP}; /proc/cpuinfo has asimdhp")
+_NO_EDGETPU = verified(None, _HARDWARE)
+_NO_PCIE_BCM2711 = verified(None, f"{_PROCESSORS}: its one link feeds the USB 3 controller")
+_SYSTEMS = derived(("bookworm", "trixie", "bullseye"), "Raspberry Pi OS is made for all Raspberry Pi boards of its time")
+_SYSTEMS_BCM2712 = derived(("bookworm", "trixie"), "Raspberry Pi OS; the BCM2712 came out with Bookworm")
+
+PI_ZERO_2_W = BoardProfile(
+    name="pi-zero-2w",
+    title="Raspberry Pi Zero 2 W",
+    unreachable=None,
+    soc=verified("RP3A0 (BCM2710A1)", _PROCESSORS),
+    arch=_ARCH,
+    cpu=verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1000, boost_mhz=None),), _PROCESSORS),
+    dot_product=_NO_DOT,
+    fp16_arithmetic=_NO_FP16,
+    caches=None,
+    memory_mib=verified((512,), _PROCESSORS),
+    memory_type=verified("LPDDR2", f"raspberrypi/documentation; {_SBC_BENCH}"),
+    memcpy_mb_s=verified(1300, _SBC_BENCH),
+    memset_mb_s=verified(1570, _SBC_BENCH),
+    usb=verified("1 x micro USB 2.0 (OTG)", _HARDWARE),
+    pcie=verified(None, _HARDWARE),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS,
+)
+
+PI_3B_PLUS = BoardProfile(
+    name="pi-3b-plus",
+    title="Raspberry Pi 3 Model B+",
+    unreachable=None,
+    soc=verified("BCM2837B0", _PROCESSORS),
+    arch=_ARCH,
+    cpu=verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1400, boost_mhz=None),), _CLOCKS),
+    dot_product=_NO_DOT,
+    fp16_arithmetic=_NO_FP16,
+    caches=None,
+    memory_mib=verified((1024,), _HARDWARE),
+    memory_type=verified("LPDDR2", f"raspberrypi/documentation; {_SBC_BENCH}"),
+    memcpy_mb_s=verified(1120, _SBC_BENCH),
+    memset_mb_s=verified(1600, _SBC_BENCH),
+    usb=verified("4 x USB 2.0", _HARDWARE),
+    pcie=verified(None, _HARDWARE),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified((ThermalLimit(celsius=60, effect="soft limit: 1400 MHz becomes 1200 MHz"), *_LIMITS), _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS,
+)
+
+PI_4B = BoardProfile(
+    name="pi-4b",
+    title="Raspberry Pi 4 Model B",
+    unreachable=None,
+    soc=verified("BCM2711", _PROCESSORS),
+    arch=_ARCH,
+    cpu=_A72,
+    dot_product=verified(False, _MEASURED_A72),
+    fp16_arithmetic=verified(False, _MEASURED_A72),
+    caches=_CACHES_A72,
+    memory_mib=verified((1024, 2048, 4096, 8192), _HARDWARE),
+    memory_type=verified("LPDDR4", _PROCESSORS),
+    memcpy_mb_s=verified(2330, f"{_SBC_BENCH} (arm64 at 1800 MHz; 2550 at 1500 MHz)"),
+    memset_mb_s=verified(3120, f"{_SBC_BENCH} (arm64 at 1800 MHz; 3430 at 1500 MHz)"),
+    usb=verified("2 x USB 3.0, 2 x USB 2.0", _HARDWARE),
+    pcie=_NO_PCIE_BCM2711,
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS,
+)
+
+PI_400 = BoardProfile(
+    name="pi-400",
+    title="Raspberry Pi 400",
+    unreachable=None,
+    soc=verified("BCM2711", _PROCESSORS),
+    arch=_ARCH,
+    cpu=verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1800, boost_mhz=None),), _KEYBOARDS),
+    dot_product=derived(False, f"same processor as pi-4b; {_MEASURED_A72}"),
+    fp16_arithmetic=derived(False, f"same processor as pi-4b; {_MEASURED_A72}"),
+    caches=_CACHES_A72,
+    memory_mib=verified((4096,), _KEYBOARDS),
+    memory_type=verified("LPDDR4", _PROCESSORS),
+    memcpy_mb_s=derived(2330, f"pi-4b at 1800 MHz, same processor and memory; {_SBC_BENCH}"),
+    memset_mb_s=derived(3120, f"pi-4b at 1800 MHz, same processor and memory; {_SBC_BENCH}"),
+    usb=verified("2 x USB 3.0, 1 x USB 2.0", _KEYBOARDS),
+    pcie=_NO_PCIE_BCM2711,
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS,
+)
+
+CM4 = BoardProfile(
+    name="cm4",
+    title="Raspberry Pi Compute Module 4",
+    unreachable=None,
+    soc=verified("BCM2711", _MODULES),
+    arch=_ARCH,
+    cpu=verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1500, boost_mhz=None),), _MODULES),
+    dot_product=derived(False, f"same processor as pi-4b; {_MEASURED_A72}"),
+    fp16_arithmetic=derived(False, f"same processor as pi-4b; {_MEASURED_A72}"),
+    caches=_CACHES_A72,
+    memory_mib=verified((1024, 2048, 4096, 8192), _MODULES),
+    memory_type=verified("LPDDR4", _PROCESSORS),
+    memcpy_mb_s=derived(2550, f"pi-4b at 1500 MHz, same processor and memory; {_SBC_BENCH}"),
+    memset_mb_s=derived(3430, f"pi-4b at 1500 MHz, same processor and memory; {_SBC_BENCH}"),
+    usb=verified("2 x USB 2.0 on the CM4 IO Board", _MODULES),
+    pcie=verified("PCIe 2.0 x1", _MODULES),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS,
+)
+
+PI_5 = BoardProfile(
+    name="pi-5",
+    title="Raspberry Pi 5",
+    unreachable=None,
+    soc=verified("BCM2712", _PROCESSORS),
+    arch=_ARCH,
+    cpu=_A76,
+    dot_product=_DOT,
+    fp16_arithmetic=_FP16,
+    caches=_CACHES_A76,
+    memory_mib=derived((2048, 4096, 8192, 16384), f"4 and 8 GB: {_HARDWARE}; 2 and 16 GB: as the Compute Module 5, {_MODULES}"),
+    memory_type=verified("LPDDR4X, 32 bit, 17 GB/s nominal", _PROCESSORS),
+    memcpy_mb_s=verified(5270, f"{_SBC_BENCH} (5270 to 6025)"),
+    memset_mb_s=verified(9985, f"{_SBC_BENCH} (9985 to 14060)"),
+    usb=verified("2 x USB 3.0, 2 x USB 2.0", _HARDWARE),
+    pcie=verified("PCIe 2.0 x1 (3.0 can be forced, uncertified)", _HARDWARE),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=verified("Raspberry Pi 5 Model B", "sergev/vak-opensource, sysinfo/Raspberry-Pi-5-Model-B/lshw.txt"),
+    systems=_SYSTEMS_BCM2712,
+)
+
+PI_500 = BoardProfile(
+    name="pi-500",
+    title="Raspberry Pi 500 and 500+",
+    unreachable=None,
+    soc=verified("BCM2712", _PROCESSORS),
+    arch=_ARCH,
+    cpu=_A76,
+    dot_product=derived(True, f"same processor as pi-5; {_CPUFP}"),
+    fp16_arithmetic=derived(True, f"same processor as pi-5; {_CPUFP}"),
+    caches=_CACHES_A76,
+    memory_mib=verified((8192, 16384), f"{_KEYBOARDS} (500: 8 GB, 500+: 16 GB)"),
+    memory_type=verified("LPDDR4X, 32 bit, 17 GB/s nominal", _PROCESSORS),
+    memcpy_mb_s=derived(5270, f"pi-5, same processor and memory; {_SBC_BENCH}"),
+    memset_mb_s=derived(9985, f"pi-5, same processor and memory; {_SBC_BENCH}"),
+    usb=verified("2 x USB 3.0, 1 x USB 2.0", _KEYBOARDS),
+    pcie=verified("M.2 M key, on the 500+ only", _KEYBOARDS),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS_BCM2712,
+)
+
+CM5 = BoardProfile(
+    name="cm5",
+    title="Raspberry Pi Compute Module 5",
+    unreachable=None,
+    soc=verified("BCM2712", _MODULES),
+    arch=_ARCH,
+    cpu=_A76,
+    dot_product=derived(True, f"same processor as pi-5; {_CPUFP}"),
+    fp16_arithmetic=derived(True, f"same processor as pi-5; {_CPUFP}"),
+    caches=_CACHES_A76,
+    memory_mib=verified((2048, 4096, 8192, 16384), _MODULES),
+    memory_type=verified("LPDDR4X, 32 bit, 17 GB/s nominal", _PROCESSORS),
+    memcpy_mb_s=verified(5892, "ThomasKaiser/sbc-bench, results/reviews/RPi-CM5-Rev1.0.md"),
+    memset_mb_s=verified(9675, "ThomasKaiser/sbc-bench, results/reviews/RPi-CM5-Rev1.0.md"),
+    usb=verified("2 x USB 3.0, 1 x USB 2.0 on the CM5 IO Board", _MODULES),
+    pcie=verified("M.2 M key on the CM5 IO Board", _MODULES),
+    edgetpu=_NO_EDGETPU,
+    thermal=verified(_LIMITS, _THERMAL),
+    health=_HEALTH,
+    device_tree=None,
+    systems=_SYSTEMS_BCM2712,
+)
+
+RASPBERRY_PI_BOARDS = (PI_ZERO_2_W, PI_3B_PLUS, PI_4B, PI_400, CM4, PI_5, PI_500, CM5)
