@@ -1,0 +1,148 @@
+"""What would help: every line is the same prediction made once more for a changed model or another way to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import edgetpu_memory, latency
+from .fit import BoardFit, CompilerOptions, on_board
+from .footprint import MIB
+from .network import Network
+from .records import AcceleratorProfile, BoardProfile
+from .resize import as_int8, resized, side
+
+SIZES = (299, 224, 160, 128)
+# Worth a line: below three quarters of the time.
+_WORTH = 0.75
+_MOST_ACCELERATORS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One change. Milliseconds are predictions; None where there is none. ``cost`` is what the change takes or gives up."""
+
+    change: str
+    expected_ms: float | None
+    instead_of_ms: float | None
+    cost: str
+
+
+def advise(
+    network: Network,
+    fit: BoardFit,
+    board: BoardProfile,
+    accelerator: AcceleratorProfile | None,
+    *,
+    others: tuple[BoardProfile, ...] = (),
+    options: CompilerOptions | None = None,
+) -> tuple[Advice, ...]:
+    """Return what would help ``network`` on ``board``, which got ``fit``. others: boards to compare with."""
+    options = options or CompilerOptions()
+    found = [
+        *_remedies(fit),
+        *_integer(network, fit, board, accelerator, options),
+        *_cpu_instead(fit),
+        *_several(network, fit, board, options),
+        *_smaller(network, fit, board, accelerator, options),
+        *_other_boards(network, fit, others),
+    ]
+    return tuple(found)
+
+
+def _now(fit: BoardFit) -> float | None:
+    return fit.latency.expected if fit.latency else None
+
+
+def _remedies(fit: BoardFit) -> Iterator[Advice]:
+    """The op that sends others to the CPU, and the way out."""
+    if fit.tpu is None or not fit.tpu.prediction.cpu:
+        return
+    prediction = fit.tpu.prediction
+    first = prediction.first_rejected
+    if prediction.failure:
+        yield Advice(change=prediction.failure_way_out, expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion")
+    elif first is not None and first.way_out:
+        behind = sum(1 for op in prediction.per_op if not op.mapped and op.reason != first.reason)
+        note = f" ({behind} more ops stay on the CPU with it)" if behind else ""
+        yield Advice(
+            change=f"{first.op}: {first.way_out}{note}", expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion"
+        )
+
+
+def _integer(
+    network: Network, fit: BoardFit, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions
+) -> Iterator[Advice]:
+    if not any(op.is_float and op.macs for op in network.ops):
+        return
+    integer = as_int8(network)
+    then = on_board(integer, board, accelerator, options=options)
+    saved = fit.footprint.peak_bytes - then.footprint.peak_bytes
+    gain = f", {saved / MIB:.0f} MiB less memory" if saved > 0 else ""
+    yield Advice(
+        change=f"full-integer quantization (int8){gain}",
+        expected_ms=_now(then),
+        instead_of_ms=_now(fit),
+        cost="needs representative images; check the accuracy with edgekit validate",
+    )
+
+
+def _cpu_instead(fit: BoardFit) -> Iterator[Advice]:
+    if fit.tpu is None or fit.tpu.latency is None or fit.cpu is None:
+        return
+    if fit.cpu.expected < fit.tpu.latency.expected:
+        yield Advice(
+            change="the board's CPU instead of the Edge TPU, which waits for its weights",
+            expected_ms=fit.cpu.expected,
+            instead_of_ms=fit.tpu.latency.expected,
+            cost="all cores are busy, and the board gets warmer",
+        )
+
+
+def _several(network: Network, fit: BoardFit, board: BoardProfile, options: CompilerOptions) -> Iterator[Advice]:
+    """The fewest Edge TPUs whose memories hold all weights."""
+    if fit.tpu is None or not fit.tpu.memory.streamed_bytes or fit.tpu.link is None or fit.tpu.latency is None:
+        return
+    mapped = frozenset(op.index for op in fit.tpu.prediction.per_op if op.mapped)
+    for count in range(2, _MOST_ACCELERATORS + 1):
+        memory = edgetpu_memory.estimate(network, mapped, segments=count)
+        if memory.streamed_bytes:
+            continue
+        estimate = latency.edgetpu(network, fit.tpu.link, mapped=mapped, streamed=(0, 0, 0), board=board, subgraphs=count)
+        yield Advice(
+            change=f"{count} Edge TPUs in a pipeline (edgetpu_compiler -n {count}): all weights stay on the chips",
+            expected_ms=estimate.expected if estimate else None,
+            instead_of_ms=fit.tpu.latency.expected,
+            cost=f"{count - 1} more accelerators, one link each; the passage between them is not counted",
+        )
+        return
+
+
+def _smaller(
+    network: Network, fit: BoardFit, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions
+) -> Iterator[Advice]:
+    now, pixels = _now(fit), side(network)
+    if now is None or pixels is None:
+        return
+    for size in SIZES:
+        smaller = resized(network, size) if size < pixels else None
+        then = _now(on_board(smaller, board, accelerator, options=options)) if smaller is not None else None
+        if then is not None:
+            yield Advice(
+                change=f"input of {size} x {size} instead of {pixels} x {pixels}",
+                expected_ms=then,
+                instead_of_ms=now,
+                cost="train or fine-tune at that size; accuracy falls" if then < _WORTH * now else "hardly faster: not worth it",
+            )
+
+
+def _other_boards(network: Network, fit: BoardFit, others: tuple[BoardProfile, ...]) -> Iterator[Advice]:
+    now = _now(fit)
+    faster = []
+    for board in others:
+        then = on_board(network, board)
+        expected = _now(then)
+        if board.name != fit.board and then.fits and expected is not None and (now is None or expected < _WORTH * now):
+            faster.append((expected, board))
+    for expected, board in sorted(faster, key=lambda entry: entry[0])[:2]:
+        yield Advice(change=f"{board.title}", expected_ms=expected, instead_of_ms=now, cost="another board")

@@ -1,0 +1,122 @@
+"""``edge.check``: will this model fit this board, will it map to its Edge TPU, how fast will it be. All predicted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices import advice, fit, latency, profiles
+from devices.advice import Advice
+from devices.edgetpu import COMPILERS
+from devices.edgetpu_ops import COMPILED
+from devices.fit import BoardFit, CompilerOptions
+from devices.network import Network
+from devices.records import AcceleratorProfile, BoardProfile
+
+from . import calibration, container
+from .errors import UsageError
+from .network import network_of
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """One model on one board or on all of them (``advice`` then is empty). ``macs`` to ``weight_bytes`` are the model's."""
+
+    file: str
+    model_sha256: str
+    macs: int
+    ops: int
+    weight_bytes: int
+    boards: tuple[BoardFit, ...]
+    advice: tuple[Advice, ...]
+
+    @property
+    def fits(self) -> bool | None:
+        """The verdict on the one board; of several, whether one fits."""
+        verdicts = [board.fits for board in self.boards]
+        return True if True in verdicts else None if None in verdicts else False
+
+
+def check(
+    path: str | os.PathLike[str],
+    board: str = ALL,
+    accelerator: str | None = None,
+    *,
+    threads: int | None = None,
+    options: CompilerOptions | None = None,
+    before: Sequence[str | os.PathLike[str]] = (),
+) -> CheckReport:
+    """Predict memory, Edge TPU mapping and latency of the model at ``path``.
+
+    board: a name of ``edgekit boards``, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU, default all
+    cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache first.
+
+    A run measured on the board and stored (`calibration.learn`) refines the latency. Raises ArtefactError for a damaged file,
+    UnknownProfileError for an unknown board or accelerator, UsageError for compiler options that make no sense.
+    """
+    options = _checked(options or CompilerOptions())
+    boards = profiles.BOARDS if board == ALL else (profiles.board(board),)
+    attached = profiles.accelerator(accelerator) if accelerator else None
+    source = container.read(path)
+    network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
+    if any(op.name == COMPILED for op in network.ops):
+        raise UsageError(f"{source.path}: is compiled for the Edge TPU already; check the model that it was compiled from")
+    if before:
+        reserved = sum(_cached_bytes(other, options) for other in before)
+        options = _with_reserved(options, reserved)
+    known = calibration.load()
+    fits = tuple(
+        calibration.apply(known, network, fit.on_board(network, profile, attached, options=options, threads=threads))
+        for profile in boards
+    )
+    return CheckReport(
+        file=str(source.path),
+        model_sha256=source.model_sha256,
+        macs=network.macs,
+        ops=len(network.ops),
+        weight_bytes=network.weight_bytes,
+        boards=fits,
+        advice=_advice(network, fits[0], boards[0], attached, options) if len(boards) == 1 else (),
+    )
+
+
+def _advice(
+    network: Network, found: BoardFit, board: BoardProfile, attached: AcceleratorProfile | None, options: CompilerOptions
+) -> tuple[Advice, ...]:
+    if board.unreachable:
+        return ()
+    others = tuple(other for other in profiles.BOARDS if not other.unreachable and latency.fast_cluster(other))
+    return advice.advise(network, found, board, attached, others=others, options=options)
+
+
+def _checked(options: CompilerOptions) -> CompilerOptions:
+    if options.version not in COMPILERS:
+        raise UsageError(f"compiler version {options.version!r} is not known, expected one of {', '.join(COMPILERS)}")
+    if options.segments < 1:
+        raise UsageError(f"{options.segments} segments, expected 1 or more")
+    return options
+
+
+def _cached_bytes(path: str | os.PathLike[str], options: CompilerOptions) -> int:
+    """Bytes that the model at ``path`` keeps on the chip when it comes first."""
+    from devices import edgetpu, edgetpu_memory
+
+    source = container.read(path)
+    network = network_of(source.graph, Path(source.path))
+    prediction = edgetpu.predict(network, compiler=options.version, min_runtime=options.min_runtime)
+    mapped = frozenset(op.index for op in prediction.per_op if op.mapped)
+    return edgetpu_memory.estimate(network, mapped).cached_bytes
+
+
+def _with_reserved(options: CompilerOptions, reserved_bytes: int) -> CompilerOptions:
+    return CompilerOptions(
+        version=options.version,
+        min_runtime=options.min_runtime,
+        all_subgraphs=options.all_subgraphs,
+        segments=options.segments,
+        reserved_bytes=reserved_bytes,
+    )

@@ -1,0 +1,144 @@
+"""``edgekit check FILE --board NAME``: will it fit, will it map, how fast will it be."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from . import output_flags
+
+if TYPE_CHECKING:
+    from ..checking import CheckReport
+
+_EXAMPLES = """\
+examples:
+  edgekit check flowers.int8.tflite                                     one table over all boards
+  edgekit check flowers.int8.tflite --board pi-4b --accelerator coral-usb
+  edgekit check flowers.int8.tflite --board coral-dev-board -n 2        split over two Edge TPUs
+  edgekit check flowers.int8.tflite --board pi-4b --learn bench.json    refine by a run measured on that board
+  edgekit check flowers.int8.tflite --board coral-dev-board --compile out/
+
+exit codes: 0 it fits, 1 it does not or nobody knows, 2 wrong usage or input
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="predict whether it fits a board, maps to its Edge TPU, and how fast it is",
+        description="Predict memory, Edge TPU mapping (every op with its reason) and latency on a board, and what would help."
+        " Predictions with intervals, never measurements; needs no board and no compiler.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="a .tflite")
+    parser.add_argument("--board", default="all", metavar="NAME", help="a board of `edgekit boards`, or all (default)")
+    parser.add_argument("--accelerator", metavar="NAME", help="an Edge TPU attached to it: coral-usb, coral-m2 or coral-pcie")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, at most 4)")
+    parser.add_argument("--ops", action="store_true", help="list every op with its reason")
+    compiler = parser.add_argument_group("the Edge TPU compiler")
+    compiler.add_argument(
+        "--compiler-version", default="16.0", metavar="V", help="whose limits hold (default 16.0, the last one)"
+    )
+    compiler.add_argument(
+        "-m", "--min-runtime", type=int, default=14, metavar="N", help="its -m: oldest Edge TPU runtime (default 14)"
+    )
+    compiler.add_argument("-a", "--all-subgraphs", action="store_true", help="its -a: map every part, not only the first")
+    compiler.add_argument("-n", "--segments", type=int, default=1, metavar="N", help="its -n: a pipeline over N Edge TPUs")
+    compiler.add_argument("--after", action="append", default=[], metavar="FILE", help="compiled together, this model first")
+    compiler.add_argument(
+        "--compile", metavar="DIR", help="run edgetpu_compiler too, compare, and write the compiled artefact to DIR"
+    )
+    compiler.add_argument("--docker", metavar="IMAGE", help="with --compile: run it in this Docker image")
+    parser.add_argument(
+        "--learn", metavar="JSON", help="the JSON of `edgekit benchmark` run on that board: refines predictions from now on"
+    )
+    output_flags.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, compile if asked for, and report."""
+    from devices.fit import CompilerOptions
+
+    from .. import check_report, checking
+    from ..errors import UsageError
+
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads is {args.threads}, expected 1 or more")
+    options = CompilerOptions(
+        version=args.compiler_version,
+        min_runtime=args.min_runtime,
+        all_subgraphs=args.all_subgraphs,
+        segments=args.segments,
+    )
+    if args.learn:
+        _learn(args, options)
+    report = checking.check(
+        args.file, args.board, args.accelerator, threads=args.threads, options=options, before=tuple(args.after)
+    )
+    data, text = check_report.to_dict(report), check_report.to_text(report)
+    if args.ops:
+        text = "\n".join([text, "", *_op_lines(report)])
+    if args.compile:
+        text, data = _compile(args, report, text, data)
+    output_flags.emit(args, data, text)
+    return 0 if report.fits else 1
+
+
+def _op_lines(report: CheckReport) -> list[str]:
+    tpu = report.boards[0].tpu if len(report.boards) == 1 else None
+    if tpu is None:
+        return ["no Edge TPU takes part: name a board that has one, or an accelerator"]
+    lines = []
+    for op in tpu.prediction.per_op:
+        detail = "".join(f"; {part}" for part in (op.detail, op.way_out) if part)
+        lines.append(f"{op.index:4} {op.op} v{op.version}: {op.reason}{detail}")
+    return lines
+
+
+def _learn(args: argparse.Namespace, options: Any) -> None:
+    import json
+
+    from devices import fit, profiles
+
+    from .. import calibration, container
+    from ..errors import UsageError
+    from ..network import network_of
+
+    if args.board == "all":
+        raise UsageError("--learn needs the --board that was measured")
+    try:
+        with open(args.learn, encoding="utf-8") as stream:
+            measured = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
+    source = container.read(args.file)
+    if not isinstance(measured, dict) or measured.get("model_sha256") != source.model_sha256:
+        raise UsageError(f"{args.learn}: is no measurement of {args.file}; run edgekit benchmark {args.file} --json on the board")
+    network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
+    attached = profiles.accelerator(args.accelerator) if args.accelerator else None
+    threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
+    found = fit.on_board(network, profiles.board(args.board), attached, options=options, threads=threads)
+    calibration.learn(network, found, measured)
+
+
+def _compile(args: argparse.Namespace, report: CheckReport, text: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    from .. import check_report, edgetpu_compiler
+    from ..errors import UsageError
+
+    tpu = report.boards[0].tpu if len(report.boards) == 1 else None
+    if tpu is None:
+        raise UsageError("--compile needs a --board with an Edge TPU, or an --accelerator")
+    done = edgetpu_compiler.compile_model(
+        args.file,
+        args.compile,
+        image=args.docker,
+        min_runtime=args.min_runtime if args.min_runtime < 14 else None,
+        all_subgraphs=args.all_subgraphs,
+        segments=args.segments,
+    )
+    lines = [text, "", "edgetpu_compiler against the prediction", *(f"  {line}" for line in check_report.compared(tpu, done.log))]
+    lines += [f"  wrote {path}" for path in done.files]
+    return "\n".join(lines), {**data, "compiled": done.to_dict()}

@@ -1,0 +1,273 @@
+"""Mapping, on op lists that each have one property which the compiler rejects, and on the public pairs where they are at hand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices import edgetpu, edgetpu_ops
+from devices.edgetpu_ops import DATA_TYPE, MAPPED, NOT_SUPPORTED, ONE_SUBGRAPH, RANK, STATUSES, STRIDED, UNSPECIFIED, VERSION
+from devices.network import Network, Op, Operand
+
+PAIRS = Path(__file__).resolve().parents[3] / "shared" / "edgetpu"
+
+
+class Builder:
+    """Makes small networks: each op reads what was written before."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.count = 0
+
+    def tensor(self, *shape: int, dtype: str = "int8", constant: bool = False, values: tuple[int, ...] | None = None) -> Operand:
+        self.count += 1
+        return Operand(
+            index=self.count,
+            name=f"t{self.count}",
+            shape=shape,
+            dtype=dtype,
+            is_constant=constant,
+            is_quantized=dtype == "int8",
+            is_open=False,
+            values=values,
+            is_zero=None,
+        )
+
+    def op(self, name: str, inputs: list[Operand | None], *outputs: Operand, version: int = 2, **options: int) -> Operand:
+        self.ops.append(
+            Op(
+                index=len(self.ops),
+                name=name,
+                version=version,
+                inputs=tuple(inputs),
+                outputs=outputs,
+                options=options,
+                is_custom=not name.isupper(),
+                macs=0,
+            )
+        )
+        return outputs[0]
+
+    def conv(self, image: Operand, channels: int = 8, *, version: int = 3, **options: int) -> Operand:
+        weights = self.tensor(channels, 3, 3, image.shape[-1], constant=True)
+        bias = self.tensor(channels, dtype="int32", constant=True)
+        return self.op("CONV_2D", [image, weights, bias], self.tensor(*image.shape[:-1], channels), version=version, **options)
+
+    def network(self, *outputs: Operand) -> Network:
+        written = {operand.index for op in self.ops for operand in op.outputs}
+        fed = {operand.index: operand for op in self.ops for operand in op.activations if operand.index not in written}
+        return Network(ops=tuple(self.ops), inputs=tuple(fed.values()), outputs=outputs, file_bytes=1000)
+
+
+Make = Callable[[Builder], Operand]
+
+
+def after_conv(name: str, *shape: int, constants: list[tuple[int, ...]] | None = None, version: int = 2, **options: int) -> Make:
+    """conv -> the op under test -> conv: what it rejects strands the last one."""
+
+    def make(b: Builder) -> Operand:
+        image = b.conv(b.tensor(1, 8, 8, 4))
+        extra: list[Operand | None] = [b.tensor(len(v), dtype="int32", constant=True, values=v) for v in constants or []]
+        result = b.op(name, [image, *extra], b.tensor(*shape), version=version, **options)
+        return b.conv(result) if len(shape) == 4 else result
+
+    return make
+
+
+def large_transpose(b: Builder) -> Operand:
+    order = b.tensor(4, dtype="int32", constant=True, values=(0, 3, 1, 2))
+    return b.op("TRANSPOSE", [b.conv(b.tensor(1, 28, 28, 4), 144), order], b.tensor(1, 144, 28, 28))
+
+
+def constant_join(b: Builder) -> Operand:
+    ones = replace(b.tensor(1, 8, 8, 8, constant=True), is_zero=False)
+    return b.op("CONCATENATION", [b.conv(b.tensor(1, 8, 8, 4)), ones], b.tensor(1, 8, 8, 16), axis=3)
+
+
+def computed_weights(b: Builder) -> Operand:
+    image = b.conv(b.tensor(1, 8, 8, 4))
+    return b.op("CONV_2D", [image, b.tensor(1, 3, 3, 8), None], b.tensor(1, 8, 8, 1), version=3)
+
+
+def batch_of_two(b: Builder) -> Operand:
+    return b.conv(b.tensor(2, 8, 8, 4))
+
+
+def float_output(b: Builder) -> Operand:
+    return b.op("DEQUANTIZE", [b.conv(b.tensor(1, 8, 8, 4))], b.tensor(1, 8, 8, 8, dtype="float32"))
+
+
+def post_processing(b: Builder) -> Operand:
+    return b.op("TFLite_Detection_PostProcess", [b.conv(b.tensor(1, 8, 8, 4))], b.tensor(1, 10, 4, dtype="float32"))
+
+
+def wide_activations(b: Builder) -> Operand:
+    image = b.conv(b.tensor(1, 8, 8, 4))
+    return b.op("ADD", [image, b.tensor(1, 8, 8, 8, dtype="int16")], b.tensor(1, 8, 8, 8, dtype="int16"))
+
+
+def shared_alpha(b: Builder) -> Operand:
+    return b.op("PRELU", [b.conv(b.tensor(1, 8, 8, 4)), b.tensor(8, 8, 8, constant=True)], b.tensor(1, 8, 8, 8), version=1)
+
+
+# One property each; the op under test is the second (a network of one op: the first).
+REJECTED: dict[str, tuple[Make, str]] = {
+    "a fused activation in a pooling": (after_conv("MAX_POOL_2D", 1, 4, 4, 8, activation=1), UNSPECIFIED),
+    "an op that does not exist there": (after_conv("LEAKY_RELU", 1, 8, 8, 8), NOT_SUPPORTED),
+    "a stride in a slice": (after_conv("STRIDED_SLICE", 1, 4, 4, 8, constants=[(0,) * 4, (0,) * 4, (1, 2, 2, 1)]), STRIDED),
+    "a mean over the batch": (after_conv("MEAN", 8, 8, 8, constants=[(0,)]), UNSPECIFIED),
+    "padding of the batch": (after_conv("PAD", 2, 8, 8, 8, constants=[(0, 1, 0, 0, 0, 0, 0, 0)]), RANK),
+    "a large transpose": (large_transpose, UNSPECIFIED),
+    "a constant that is not zero": (constant_join, UNSPECIFIED),
+    "weights that are computed": (computed_weights, UNSPECIFIED),
+    "another dilation in x and y": (lambda b: b.conv(b.conv(b.tensor(1, 8, 8, 4)), dilation_w=2, dilation_h=1), UNSPECIFIED),
+    "batch 2": (batch_of_two, RANK),
+    "float output": (float_output, DATA_TYPE),
+    "a custom op": (post_processing, DATA_TYPE),
+    "int16 activations": (wide_activations, DATA_TYPE),
+    "an alpha per pixel": (shared_alpha, UNSPECIFIED),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_one_property_decides(name: str) -> None:
+    make, status = REJECTED[name]
+    builder = Builder()
+    network = builder.network(make(builder))
+    prediction = edgetpu.predict(network)
+    assert prediction.failure is None
+    position = min(1, len(network.ops) - 1)
+    assert prediction.per_op[position].reason == status
+    if status != MAPPED:
+        assert prediction.per_op[position].detail
+        assert not any(op.mapped for op in prediction.per_op[position + 1 :])
+        assert all(op.mapped for op in prediction.per_op[:position])
+
+
+def test_every_status_that_is_predicted_is_the_compilers() -> None:
+    assert {status for _, status in REJECTED.values()} <= set(STATUSES)
+
+
+def small(b: Builder) -> Network:
+    return b.network(b.conv(b.conv(b.tensor(1, 8, 8, 4))))
+
+
+def test_a_network_of_convolutions_maps_in_one_subgraph() -> None:
+    prediction = edgetpu.predict(small(Builder()))
+    assert (prediction.mapped, prediction.cpu, prediction.subgraphs) == (2, 0, 1)
+    assert all(op.proven and op.subgraph == 0 for op in prediction.per_op)
+
+
+def test_float_input_costs_its_own_op_only() -> None:
+    b = Builder()
+    image = b.op("QUANTIZE", [b.tensor(1, 8, 8, 4, dtype="float32")], b.tensor(1, 8, 8, 4), version=1)
+    prediction = edgetpu.predict(b.network(b.conv(image)))
+    assert [op.reason for op in prediction.per_op] == [UNSPECIFIED, MAPPED]
+    assert "int8" in prediction.per_op[0].way_out
+
+
+def branches() -> Network:
+    """A branch that is rejected in the middle, beside one that is not, joined at the end."""
+    b = Builder()
+    stem = b.conv(b.tensor(1, 8, 8, 4))
+    left = b.conv(b.op("LEAKY_RELU", [b.conv(stem)], b.tensor(1, 8, 8, 8)))
+    right = b.conv(b.conv(stem))
+    return b.network(b.conv(b.op("ADD", [left, right], b.tensor(1, 8, 8, 8))))
+
+
+def test_order_in_the_file_does_not_matter_but_dependency_does() -> None:
+    prediction = edgetpu.predict(branches())
+    assert [op.reason for op in prediction.per_op] == [
+        *(MAPPED, MAPPED, NOT_SUPPORTED, ONE_SUBGRAPH),
+        *(MAPPED, MAPPED, ONE_SUBGRAPH, ONE_SUBGRAPH),
+    ]
+
+
+def test_all_subgraphs_maps_what_comes_behind() -> None:
+    prediction = edgetpu.predict(branches(), all_subgraphs=True)
+    assert (prediction.mapped, prediction.cpu, prediction.subgraphs) == (7, 1, 2)
+    assert [op.subgraph for op in prediction.per_op] == [0, 0, None, 1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("compiler", "version", "fails"), [("16.0", 5, False), ("16.0", 6, True), ("14.1", 4, False), ("14.1", 5, True)]
+)
+def test_op_versions_that_a_compiler_cannot_read(compiler: str, version: int, fails: bool) -> None:
+    b = Builder()
+    prediction = edgetpu.predict(b.network(b.conv(b.tensor(1, 8, 8, 4), version=version)), compiler=compiler)
+    assert (prediction.failure is not None) == fails
+    assert (prediction.mapped == 0) == fails
+    if fails:
+        assert prediction.failure == f"Didn't find op for builtin opcode 'CONV_2D' version '{version}'"
+        assert f"version {version - 1} or lower" in prediction.failure_way_out
+
+
+def test_transpose_came_with_the_last_compiler() -> None:
+    b = Builder()
+    order = b.tensor(4, dtype="int32", constant=True, values=(0, 2, 1, 3))
+    network = b.network(b.op("TRANSPOSE", [b.conv(b.tensor(1, 8, 8, 4)), order], b.tensor(1, 8, 8, 8)))
+    assert edgetpu.predict(network).cpu == 0
+    assert edgetpu.predict(network, compiler="15.0").per_op[1].reason == NOT_SUPPORTED
+
+
+def test_an_old_runtime_takes_no_int8() -> None:
+    prediction = edgetpu.predict(small(Builder()), min_runtime=11)
+    assert {op.reason for op in prediction.per_op} == {VERSION}
+
+
+def test_a_float_model_is_refused_as_a_whole() -> None:
+    b = Builder()
+    image = b.op("RELU", [b.tensor(1, 8, 8, 4, dtype="float32")], b.tensor(1, 8, 8, 4, dtype="float32"))
+    prediction = edgetpu.predict(b.network(image))
+    assert prediction.failure == "Model not quantized"
+    assert prediction.mapped == 0 and prediction.per_op[0].reason == DATA_TYPE
+
+
+def test_a_size_that_is_computed_is_refused() -> None:
+    b = Builder()
+    image = b.conv(b.tensor(1, 8, 8, 4))
+    prediction = edgetpu.predict(b.network(b.op("RESHAPE", [image, b.tensor(2, dtype="int32")], b.tensor(1, 512), version=1)))
+    assert prediction.failure is not None and "dynamic-sized" in prediction.failure
+
+
+def test_an_open_batch_alone_is_not() -> None:
+    b = Builder()
+    network = b.network(b.conv(replace(b.tensor(1, 8, 8, 4), is_open=True)))
+    assert edgetpu.predict(network).failure is None
+
+
+def test_only_moving_ones_is_no_transpose() -> None:
+    b = Builder()
+    order = b.tensor(4, dtype="int32", constant=True, values=(0, 3, 1, 2))
+    network = b.network(b.op("TRANSPOSE", [b.conv(b.tensor(1, 400, 400, 4), 1), order], b.tensor(1, 1, 400, 400)))
+    assert network.ops[1].activations[0].bytes > edgetpu_ops.TRANSPOSE_BYTES
+    assert edgetpu.predict(network).cpu == 0
+
+
+def pairs() -> list[Any]:
+    if not (PAIRS / "pairs.json").exists():
+        return []
+    return list(json.loads((PAIRS / "pairs.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.skipif(not pairs(), reason="the compiled public models are not here")
+def test_every_op_of_the_public_pairs() -> None:
+    from edge import graph
+    from edge.network import network_of
+
+    wrong = {}
+    for pair in pairs():
+        path = PAIRS / pair["file"]
+        network = network_of(graph.read(path.read_bytes()), path)
+        prediction = edgetpu.predict(network)
+        names = {op.index: f"CUSTOM:{op.name}" if op.is_custom else op.name for op in network.ops}
+        left = Counter(names[op.index] for op in prediction.per_op if not op.mapped)
+        if left != Counter(pair["left_on_cpu"]):
+            wrong[pair["cpu"]] = left
+    assert wrong == {}

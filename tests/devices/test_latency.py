@@ -1,0 +1,271 @@
+"""Latency, memory and advice on op lists made here: what must grow, what must not, and what must be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from devices import advice, edgetpu, edgetpu_memory, fit, footprint, latency, profiles, resize
+from devices.fit import CompilerOptions
+from devices.footprint import MIB
+from devices.network import Network, Op, Operand
+from devices.records import BoardProfile
+
+
+def chain(*layers: tuple[int, int], side: int = 17, dtype: str = "int8", kernel: int = 1) -> Network:
+    """Convolutions of ``(inputs, outputs)`` channels on ``side`` x ``side`` pixels."""
+    numbers = iter(range(1000))
+
+    def operand(shape: tuple[int, ...], constant: bool) -> Operand:
+        index = next(numbers)
+        return Operand(
+            index=index,
+            name=f"t{index}",
+            shape=shape,
+            dtype=dtype,
+            is_constant=constant,
+            is_quantized=dtype == "int8",
+            is_open=False,
+            values=None,
+            is_zero=None,
+        )
+
+    image = operand((1, side, side, layers[0][0]), False)
+    first, ops = image, []
+    for index, (inputs, outputs) in enumerate(layers):
+        result = operand((1, side, side, outputs), False)
+        weights = operand((outputs, kernel, kernel, inputs), True)
+        macs = side * side * kernel * kernel * inputs * outputs
+        ops.append(
+            Op(
+                index=index,
+                name="CONV_2D",
+                version=3 if dtype == "int8" else 1,
+                inputs=(image, weights, None),
+                outputs=(result,),
+                options={},
+                is_custom=False,
+                macs=macs,
+            )
+        )
+        image = result
+    weight_bytes = sum(op.constants[0].bytes for op in ops)
+    return Network(ops=tuple(ops), inputs=(first,), outputs=(image,), file_bytes=weight_bytes)
+
+
+SMALL = chain((64, 128), (128, 64))
+LARGE = chain(*[(2048, 2048)] * 12)  # 48 MiB of int8 weights
+FLOAT = chain(*[(2048, 2048)] * 12, dtype="float32")
+PI_4, PI_3, ZERO = (profiles.board(name) for name in ("pi-4b", "pi-3b-plus", "pi-zero-2w"))
+USB = profiles.accelerator("coral-usb")
+
+
+@pytest.mark.parametrize("board", [board for board in profiles.BOARDS if not board.unreachable], ids=lambda board: board.name)
+def test_every_board_gets_an_interval_around_the_expectation_or_nothing(board: BoardProfile) -> None:
+    found = fit.on_board(LARGE, board)
+    if found.latency is None:
+        assert board.cpu is None
+        assert any(finding.check == "latency" for finding in found.findings)
+    else:
+        assert 0 < found.latency.low < found.latency.expected < found.latency.high
+        assert found.latency.basis.startswith("estimate")
+
+
+def test_float_is_slower_and_larger_than_int8() -> None:
+    for board in (PI_4, PI_3, profiles.board("pi-5")):
+        integer, floating = latency.cpu(LARGE, board), latency.cpu(FLOAT, board)
+        assert integer and floating and integer.expected < floating.expected
+    assert footprint.footprint(FLOAT).peak_bytes - footprint.footprint(LARGE).peak_bytes > 2 * 3 * LARGE.file_bytes
+
+
+def test_threads_help_until_the_cores_end() -> None:
+    times = [latency.cpu(LARGE, PI_4, threads=threads) for threads in (1, 2, 4, 8)]
+    one, two, four, eight = (time.expected for time in times if time)
+    assert one > two > four == eight
+
+
+def test_int16_is_slow_and_unsure() -> None:
+    wide = replace(
+        SMALL,
+        ops=tuple(replace(op, outputs=tuple(replace(out, dtype="int16") for out in op.outputs)) for op in SMALL.ops),
+    )
+    narrow, slow = latency.cpu(SMALL, PI_4), latency.cpu(wide, PI_4)
+    assert narrow and slow and slow.expected > narrow.expected
+    assert slow.high / slow.low > narrow.high / narrow.low
+
+
+def test_weights_made_at_load_time_cost_nothing_per_run() -> None:
+    weights = SMALL.ops[0].constants[0]
+    widen = replace(
+        SMALL.ops[0], name="DEQUANTIZE", inputs=(weights,), outputs=(replace(weights, index=999, is_constant=False),), macs=0
+    )
+    assert latency.cpu(replace(SMALL, ops=(widen, *SMALL.ops)), PI_4) == latency.cpu(SMALL, PI_4)
+
+
+@pytest.mark.parametrize(
+    ("board", "accelerator", "name"),
+    [
+        ("pi-4b", "coral-usb", "usb3-pi4"),
+        ("pi-5", "coral-usb", "usb3"),
+        ("pi-3b-plus", "coral-usb", "usb2"),
+        ("pi-zero-2w", "coral-usb", "usb2"),
+        ("cm4", "coral-m2", "pcie"),
+        ("coral-dev-board", None, "pcie-dev-board"),
+        ("coral-dev-board-mini", None, "internal-usb2"),
+        ("pi-4b", "coral-m2", None),
+        ("pi-3b-plus", "coral-pcie", None),
+        ("pi-4b", None, None),
+        ("coral-dev-board-micro", None, None),
+    ],
+)
+def test_links(board: str, accelerator: str | None, name: str | None) -> None:
+    found = latency.link(profiles.board(board), profiles.accelerator(accelerator) if accelerator else None)
+    assert (found.name if found else None) == name
+
+
+def test_a_link_that_is_missing_is_a_no() -> None:
+    found = fit.on_board(SMALL, PI_4, profiles.accelerator("coral-m2"))
+    assert found.fits is False
+    assert any(finding.check == "link" and finding.severity == "error" for finding in found.findings)
+
+
+def test_streaming_sets_the_pace_of_large_networks() -> None:
+    found = fit.on_board(LARGE, PI_3, USB)
+    assert found.tpu and found.latency and found.cpu
+    memory = found.tpu.memory
+    assert memory.cached_bytes + memory.streamed_bytes == memory.weight_bytes
+    assert 0 < memory.streamed_low_bytes <= memory.streamed_bytes <= memory.streamed_high_bytes
+    streaming_ms = memory.streamed_bytes / latency.USB2.bytes_per_s * 1e3
+    assert found.latency.expected == pytest.approx(streaming_ms + latency.USB2.start_ms, rel=0.1)
+    assert any(finding.check == "streaming" for finding in found.findings)
+
+
+def test_small_networks_stay_on_the_chip() -> None:
+    found = fit.on_board(SMALL, PI_4, USB)
+    assert found.tpu and found.tpu.memory.streamed_bytes == 0 and found.fits
+
+
+def layer(inputs: int, outputs: int, kernel: int) -> int:
+    return edgetpu_memory.padded_bytes(chain((inputs, outputs), kernel=kernel).ops[0])
+
+
+def test_weights_take_what_the_compiler_logged() -> None:
+    # KiB of the first and of further layers in the published sweep: 3x3 convolutions of F filters, one pipeline segment each.
+    logged = {32: (2.75, 18.5), 42: (2.75, 25.25), 72: (5.5, 82.0), 132: (8.25, 224.25), 202: (11.0, 461.0)}
+    for filters, (first, further) in logged.items():
+        assert layer(3, filters, 3) == first * 1024
+        assert layer(filters, filters, 3) == further * 1024
+
+
+def test_a_pipeline_is_cut_where_the_compiler_cut_it() -> None:
+    network = chain((3, 64), *[(64, 64)] * 4, kernel=3)
+    sizes = {op.index: edgetpu_memory.padded_bytes(op) for op in network.ops}
+    assert [len(part) for part in edgetpu_memory.split(network.ops, sizes, 2)] == [2, 3]
+    assert [len(part) for part in edgetpu_memory.split(network.ops, sizes, 4)] == [1, 1, 1, 2]
+
+
+def test_segments_keep_more_on_the_chips() -> None:
+    one, four = (edgetpu_memory.estimate(LARGE, range(len(LARGE.ops)), segments=count) for count in (1, 4))
+    assert four.streamed_bytes < one.streamed_bytes
+    assert sum(segment.weight_bytes for segment in four.segments) == four.weight_bytes == one.weight_bytes
+
+
+def test_models_compiled_before_take_the_cache() -> None:
+    alone = edgetpu_memory.estimate(LARGE, range(len(LARGE.ops)))
+    second = edgetpu_memory.estimate(LARGE, range(len(LARGE.ops)), reserved_bytes=alone.cached_bytes)
+    assert second.cached_bytes == 0 and second.streamed_bytes == alone.weight_bytes
+
+
+def test_large_activations_leave_less_room() -> None:
+    low, expected, high = edgetpu_memory.capacity(0)
+    assert low < expected < high < 8 * MIB
+    assert edgetpu_memory.capacity(12 * MIB)[1] < 2 * MIB
+
+
+def test_float_does_not_fit_where_int8_does() -> None:
+    floating, integer = fit.on_board(FLOAT, ZERO), fit.on_board(LARGE, ZERO)
+    assert floating.fits is False and integer.fits is True
+    assert any(finding.check == "memory" and finding.severity == "error" for finding in floating.findings)
+
+
+def test_peak_activations_follow_lifetimes() -> None:
+    network = chain((4, 8), (8, 16), (16, 4))
+    pixels = 17 * 17
+    assert network.peak_activation_bytes == pixels * (8 + 16)
+
+
+def test_advice_for_a_float_model_is_int8_and_predicted() -> None:
+    found = fit.on_board(FLOAT, ZERO)
+    lines = advice.advise(FLOAT, found, ZERO, None)
+    integer = next(line for line in lines if "int8" in line.change)
+    truth = latency.cpu(LARGE, ZERO)
+    assert truth and integer.expected_ms == pytest.approx(truth.expected)
+    assert found.cpu and integer.instead_of_ms == found.cpu.expected
+
+
+def test_advice_takes_the_cpu_where_the_link_is_slower() -> None:
+    light = chain(*[(2048, 2048)] * 12, side=8)
+    found = fit.on_board(light, PI_3, USB)
+    changes = [line.change for line in advice.advise(light, found, PI_3, USB)]
+    assert any("CPU instead" in change for change in changes)
+    assert any("Edge TPUs in a pipeline" in change for change in changes)
+    fast = fit.on_board(SMALL, PI_4, USB)
+    assert not any("pipeline" in line.change for line in advice.advise(SMALL, fast, PI_4, USB))
+
+
+def test_a_smaller_input_does_not_help_a_link_that_streams() -> None:
+    network = chain(*[(1024, 1024)] * 30, side=299)
+    small = resize.resized(network, 128)
+    assert small is not None
+    on_tpu, smaller = fit.on_board(network, PI_3, USB), fit.on_board(small, PI_3, USB)
+    assert on_tpu.tpu and smaller.tpu
+    assert smaller.tpu.memory.weight_bytes == on_tpu.tpu.memory.weight_bytes
+    assert small.macs == pytest.approx(network.macs * (128 / 299) ** 2, rel=0.01)
+    cpu_now, cpu_then = on_tpu.cpu, smaller.cpu
+    assert cpu_now and cpu_then and cpu_then.expected == pytest.approx(cpu_now.expected * (128 / 299) ** 2, rel=0.05)
+
+
+def test_kernels_without_padding_are_followed() -> None:
+    options = {"padding": 1, "stride_h": 2, "stride_w": 2}
+    network = chain((3, 8), side=15, kernel=3)
+    result = replace(network.ops[0].outputs[0], shape=(1, 7, 7, 8))
+    op = replace(network.ops[0], outputs=(result,), options=options, macs=7 * 7 * 9 * 3 * 8)
+    network = replace(network, ops=(op,), outputs=(result,))
+    larger = resize.resized(network, 299)
+    assert larger is not None
+    assert larger.outputs[0].shape == (1, 149, 149, 8)
+    assert larger.macs == 149 * 149 * 9 * 3 * 8
+    assert resize.resized(network, 2) is None
+
+
+def test_advice_names_the_op_that_strands_the_others() -> None:
+    blocked = replace(SMALL, ops=(SMALL.ops[0], replace(SMALL.ops[1], name="LEAKY_RELU", version=2)))
+    found = fit.on_board(blocked, PI_4, USB)
+    assert found.tpu and found.tpu.prediction.mapped == 1
+    assert any(finding.check == "mapping" and "LEAKY_RELU" in finding.message for finding in found.findings)
+    assert "ReLU" in advice.advise(blocked, found, PI_4, USB)[0].change
+
+
+def test_ops_on_the_cpu_cost_the_hosts_time() -> None:
+    half = frozenset({0})
+    link = latency.USB3_PI4
+    both = latency.edgetpu(SMALL, link, mapped=frozenset({0, 1}), streamed=(0, 0, 0), board=PI_4)
+    split = latency.edgetpu(SMALL, link, mapped=half, streamed=(0, 0, 0), board=PI_4)
+    rest = latency.cpu(SMALL, PI_4, only=frozenset({1}))
+    assert both and split and rest and split.expected > rest.expected
+    assert latency.edgetpu(SMALL, link, mapped=half, streamed=(0, 0, 0), board=profiles.board("coral-dev-board-mini")) is None
+
+
+def test_a_measured_run_replaces_the_guess() -> None:
+    guess = latency.cpu(LARGE, PI_4)
+    assert guess
+    refined = latency.calibrated(guess, 2.0, "refined")
+    assert refined.expected == pytest.approx(2 * guess.expected)
+    assert refined.high / refined.low < guess.high / guess.low
+
+
+def test_the_compiler_options_reach_the_prediction() -> None:
+    old = fit.on_board(SMALL, PI_4, USB, options=CompilerOptions(min_runtime=11))
+    assert old.tpu and old.tpu.prediction.mapped == 0
+    assert set(edgetpu.COMPILERS) == {"16.0", "15.0", "14.1", "2.1"}
