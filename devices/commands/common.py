@@ -1,0 +1,135 @@
+"""What the commands that work on boards share: targets, ``--json``, one result or a table of them, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from ..errors import DeviceError, RemoteError
+from ..fleet import Outcome, expand, on_each
+from ..session import DEFAULT_FOLDER
+from ..shell import Shell
+
+Reporter = Callable[[str], None]
+_print_lock = threading.Lock()
+
+
+class _Answer(Protocol):
+    def to_text(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+_Answered = TypeVar("_Answered", bound=_Answer)
+
+
+def add_target_flags(parser: argparse.ArgumentParser, *, several: bool = True, folder: bool = True) -> None:
+    """Add TARGET, ``--folder``, ``--ssh-config`` and ``--json``."""
+    what = "local, [user@]host[:port] as for ssh, or virtual:NAME"
+    if several:
+        parser.add_argument(
+            "targets", nargs="+", metavar="TARGET", help=f"{what}; several at once, or @FILE.toml with a list 'targets'"
+        )
+    else:
+        parser.add_argument("targets", nargs=1, metavar="TARGET", help=what)
+    if folder:
+        parser.add_argument(
+            "--folder",
+            default=DEFAULT_FOLDER,
+            metavar="DIR",
+            help="the folder on the board (default: %(default)s in the home folder)",
+        )
+    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="read by ssh instead of ~/.ssh/config")
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument(
+        "--json", metavar="FILE|-", help="write the result as JSON to a file, or to standard output instead of the text"
+    )
+
+
+def on_targets(args: argparse.Namespace, work: Callable[[Shell, Reporter], _Answered], good: Callable[[_Answered], bool]) -> int:
+    """Do ``work`` on every target, print and store the answers, and return the worst exit code.
+
+    good: whether an answer is a yes (0) or a no (1). One target: its error is raised. Several: each has its line.
+    """
+    targets = expand(args.targets)
+    alone = len(targets) == 1
+
+    def one(shell: Shell) -> _Answered:
+        return work(shell, lambda text: say(text if alone else f"{shell.name}: {text}"))
+
+    outcomes = on_each(targets, one, config=args.ssh_config)
+    if alone:
+        outcome = outcomes[0]
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.result is not None
+        emit(args.json, outcome.result.to_dict(), outcome.result.to_text())
+        return 0 if good(outcome.result) else 1
+    data = [_as_dict(outcome) for outcome in outcomes]
+    texts = [o.result.to_text() if o.result is not None else f"{o.target}: error: {o.error}" for o in outcomes]
+    failed = [o.target for o in outcomes if o.result is None]
+    summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} boards done" + (
+        f"; failed: {', '.join(failed)}" if failed else ""
+    )
+    emit(args.json, {"boards": data}, "\n".join([*texts, summary]))
+    return max(_code(outcome, good) for outcome in outcomes)
+
+
+def say(text: str) -> None:
+    """Print a line of progress to standard error; several threads may."""
+    with _print_lock:
+        print(text, file=sys.stderr, flush=True)
+
+
+def emit(place: str | None, data: dict[str, Any], text: str) -> None:
+    """Print ``text``, or ``data`` as JSON where ``place`` is ``-``; with a file, do both."""
+    if place != "-":
+        print(text)
+    if place is not None:
+        write_json(place, data)
+
+
+def write_json(place: str, data: dict[str, Any]) -> None:
+    """Write JSON to standard output (``-``), or to a file: beside it, then renamed. Raises DeviceError."""
+    text = json.dumps(data, indent=1) + "\n"
+    if place == "-":
+        print(text, end="")
+        return
+    path = Path(place)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise DeviceError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _as_dict(outcome: Outcome[_Answered]) -> dict[str, Any]:
+    if outcome.result is not None:
+        return {**outcome.result.to_dict(), "target": outcome.target, "error": None}
+    return {"target": outcome.target, "error": str(outcome.error)}
+
+
+def _code(outcome: Outcome[_Answered], good: Callable[[_Answered], bool]) -> int:
+    if outcome.result is None:
+        return outcome.error.exit_code if outcome.error is not None else RemoteError.exit_code
+    return 0 if good(outcome.result) else 1
+
+
+def examples(*lines: Sequence[str]) -> str:
+    """Return the epilog of a command: command lines, each with what it does."""
+    width = max(len(command) for command, _ in lines) + 3
+    return "examples:\n" + "\n".join(f"  {command.ljust(width)}{what}" for command, what in lines)

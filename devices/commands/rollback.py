@@ -1,0 +1,51 @@
+"""``edgekit rollback TARGET``: back to the release before."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from .. import releases
+from ..shell import Shell
+from .common import Reporter, add_target_flags, examples, on_targets
+
+_EXAMPLES = examples(
+    ("edgekit rollback pi@raspberrypi.local", "one board"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rollback:
+    target: str
+    left: str
+    current: str
+
+    def to_text(self) -> str:
+        return f"{self.target}: {self.current} is the current release again (was {self.left})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"target": self.target, "left": self.left, "current": self.current}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``rollback`` to the root command."""
+    parser = subparsers.add_parser(
+        "rollback",
+        help="make the release before the current one again",
+        description="Replays the golden samples of the release before the current one on the board, then makes it current.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_target_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go back on the targets."""
+
+    def work(shell: Shell, report: Reporter) -> _Rollback:
+        left, current = releases.rollback(shell, report, folder=args.folder)
+        return _Rollback(target=shell.name, left=left, current=current)
+
+    return on_targets(args, work, lambda _: True)

@@ -1,0 +1,86 @@
+"""One session on the board, from taking the lock to the end of the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .disk import write
+from .environments import Environments
+from .link import Answer, Gone, Link, Refused, failure, send
+from .releases import MARK, Releases
+from .uploads import Uploads
+
+PROTOCOL = 1
+_NOT_ASKED = {"heal"}
+_LOOKING = {"state", "hash"}  # what can be asked without the lock
+
+
+def main(root: str, holder: str, lock: bool) -> None:
+    """Serve one session on stdin and stdout. ``lock``: the folder is made and locked; without, nothing can be changed."""
+    folder = Path(root).expanduser()
+    if not folder.is_absolute():
+        folder = Path.home() / folder
+    link = Link(0)
+    releases = Releases(folder, link)
+    parts = (releases, Uploads(folder, link), Environments(folder, link))
+    held: int | None = None
+    try:
+        try:
+            if lock:
+                held = _take_lock(folder, holder)
+                releases.heal()
+            send({"protocol": PROTOCOL, "root": str(folder), "pid": os.getpid(), "python": platform.python_version()})
+        except (Refused, OSError) as error:
+            send(failure(error))
+            return
+        while True:
+            send(_serve(parts, link.line(), looking=not lock))
+    except (Gone, BrokenPipeError):
+        return
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _serve(parts: tuple[object, ...], line: bytes, *, looking: bool) -> Answer:
+    try:
+        request = json.loads(line)
+        name = str(request.pop("op"))
+        found = [getattr(part, name) for part in parts if not name.startswith("_") and hasattr(part, name)]
+        if not found or name in _NOT_ASKED or (looking and name not in _LOOKING):
+            raise Refused(f"{name!r} is no operation", "bug")
+        operation: Callable[..., Answer] = found[0]
+        return {"ok": True, **operation(**request)}
+    except (Refused, OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
+        return failure(error)
+
+
+def _take_lock(root: Path, holder: str) -> int:
+    """Lock the folder, which is made if need be, and return the lock. It goes with this process, however that ends."""
+    if root.exists() and not (root / MARK).exists() and set(os.listdir(root)) - {"lock", f".{MARK}.new"}:
+        raise Refused(f"{root} exists and was not made by edgekit; choose another folder (--folder)")
+    while True:
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            who = os.read(descriptor, 200).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise Refused(f"another deployment is under way ({who or 'unknown'})", "busy") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == os.stat(root / "lock").st_ino:
+                break
+        os.close(descriptor)  # it was removed between opening and locking
+    os.truncate(descriptor, 0)
+    os.write(descriptor, holder.encode("utf-8", "replace")[:200])
+    if not (root / MARK).exists():
+        write(root / MARK, json.dumps({"edgekit_board": 1}))
+    return descriptor

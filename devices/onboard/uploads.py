@@ -1,0 +1,108 @@
+"""Files arrive: in pieces, continued where they stopped, checked before anything is made of them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+from .disk import fsync, plain, sha256, site_name
+from .link import Answer, Link, Refused
+
+
+class Uploads:
+    """What can be asked about files that are sent. ``where`` is ``uploads`` (for a release) or ``cache`` (for one run)."""
+
+    def __init__(self, root: Path, link: Link) -> None:
+        self._root = root
+        self._link = link
+
+    def part(self, sha256_hex: str, where: str) -> Answer:
+        """Return how much of a file is there, and the SHA-256 of that."""
+        path = self._path(sha256_hex, where)
+        if not path.exists():
+            return {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+        return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+    def append(self, sha256_hex: str, where: str, offset: int, count: int) -> Answer:
+        """Add ``count`` bytes, which follow the request, at ``offset``: the file's end, or 0 to start again."""
+        path = self._path(sha256_hex, where)
+        left = count
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if offset == 0:
+                path.unlink(missing_ok=True)  # and a new file: what is linked to the old one stays as it is
+            present = path.stat() if path.exists() else None
+            if offset != (present.st_size if present else 0) or (present and present.st_nlink > 1):
+                raise OSError(errno.EINVAL, "the upload does not continue where it stopped")
+            with path.open("ab") as stream:
+                for piece in self._link.exactly(count):
+                    left -= len(piece)
+                    stream.write(piece)
+        except OSError as error:
+            for _ in self._link.exactly(left):
+                pass  # the rest of the request has to be read before it can be answered
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                path.unlink(missing_ok=True)  # a full disk harms the board more than sending again harms us
+            raise
+        return {"bytes": path.stat().st_size}
+
+    def have(self, sha256_hex: str, suffix: str) -> Answer:
+        """Return the path of a file in ``cache``, or None if it is not there as it should be."""
+        path = self._root / "cache" / f"{plain(sha256_hex)}{suffix}"
+        return {"path": str(path) if path.exists() and sha256(path) == sha256_hex else None}
+
+    def seal(self, sha256_hex: str, where: str, suffix: str = "") -> Answer:
+        """Check a file that has arrived, and see it to the disk; with a suffix it is renamed to it. A damaged one is removed."""
+        path = self._path(sha256_hex, where)
+        found = sha256(path)
+        if found != sha256_hex:
+            path.unlink()
+            raise Refused(f"what arrived has SHA-256 {found[:12]}..., expected {sha256_hex[:12]}...", "damaged")
+        fsync(path)
+        fsync(path.parent)
+        if suffix:
+            named = self._root / plain(where) / plain(f"{sha256_hex}{suffix}")
+            os.replace(path, named)
+            path = named
+        return {"path": str(path)}
+
+    def present(self, folder: str) -> Answer:
+        """Return the names and sizes of the files below a folder of ``cache``."""
+        target = self._root / "cache" / plain(folder)
+        found = {path.relative_to(target).as_posix(): path.stat().st_size for path in target.rglob("*") if path.is_file()}
+        return {"files": found, "path": str(target)}
+
+    def unpack(self, sha256_hex: str, folder: str) -> Answer:
+        """Unpack a zip of images, sealed in ``cache``, into a folder there. Each file is whole under its name or not there."""
+        target = self._root / "cache" / plain(folder)
+        path = self._path(sha256_hex, "cache")
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                name = site_name(entry.filename)
+                if name is None or entry.is_dir():
+                    raise Refused(f"an image with the name {entry.filename!r}")
+                place = target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                beside = place.with_name(f"{place.name}.part")
+                with archive.open(entry) as source, beside.open("wb") as stream:
+                    shutil.copyfileobj(source, stream)
+                os.replace(beside, place)
+        path.unlink()
+        return {"path": str(target)}
+
+    def take(self, name: str, limit_bytes: int) -> Answer:
+        """Return a text file in ``cache``, and remove it."""
+        path = self._root / "cache" / plain(name)
+        with path.open("rb") as stream:
+            data = stream.read(limit_bytes + 1)
+        path.unlink()
+        if len(data) > limit_bytes:
+            raise Refused(f"{name} has more than {limit_bytes >> 20} MiB", "failed")
+        return {"text": data.decode("utf-8", "replace")}
+
+    def _path(self, sha256_hex: str, where: str) -> Path:
+        return self._root / plain(where) / f"{plain(sha256_hex)}.part"

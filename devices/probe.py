@@ -1,0 +1,89 @@
+"""The facts about a board: the probe script is sent over the connection, and its answers become a `BoardFacts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import detect
+from .errors import RemoteError
+from .shell import Shell
+
+_SCRIPT = Path(__file__).with_name("probe.sh")
+VIRTUAL_MARK = "edgekit,virtual-board"  # in the device tree of an emulated board
+_TIMEOUT_S = 90.0  # an emulated or swapping board is slow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardFacts:
+    """What a board says about itself. ``None`` where it says nothing. ``answers`` holds everything, by the probe's keys."""
+
+    profile: str | None
+    model: str | None
+    arch: str
+    os_name: str | None
+    python: tuple[int, int] | None
+    glibc: tuple[int, int] | None
+    memory_total_mib: int | None
+    memory_available_mib: int | None
+    disk_free_mib: int | None
+    answers: Mapping[str, tuple[str, ...]]
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it is emulated: its times mean nothing."""
+        return VIRTUAL_MARK in (self.first("compatible") or "")
+
+    def first(self, key: str) -> str | None:
+        """Return the first answer to ``key``, or None."""
+        found = self.answers.get(key, ())
+        return found[0] if found else None
+
+
+def ask(shell: Shell) -> BoardFacts:
+    """Run the probe on a board. Reads only. Raises BoardConnectionError; RemoteError where /bin/sh does not answer sensibly."""
+    script = _SCRIPT.read_bytes()
+    return parse(shell.run(["/bin/sh", "-s"], timeout_s=_TIMEOUT_S, stdin=script, check=False).stdout, where=shell.name)
+
+
+def parse(text: str, *, where: str) -> BoardFacts:
+    """Return the facts in the probe's output. Raises RemoteError if it is not complete."""
+    answers: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        key, found, value = line.partition("\t")
+        if found and value.strip():
+            answers[key] = (*answers.get(key, ()), value.strip())
+    if "probe" not in answers or "done" not in answers:
+        raise RemoteError(f"{where}: it did not answer the questions of doctor; is its /bin/sh a POSIX shell?")
+
+    def one(key: str) -> str | None:
+        return answers.get(key, (None,))[0]
+
+    model = one("model") or one("cpu_model")
+    libc = (one("libc") or "").removeprefix("glibc ")
+    available = _mib(one("memory_available_kib"))
+    swap = _mib(one("swap_free_kib")) or 0
+    return BoardFacts(
+        profile=detect.profile_name(model or "", one("compatible") or ""),
+        model=model,
+        arch=detect.arch(one("machine") or "unknown", one("userland_bits")),
+        os_name=one("os_name"),
+        python=_version(one("python")),
+        glibc=_version(libc),
+        memory_total_mib=_mib(one("memory_total_kib")),
+        memory_available_mib=available + swap if available is not None else None,
+        disk_free_mib=_mib(one("disk_free_kib")),
+        answers=answers,
+    )
+
+
+def _version(text: str | None) -> tuple[int, int] | None:
+    parts = (text or "").split(".")
+    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+        return None
+    return int(parts[0]), int(parts[1])
+
+
+def _mib(kib: str | None) -> int | None:
+    return int(kib) // 1024 if kib is not None and kib.isdigit() else None

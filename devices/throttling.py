@@ -1,0 +1,21 @@
+"""Raspberry Pi's throttling flags, as ``vcgencmd get_throttled`` prints them."""
+
+from __future__ import annotations
+
+import re
+
+# Bits 0-3 are now, the same 16 higher since the board started. Source: raspberrypi/documentation, os/graphics-utilities/vcgencmd.
+FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+_SINCE_START = 16
+
+
+def now_and_since_start(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the flags set now and those set at some time since the start, for ``throttled=0x50005``; None for another text."""
+    match = re.fullmatch(r"throttled=0x([0-9a-fA-F]{1,8})", text.strip())
+    if match is None:
+        return None
+    bits = int(match[1], 16)
+    return (
+        tuple(name for bit, name in FLAGS.items() if bits >> bit & 1),
+        tuple(name for bit, name in FLAGS.items() if bits >> (bit + _SINCE_START) & 1),
+    )

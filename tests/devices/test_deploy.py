@@ -1,0 +1,381 @@
+"""Deployments of a real artefact with the real runtime, on this machine and over SSH, whole and interrupted."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices import deploy, releases, service
+from devices.errors import BoardBusyError, BoardConnectionError, BoardRefusedError, DeviceError, RemoteError
+from devices.local import LocalShell
+from devices.session import Session
+from devices.shell import Shell
+from devices.ssh import SshShell, SshTarget
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def put(shell: Shell, artefact: Path, root: Path, **options: Any) -> deploy.Deployment:
+    return deploy.deploy(shell, artefact, deploy.Options(folder=str(root), **options), quiet)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def current(root: Path) -> str:
+    return sha256(root / "current/model.tflite")
+
+
+def everything(root: Path) -> set[str]:
+    """All files but those that Python itself makes beside its sources."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="session")
+def first(small_artefacts: dict[str, Path]) -> Path:
+    return small_artefacts["int8"]
+
+
+@pytest.fixture(scope="session")
+def second(small_artefacts: dict[str, Path]) -> Path:
+    return small_artefacts["float32"]
+
+
+@pytest.fixture(scope="session")
+def prepared(first: Path) -> Iterator[Path]:
+    """A folder on a board with ``first`` deployed. In memory where that is possible: a disk's fsync is what takes the time."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgekit test ", dir=place) as folder:
+        put(LocalShell(), first, Path(folder) / "prepared")
+        yield Path(folder) / "prepared"
+
+
+@pytest.fixture
+def root(prepared: Path) -> Iterator[Path]:
+    """A copy of it for one test. The files are links: what is written in place would show in the next test."""
+    copy = prepared.with_name("it's $HOME; größe")
+    shutil.copytree(prepared, copy, symlinks=True, copy_function=os.link)
+    yield copy
+    shutil.rmtree(copy, ignore_errors=True)
+
+
+def test_the_whole_life_of_a_board(shell: Shell, root: Path, first: Path, second: Path) -> None:
+    again = put(shell, first, root)
+    assert not again.changed and again.selftest is not None
+    done = put(shell, second, root)
+    assert done.changed and done.previous == again.release
+    assert current(root) == sha256(second)
+    status = releases.status(shell, folder=str(root))
+    assert (status.current, status.previous, status.problem) == (done.release, again.release, None)
+    assert [release.name for release in status.releases] == [first.name, second.name]
+    assert releases.rollback(shell, quiet, folder=str(root)) == (done.release, again.release)
+    assert current(root) == sha256(first)
+    with pytest.raises(BoardRefusedError, match="none before it"):
+        releases.rollback(shell, quiet, folder=str(root))
+    (root / "mine.txt").write_text("not edgekit's")
+    assert releases.undeploy(shell, folder=str(root)) == ("mine.txt",)
+    assert everything(root) == {"mine.txt"}
+    assert releases.status(shell, folder=str(root)).releases == ()
+    assert releases.undeploy(shell, folder=str(root)) == ()
+
+
+def test_a_first_deployment_makes_everything_and_undeploy_removes_it(first: Path, prepared: Path) -> None:
+    place = prepared.with_name("fresh") / "deeper"
+    done = put(LocalShell(), first, place)
+    assert done.changed and done.previous is None
+    assert not (place / "uploads").exists()
+    assert releases.undeploy(LocalShell(), folder=str(place)) == ()
+    assert not place.exists()
+
+
+def test_only_the_last_releases_stay_and_never_without_the_previous(root: Path, first: Path, second: Path) -> None:
+    for artefact in (second, first, second, first):
+        done = put(LocalShell(), artefact, root, keep=1, selftest=False)
+    status = releases.status(LocalShell(), folder=str(root))
+    assert [release.id for release in status.releases] == [done.previous, done.release]
+    assert not status.releases[-1].selftested
+
+
+def test_a_board_that_answers_differently_is_not_switched(root: Path, first: Path, tmp_path: Path) -> None:
+    from edge import container
+    from edge.contract import Contract
+
+    read = container.read(first)
+    assert read.contract is not None
+    text = json.loads(read.contract.to_json())
+    for sample in text["golden"]:
+        for outputs in sample["outputs"]:
+            outputs["values"] = {name: _flipped(value) for name, value in outputs["values"].items()}
+    tampered = tmp_path / "tampered.tflite"
+    with first.open("rb") as stream:
+        data = stream.read()
+    flatbuffer = data[: bytes(data).index(b"PK\x03\x04")]
+    tampered.write_bytes(container.pack(flatbuffer, Contract.from_json(json.dumps(text), where="tampered")))
+    with pytest.raises(deploy.SelftestFailedError) as caught:
+        put(LocalShell(), tampered, root)
+    assert caught.value.exit_code == 1
+    assert current(root) == sha256(first)
+
+
+def _flipped(value: str) -> str:
+    import zlib
+
+    data = bytes(byte ^ 0x55 for byte in zlib.decompress(base64.b64decode(value)))
+    return base64.b64encode(zlib.compress(data, 9)).decode()
+
+
+def test_what_is_no_artefact(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.tflite").write_bytes(b"\0\0\0\0TFL3 and then nothing of the sort")
+    (tmp_path / "b.tflite").write_bytes(b"PNG")
+    with pytest.raises(BoardRefusedError, match="self-test could not run"):
+        put(LocalShell(), tmp_path / "a.tflite", root)
+    for name in ("b.tflite", "missing.tflite"):
+        with pytest.raises(DeviceError):
+            put(LocalShell(), tmp_path / name, root)
+    assert releases.status(LocalShell(), folder=str(root)).problem is None
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, first: Path) -> None:
+    (tmp_path / "photos").write_text("precious")
+    with pytest.raises(BoardRefusedError, match="not made by edgekit"):
+        put(LocalShell(), first, tmp_path)
+    assert releases.undeploy(LocalShell(), folder=str(tmp_path)) == ()
+    assert everything(tmp_path) == {"photos"}
+
+
+def test_two_at_once_and_the_lock_goes_with_the_connection(shell: Shell, root: Path, second: Path) -> None:
+    holder = Session(shell, folder=str(root))
+    with holder:
+        with pytest.raises(BoardBusyError, match="another deployment is under way"):
+            put(LocalShell(), second, root)
+        assert releases.status(LocalShell(), folder=str(root)).problem is None  # looking waits for nobody
+        # The client dies without a word: only its end of the pipe is gone.
+        os.kill(holder._process.pid, signal.SIGKILL)
+        holder._process.wait(10)
+        for _ in range(50):
+            try:
+                assert put(LocalShell(), second, root, selftest=False).changed
+                return
+            except BoardBusyError:
+                subprocess.run([sys.executable, "-c", "pass"], check=True)  # let the other side see the end of its input
+    pytest.fail("the lock stayed")
+
+
+def test_an_upload_goes_on_where_it_stopped(shell: Shell, root: Path, tmp_path: Path) -> None:
+    data = os.urandom(9 << 20)
+    whole = tmp_path / "large"
+    whole.write_bytes(data)
+    name = sha256(whole)
+    for present, sent in ((data[: 5 << 20], 4 << 20), (b"something else", 9 << 20), (data, 0), (data + b"more", 9 << 20)):
+        part = root / "uploads" / f"{name}.part"
+        part.parent.mkdir(exist_ok=True)
+        part.unlink(missing_ok=True)
+        part.write_bytes(present)
+        steps: list[int] = []
+
+        def count(done: int, total: int, steps: list[int] = steps) -> None:
+            steps.append(done)
+
+        with Session(shell, folder=str(root)) as session:
+            path = session.upload(whole, name, report=count)
+        assert Path(path).read_bytes() == data
+        assert len(steps) == -(-sent // (4 << 20))
+
+
+@pytest.mark.parametrize("cut_after", [4_000, 60_000, 1_000_000, 6_000_000])
+def test_a_cut_link_and_then_the_same_command_again(
+    cable: Callable[[int], SshTarget], sshd: Any, root: Path, first: Path, tmp_path: Path, cut_after: int
+) -> None:
+    whole = tmp_path / "large"
+    whole.write_bytes(os.urandom(10 << 20))
+    name = sha256(whole)
+    before = sha256(root / "current/release.json")
+    shell = SshShell(cable(cut_after))
+    with pytest.raises(BoardConnectionError) as caught, Session(shell, folder=str(root)) as session:
+        session.upload(whole, name)
+    shell.close()
+    assert caught.value.exit_code == 3
+    assert sha256(root / "current/release.json") == before
+    healthy = SshShell(sshd.target())
+    try:
+        with Session(healthy, folder=str(root)) as session:
+            arrived = session.ask("part", sha256_hex=name, where="uploads")["bytes"]
+            assert Path(session.upload(whole, name)).read_bytes() == whole.read_bytes()
+    finally:
+        healthy.close()
+    assert arrived >= (4 << 20 if cut_after > 5_000_000 else 0)
+
+
+CLIENT = """\
+import sys, os, signal
+from pathlib import Path
+from devices import deploy
+from devices.local import LocalShell
+from devices.ssh import SshShell, SshTarget
+step, artefact, root, config, user, port = sys.argv[1:]
+def report(text):
+    if text.startswith(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+target = SshTarget(text="board", host="127.0.0.1", user=user, port=int(port), config=Path(config))
+deploy.deploy(SshShell(target), Path(artefact), deploy.Options(folder=root), report)
+"""
+
+
+@pytest.mark.parametrize("step", ["sending", "replaying"])
+def test_the_client_is_killed(sshd: Any, root: Path, first: Path, second: Path, step: str) -> None:
+    command = [sys.executable, "-c", CLIENT, step, str(second), str(root), str(sshd.config), sshd.user, str(sshd.port)]
+    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert current(root) == sha256(first)
+    for _ in range(100):
+        try:
+            assert put(LocalShell(), second, root, selftest=False).changed
+            break
+        except BoardBusyError:
+            subprocess.run([sys.executable, "-c", "pass"], check=True)
+    assert current(root) == sha256(second)
+    assert len(list((root / "releases").iterdir())) == 2
+
+
+def test_every_second_operation_fails_and_nothing_is_lost(prepared: Path, first: Path, second: Path) -> None:
+    """A sample of benchmarks/deploy_faults.py, which does all of them in four ways."""
+    from benchmarks.deploy_faults import FaultyBoard
+
+    folder = prepared.with_name("faults")
+    folder.mkdir()
+    board = FaultyBoard(folder, first, second)
+    found = [*board.cases("kill", step=4), *board.cases("ENOSPC", step=6, offset=2)]
+    assert len(found) > 12
+    assert [case for case in found if case.problems] == []
+    assert {case.current for case in found} == {first.name, second.name}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_disk_that_is_full(prepared: Path, first: Path, second: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(path.stat().st_size for path in prepared.rglob("*") if path.is_file() and not path.is_symlink())
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size * 3 // 2 + (90 << 20)}", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        board = disk / "board"
+        shutil.copytree(prepared, board, symlinks=True)
+        room = shutil.disk_usage(disk).free
+        filler = disk / "filler"
+        with filler.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, room - (32 << 20))
+        with pytest.raises(BoardRefusedError, match="MiB free"):  # said before anything is sent
+            put(LocalShell(), second, board)
+        large = tmp_path / "large"
+        large.write_bytes(os.urandom(40 << 20))
+        with pytest.raises(BoardRefusedError, match="free some space"), Session(LocalShell(), folder=str(board)) as session:
+            session.upload(large, sha256(large))
+        assert shutil.disk_usage(disk).free > 25 << 20  # what had arrived is gone again
+        assert current(board) == sha256(first)
+        filler.unlink()
+        assert put(LocalShell(), second, board).changed
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_interpreter_that_cannot_be_run(root: Path, first: Path, second: Path) -> None:
+    python = next((root / "env").glob("*/bin/python"))
+    python.unlink()
+    python.write_text("#!/bin/sh\n")  # and no right to execute it
+    with pytest.raises(RemoteError, match="Permission denied"):
+        put(LocalShell(), second, root)
+    assert current(root) == sha256(first)
+
+
+def test_a_model_that_was_damaged_on_the_card_is_found_and_replaced(root: Path, first: Path) -> None:
+    model = root / "current/model.tflite"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.unlink()
+    model.write_bytes(data)
+    assert "not what was deployed" in str(releases.status(LocalShell(), folder=str(root)).problem)
+    assert put(LocalShell(), first, root).changed
+    assert releases.status(LocalShell(), folder=str(root)).problem is None
+
+
+def test_a_board_with_too_little_memory_is_refused(first: Path) -> None:
+    from devices.probe import parse
+
+    text = "probe\t1\nmachine\taarch64\nmemory_available_kib\t20000\nswap_free_kib\t0\ndone\t1\n"
+    with pytest.raises(BoardRefusedError, match="MiB of memory"):
+        deploy._check_memory(LocalShell(), parse(text, where="pi"), first)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("not json\n", "cannot be read"),
+        ('["a list"]\n', "cannot be read"),
+        ('{"ok": false, "kind": "os", "message": "\\u001b[2Jgone"}\n', "gone"),
+        ("", "the connection ended"),
+    ],
+)
+def test_a_board_that_answers_nonsense(tmp_path: Path, answer: str, words: str) -> None:
+    (tmp_path / "answer").write_text(answer)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\nexec 1>&-\ncat >/dev/null\n")
+    python.chmod(0o755)
+    with pytest.raises(RemoteError, match=words) as caught, Session(LocalShell(str(python)), folder=str(tmp_path)):
+        pass
+    assert "\x1b" not in str(caught.value)
+
+
+def test_operations_that_are_none_and_names_that_lead_away(root: Path) -> None:
+    with Session(LocalShell(), folder=str(root)) as session:
+        for op in ("heal", "_take", "no", "hash", ""):
+            with pytest.raises(RemoteError):
+                session.ask(op)
+        with pytest.raises(BoardRefusedError):
+            session.ask("hash", release="../../etc")
+        with pytest.raises(BoardRefusedError):
+            session.ask("part", sha256_hex="../lock", where="uploads")
+        assert session.ask("state")["ours"]
+    with Session(LocalShell(), folder=str(root), lock=False) as session, pytest.raises(RemoteError):
+        session.ask("prune", keep=0)  # without the lock nothing can be changed
+
+
+def test_the_service_runs_what_is_current(tmp_path: Path) -> None:
+    text = service.unit("/home/pi/my 100% $boards", "pi")
+    assert 'ExecStart="/home/pi/my 100%% $$boards/current/env/bin/python" -I -m edge selftest' in text
+    assert "User=pi" in text and "WantedBy=multi-user.target" in text
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
+    plain = service.unit(str(tmp_path), "root").replace(f'"{tmp_path}/current/env/bin/python"', "/bin/true")
+    unit = tmp_path / service.UNIT
+    unit.write_text(plain)
+    checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert service.UNIT not in checked.stderr, checked.stderr
+
+
+def test_results_are_plain_data(root: Path, first: Path) -> None:
+    done = put(LocalShell(), first, root)
+    assert json.loads(json.dumps(done.to_dict()))["changed"] is False
+    status = releases.status(LocalShell(), folder=str(root))
+    assert json.loads(json.dumps(status.to_dict()))["releases"][0]["sha256"] == sha256(first)
+    assert dataclasses.is_dataclass(status) and "current" in status.to_text()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devices import doctor, probe, throttling
+from devices.detect import arch, cores, profile_name
+from devices.errors import RemoteError
+from devices.shell import Shell
+
+PI_4 = """\
+probe\t1
+model\tRaspberry Pi 4 Model B Rev 1.4
+compatible\traspberrypi,4-model-b brcm,bcm2711
+cpu_parts\t      4 0xd08;
+cpu_features\tfp asimd evtstrm crc32 cpuid
+machine\taarch64
+userland_bits\t64
+kernel\tLinux 6.6.31+rpt-rpi-v8
+os_name\tDebian GNU/Linux 12 (bookworm)
+libc\tglibc 2.36
+user\tpi
+python\t3.11.2
+python_venv\tyes
+memory_total_kib\t3885396
+memory_available_kib\t3400000
+swap_free_kib\t100000
+disk_free_kib\t20000000
+disk_device\t/dev/mmcblk0p2
+governor\tondemand
+clock_khz\t600000
+clock_max_khz\t1800000
+temperature\tcpu-thermal 48686
+vcgencmd\t/usr/bin/vcgencmd
+throttled\tthrottled=0x0
+done\t1
+"""
+
+
+def findings(text: str) -> dict[str, doctor.Finding]:
+    found = doctor.examine("pi", probe.parse(text, where="pi")).findings
+    return {f"{finding.check}/{finding.severity}": finding for finding in found}
+
+
+def changed(**answers: str | None) -> str:
+    lines = [line for line in PI_4.splitlines()[:-1] if line.partition("\t")[0] not in answers]
+    return "\n".join([*lines, *(f"{key}\t{value}" for key, value in answers.items() if value is not None), "done\t1"])
+
+
+def test_a_healthy_board() -> None:
+    diagnosis = doctor.examine("pi@kitchen", probe.parse(PI_4, where="pi@kitchen"))
+    assert diagnosis.healthy
+    assert diagnosis.facts.profile == "pi-4b"
+    assert (diagnosis.facts.python, diagnosis.facts.glibc) == ((3, 11), (2, 36))
+    assert diagnosis.facts.memory_available_mib == 3417  # swap counts
+    assert [finding.severity for finding in diagnosis.findings] == ["note"]  # the governor
+    text = diagnosis.to_text()
+    assert "Raspberry Pi 4 Model B Rev 1.4 (pi-4b)" in text and "4 x Cortex-A72" in text and "49 °C" in text
+    assert diagnosis.to_dict()["healthy"] is True
+
+
+@pytest.mark.parametrize(
+    ("answers", "key", "words"),
+    [
+        ({"python": "3.9.2"}, "python/error", "Bookworm"),
+        ({"python": None}, "python/error", "no python3"),
+        ({"python": "3.14.0"}, "interpreter/error", "3.14"),
+        ({"python_venv": None}, "python/error", "venv"),
+        ({"libc": None}, "interpreter/error", "glibc"),
+        ({"machine": "armv7l", "userland_bits": "32"}, "interpreter/error", "python3-numpy"),
+        ({"machine": "armv6l", "userland_bits": "32"}, "interpreter/error", "64-bit"),
+        ({"disk_free_kib": "100000"}, "disk/error", "MiB free"),
+        ({"home_writable": "no"}, "disk/error", "cannot be written"),
+        ({"memory_available_kib": "50000", "swap_free_kib": "0"}, "memory/warning", "MiB of memory"),
+        ({"throttled": "throttled=0x50005"}, "power/warning", "under-voltage now"),
+        ({"throttled": "throttled=0x50000"}, "power/warning", "since the board started"),
+        ({"throttled": "throttled=0x4"}, "throttling/warning", "throttled now"),
+        ({"vcgencmd": None, "throttled": None}, "throttling/note", "vcgencmd"),
+        ({"temperature": "cpu-thermal 84000"}, "temperature/warning", "84 °C"),
+        ({"edgetpu_usb": "18d1:9302 5000 /dev/bus/usb/002/003 denied"}, "edgetpu/warning", "may not be used"),
+        ({"edgetpu_pci": "0x1ac1:0x089a "}, "edgetpu/warning", "driver"),
+        ({"compatible": "raspberrypi,4-model-b edgekit,virtual-board"}, "virtual/note", "speed"),
+    ],
+)
+def test_what_is_wrong_is_found(answers: dict[str, str | None], key: str, words: str) -> None:
+    found = findings(changed(**answers))
+    assert key in found
+    assert words in f"{found[key].message} {found[key].fix}"
+
+
+def test_a_usb_accelerator_in_a_slow_socket() -> None:
+    answers = {"edgetpu_usb": "1a6e:089a 480 /dev/bus/usb/001/003 writable", "libedgetpu": "/usr/lib/libedgetpu.so.1"}
+    assert "USB 3" in findings(changed(**answers))["edgetpu/warning"].message
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "probe\t1\nmodel\tx", "\x1b[31mdone\t1"])
+def test_an_incomplete_answer_is_no_board(text: str) -> None:
+    with pytest.raises(RemoteError, match="POSIX shell"):
+        probe.parse(text, where="pi")
+
+
+def test_the_probe_works_here_and_over_ssh(shell: Shell) -> None:
+    facts = probe.ask(shell)
+    assert facts.python is not None and facts.python >= (3, 9)
+    assert facts.memory_total_mib is not None and facts.disk_free_mib is not None
+    assert "virtual" not in (facts.profile or "")
+
+
+def test_the_probe_is_posix_and_changes_nothing(tmp_path: Path) -> None:
+    script = Path(probe.__file__).with_name("probe.sh")
+    home = tmp_path / "home"
+    home.mkdir()
+    result = subprocess.run(
+        ["/bin/sh", str(script)], env={"PATH": "/usr/bin:/bin", "HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+    assert "done\t1" in result.stdout
+    assert list(home.iterdir()) == []
+    assert subprocess.run(["/bin/sh", "-n", str(script)], check=False).returncode == 0
+
+
+def test_throttling_flags() -> None:
+    assert throttling.now_and_since_start("throttled=0x0") == ((), ())
+    assert throttling.now_and_since_start("throttled=0x50005") == (("under-voltage", "throttled"), ("under-voltage", "throttled"))
+    assert throttling.now_and_since_start("throttled=0x80008") == (("soft temperature limit",), ("soft temperature limit",))
+    assert throttling.now_and_since_start("VCHI initialization failed") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "compatible", "name"),
+    [
+        ("Raspberry Pi Zero 2 W Rev 1.0", "", "pi-zero-2w"),
+        ("Raspberry Pi 3 Model B Plus Rev 1.3", "", "pi-3b-plus"),
+        ("Raspberry Pi 3 Model B Rev 1.2", "", None),
+        ("Raspberry Pi 400 Rev 1.0", "", "pi-400"),
+        ("Raspberry Pi 4 Model B Rev 1.4", "", "pi-4b"),
+        ("Raspberry Pi Compute Module 4 Rev 1.0", "", "cm4"),
+        ("Raspberry Pi Compute Module 4S Rev 1.0", "", None),
+        ("Raspberry Pi 5 Model B Rev 1.0", "", "pi-5"),
+        ("Raspberry Pi 500 Rev 1.0", "", "pi-500"),
+        ("Raspberry Pi Compute Module 5 Rev 1.0", "", "cm5"),
+        ("Freescale i.MX8MQ Phanbell", "", "coral-dev-board"),
+        ("MT8167", "mediatek,mt8167", "coral-dev-board-mini"),
+        ("Orange Pi 5", "", "orange-pi-5"),
+        ("a toaster", "acme,toaster", None),
+        ("", "", None),
+    ],
+)
+def test_boards_are_recognised_by_their_device_tree(model: str, compatible: str, name: str | None) -> None:
+    assert profile_name(model, compatible) == name
+
+
+def test_cores_and_architecture() -> None:
+    assert cores("      4 0xd05;      4 0xd0b;") == "4 x Cortex-A55 + 4 x Cortex-A76"
+    assert cores("      4 0xfff;") is None
+    assert cores("") is None
+    assert arch("aarch64", "32") == "armv7l"  # a 64-bit kernel below a 32-bit system
+    assert arch("aarch64", "64") == "aarch64"
+    assert arch("armv7l", "32") == "armv7l"

@@ -1,0 +1,190 @@
+"""Virtual boards: what can be checked anywhere, and one real emulated board from nothing to a deployed and validated model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devices import probe, releases, target
+from devices.errors import TargetError, VirtualBoardError
+from devices.ssh import SshShell
+from devices.virtual import boards, fakes, host
+from devices.virtual.models import ARCHITECTURES, MODELS, VirtualModel, architecture, model
+from edge.cli import main
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a/b", "-a", "a-", "A", "a b", "ä", "a" * 33, "a\n", "~"])
+def test_names_that_could_lead_elsewhere_are_refused(name: str) -> None:
+    for action in (boards.find, boards.stop, boards.remove, boards.start, boards.target):
+        with pytest.raises(VirtualBoardError):
+            action(name)
+    with pytest.raises(VirtualBoardError):
+        boards.create(name, board="pi-5", arch="arm64", report=quiet)
+
+
+def test_boards_that_do_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path))
+    assert boards.every() == ()
+    with pytest.raises(VirtualBoardError, match="virtual create desk"):
+        target.open_shell("virtual:desk")
+    with pytest.raises(TargetError):
+        target.parse("virtual:")
+    assert main(["virtual", "list"]) == 0
+    assert "no virtual boards yet" in capsys.readouterr().out
+    with pytest.raises(VirtualBoardError, match="pi-zero"):
+        boards.create("desk", board="pi-zero-2w", arch="arm64", report=quiet)
+    with pytest.raises(VirtualBoardError, match="armhf"):
+        boards.create("desk", board="pi-5", arch="riscv64", report=quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_remove_stays_in_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("EDGEKIT_HOME", str(home))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    (home / "virtual").mkdir(parents=True)
+    (home / "virtual/desk").symlink_to(outside)
+    with pytest.raises(VirtualBoardError, match="not a folder that edgekit made"):
+        boards.remove("desk")
+    (home / "virtual/desk").unlink()
+    (home / "virtual/desk/rootfs").mkdir(parents=True)
+    (home / "virtual/desk/rootfs/link").symlink_to(outside)
+    boards.remove("desk")
+    assert (outside / "precious").exists() and not (home / "virtual/desk").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_remove_refuses_what_is_mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path))
+    inside = tmp_path / "virtual/desk/rootfs/proc"
+    inside.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(inside)], check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (inside / "precious").write_text("x")
+        with pytest.raises(VirtualBoardError, match="umount"):
+            boards.remove("desk")
+        assert (inside / "precious").exists()
+    finally:
+        subprocess.run(["umount", str(inside)], check=True)
+    boards.remove("desk")
+
+
+def test_where_it_cannot_work_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(VirtualBoardError, match="Linux"):
+        host.check(global_binfmt=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(host, "_which", lambda name: None if "qemu" in name else name)
+    with pytest.raises(VirtualBoardError, match="apt-get install"):
+        host.check(global_binfmt=False)
+    monkeypatch.setattr(host, "_which", lambda name: name)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(VirtualBoardError, match="sudo"):
+        host.check(global_binfmt=False)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(host, "kernel", lambda: (6, 1))
+    with pytest.raises(VirtualBoardError, match="--global-binfmt"):
+        host.check(global_binfmt=False)
+    host.check(global_binfmt=True)
+
+
+@pytest.mark.parametrize("emulated", MODELS, ids=lambda found: found.board)
+def test_the_fakes_match_the_emulated_processor(emulated: VirtualModel, tmp_path: Path) -> None:
+    found = model(emulated.board)
+    fakes.write(tmp_path, found, architecture("arm64"))
+    listed = (tmp_path / "cpuinfo").read_text()
+    # What is listed is used by the runtime, and SIGILL where the processor does not have it.
+    assert ("asimddp" in listed) == (found.cpu == "cortex-a76")
+    assert listed.count("processor") == fakes.CORES
+    assert found.cpu != "max"
+    for name in ("possible", "present"):
+        assert (tmp_path / f"sys/devices/system/cpu/{name}").read_text() == "0-3\n"
+    compatible = (tmp_path / "sys/firmware/devicetree/base/compatible").read_text()
+    assert probe.VIRTUAL_MARK in compatible
+
+
+def test_every_architecture_is_complete() -> None:
+    assert [found.debian for found in ARCHITECTURES] == ["arm64", "armhf"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    """A running virtual Pi 5. The unpacked system stays in edgekit's cache for the next time."""
+    try:
+        host.check(global_binfmt=False, building=True)
+    except VirtualBoardError as error:
+        pytest.skip(str(error))
+    name = f"test-{os.getpid()}"
+    try:
+        boards.create(name, board="pi-5", arch="arm64", report=quiet)
+        boards.start(name)
+        yield name
+    finally:
+        folder = boards.folder_of(name)
+        if (folder / "board.json").exists():
+            boards.stop(name)
+        if folder.exists():
+            boards.remove(name)
+        assert not folder.exists()
+
+
+@pytest.mark.virtual
+def test_a_virtual_board_from_nothing_to_a_validated_model(
+    running: str, small_artefacts: dict[str, Path], few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"virtual:{running}"
+    assert main(["doctor", where, "--json", str(tmp_path / "doctor.json")]) == 0
+    board = json.loads((tmp_path / "doctor.json").read_text())["board"]
+    assert (board["profile"], board["arch"], board["python"], board["glibc"]) == ("pi-5", "aarch64", [3, 11], [2, 36])
+    assert main(["deploy", str(small_artefacts["int8"]), where, "--json", str(tmp_path / "deploy.json")]) == 0
+    deployed = json.loads((tmp_path / "deploy.json").read_text())
+    assert deployed["runtime"] == "ai-edge-litert"
+    # Recorded on the workstation, replayed on ARM: the same bits.
+    assert deployed["selftest"]["exact"] is True
+    assert deployed["selftest"]["machine"] == "aarch64"
+    artefact = str(small_artefacts["int8"])
+    command = ["validate", artefact, "--on", where, "--images", str(few_digits / "test"), "--reference", artefact]
+    assert main([*command, "--limit", "40", "--json", str(tmp_path / "validate.json")]) == 0
+    report = json.loads((tmp_path / "validate.json").read_text())
+    assert report["bit_equal"] is True and report["images"] == 40
+    assert report["board"]["virtual"] is True and report["board"]["profile"] == "pi-5"
+    assert "timing" not in report
+    capsys.readouterr()
+    assert main(["benchmark", artefact, "--on", where]) == 2
+    assert "no speed" in capsys.readouterr().err
+    shell = SshShell(boards.target(running))
+    try:
+        assert releases.status(shell).current == deployed["release"]
+        assert releases.undeploy(shell) == ()
+        assert shell.run(["ls", "-A", ".edgekit"], timeout_s=60, check=False).returncode != 0
+    finally:
+        shell.close()
+
+
+@pytest.mark.virtual
+def test_stopping_leaves_nothing_and_starting_goes_on(running: str) -> None:
+    registry = Path("/proc/sys/fs/binfmt_misc")
+    before = set(os.listdir(registry)) if registry.exists() else set()
+    assert boards.stop(running) is True
+    assert boards.stop(running) is False
+    folder = str(boards.folder_of(running))
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        assert not any(folder in line for line in stream)
+    assert (set(os.listdir(registry)) if registry.exists() else set()) == before
+    with pytest.raises(VirtualBoardError, match="virtual start"):
+        boards.target(running)
+    assert boards.start(running).port is not None
+    with pytest.raises(VirtualBoardError, match="stop it first"):
+        boards.remove(running)
