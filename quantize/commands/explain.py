@@ -1,0 +1,85 @@
+"""``edgekit explain FILE --reference FLOAT --images DIR``: where the accuracy of an int8 file goes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_DESCRIPTION = """\
+Compare an int8 file with its float32 variant on the same photos: a ladder from float to int8 in single steps, each paired with
+the one before; the error of every op; and how much better the answer gets with each block alone in float.
+"""
+
+_EPILOG = """\
+examples:
+  edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/
+  edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/ --keras flowers.keras
+  edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/ --limit 200 --no-blocks --json -
+  explain.json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    from edge.commands import output_flags
+
+    parser = subparsers.add_parser(
+        "explain",
+        help="where the accuracy of an int8 file goes: weights, activations, kernels, ops, blocks",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="an int8 .tflite made by edgekit")
+    parser.add_argument("--reference", metavar="FILE", required=True, help="the float32 .tflite of the same network")
+    parser.add_argument("--images", metavar="DIR|CSV", required=True, help="photos, best those of the validation")
+    parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread over all")
+    parser.add_argument("--keras", metavar="MODEL", help="the original network, for a rung before the float32 file")
+    parser.add_argument("--no-ops", action="store_true", help="leave out the error of each op")
+    parser.add_argument("--no-blocks", action="store_true", help="leave out the blocks, which take longest")
+    parser.add_argument("--refine", type=int, default=1, metavar="N", help="blocks to take apart op by op (default: %(default)s)")
+    output_flags.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain and print."""
+    from edge.commands import output_flags
+
+    from ..explain import explain
+
+    found = explain(
+        args.file,
+        reference=args.reference,
+        images=args.images,
+        limit=args.limit,
+        keras=None if args.keras is None else _keras(args),
+        per_op=not args.no_ops,
+        per_block=not args.no_blocks,
+        refine=args.refine,
+    )
+    output_flags.emit(args, found.to_dict(), found.to_text())
+    return 0
+
+
+def _keras(args: argparse.Namespace) -> Any:
+    from edge import container
+    from edge.errors import ContractError
+
+    from ..loading import load
+    from ..paired import Photos
+
+    contract = container.read(args.reference).contract
+    if contract is None:
+        raise ContractError(f"{args.reference}: no contract; explain takes files made by edgekit quantize")
+
+    def answers() -> Any:
+        source = load(args.keras, preprocess=contract.input)
+        photos = Photos.open(args.images, contract, limit=args.limit)
+        found = []
+        for tensor in photos.tensors:
+            outputs = source.predict(tensor)
+            found.append(tuple(outputs[output.name].reshape(-1) for output in contract.outputs))
+        return found
+
+    return answers

@@ -1,0 +1,63 @@
+"""What `quantize.tune` starts from and ends in: the flatbuffers of a source, and the finished artefact."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge import golden
+from edge.container import pack
+from edge.contract import Quantization
+from edge.progress import stage
+from edge.version import __version__
+
+from . import auto_ranges, conversion, ptq
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .representative import RepresentativeDataset
+    from .source import Source
+    from .tune import Candidate
+
+
+def int8_and_float(source: Source, representative: RepresentativeDataset) -> tuple[bytes, bytes]:
+    """Return the float32 and the full-int8 flatbuffer of ``source``, with automatically chosen ranges."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as directory:
+        with stage("convert to float32"):
+            conversion.export_saved_model(source, Path(directory))
+            reference = conversion.convert_float(Path(directory), "float32")
+        with stage("calibrate"):
+            calibrated = conversion.calibrate(reference, representative.tensors())
+
+    def tensors() -> Iterator[NDArray[np.float32]]:
+        return iter(representative.tensors())
+
+    choice = auto_ranges.choose_ranges(reference, calibrated, tensors, count=len(representative), kinds=ptq_kinds(source))
+    return reference, conversion.quantize_int8(choice.calibrated, io="float32")
+
+
+def ptq_kinds(source: Source) -> tuple[str, ...] | None:
+    """Return the kinds of the outputs where there is one; several outputs are in another order before the file is finished."""
+    kinds = tuple(output.kind for output in source.contract.outputs)
+    return kinds if len(kinds) == 1 else None
+
+
+def finished(source: Source, representative: RepresentativeDataset, chosen: Candidate, flatbuffer: bytes) -> bytes:
+    """Return the whole artefact: metadata, contract, golden samples."""
+    scheme = f"{ptq.SCHEMES['int8']}; in float: {', '.join(chosen.in_float)}" if chosen.in_float else ptq.SCHEMES["int8"]
+    quantization = Quantization(
+        variant="tuned",
+        scheme=ptq.SCHEMES["int16x8"] if chosen.name == "int16x8" else scheme,
+        per_channel=True,
+        ranges=auto_ranges.AUTO,
+        io="float32",
+        seed=representative.seed,
+        representative=representative.identities,
+    )
+    contract = source.contract.replace(name=source.name, quantization=quantization, written_by=f"edgekit {__version__}")
+    data = ptq.assemble(flatbuffer, contract)
+    return pack(data, contract.replace(golden=golden.record(data, contract, patterns=golden.PATTERNS[:2])))

@@ -1,0 +1,96 @@
+"""The search for mixed precision: the gate decides by the bound, islands are refused for an Edge TPU, a search goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import container, graph, graph_facts
+from edge.errors import UsageError
+from quantize import tune
+from quantize.int8_file import Int8File
+from quantize.paired import Pairing, Photos
+
+
+@pytest.fixture(scope="module")
+def files(small_artefacts: dict[str, Path], digits_folder: Path) -> dict[str, Any]:
+    float32, int8 = (container.read(small_artefacts[name]) for name in ("float32", "int8"))
+    assert float32.contract is not None
+    photos = Photos.open(digits_folder / "test", float32.contract, limit=250)
+    return {"reference": float32.flatbuffer(), "int8": int8.flatbuffer(), "photos": photos, "contract": float32.contract}
+
+
+@pytest.fixture(scope="module")
+def ruined(files: dict[str, Any]) -> bytes:
+    """The int8 file with the ranges of the first block far too narrow: only that block in float brings the answers back."""
+    file = Int8File(files["int8"])
+    op = file.weighted[1]
+    name = file.graph.tensors[op.outputs[0]].name
+    tied = [n for n, i in file.by_name.items() if float(file.scale(i)[0]) == float(file.scale(file.by_name[name])[0])]
+    file.set_ranges(dict.fromkeys(tied, (0.0, 0.02)))
+    return file.pack()
+
+
+def _tune(files: dict[str, Any], folder: Path, **options: Any) -> tune.Tuned:
+    given = {**files, "max_drop": 0.2, "state": folder, "predict_ms": len, **options}
+    return tune.tune(given.pop("reference"), given.pop("int8"), given.pop("photos"), given.pop("contract"), **given)
+
+
+def test_int8_is_taken_where_it_passes(files: dict[str, Any], tmp_path: Path) -> None:
+    found = _tune(files, tmp_path)
+    assert [candidate.name for candidate in found.candidates] == ["int8"]
+    assert found.flatbuffer == files["int8"]
+    assert found.candidates[0].gate is not None
+    assert found.candidates[0].gate.images == 150
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_blocks_in_float_bring_a_ruined_file_back(files: dict[str, Any], ruined: bytes, tmp_path: Path) -> None:
+    found = _tune(files, tmp_path, int8=ruined)
+    assert found.candidates[0].verdict != "pass"
+    assert found.chosen is not None
+    assert found.chosen.in_float
+    assert found.flatbuffer is not None
+    assert graph_facts.float_ops(graph.read(found.flatbuffer))
+    assert found.chosen.search.error < found.candidates[0].search.error
+    assert "chosen: " + found.chosen.name in found.to_text()
+    again = _tune(files, tmp_path, int8=ruined)  # everything is known by now, and the answer the same
+    assert again.to_dict() == found.to_dict()
+    assert again.flatbuffer == found.flatbuffer
+
+
+def test_an_edge_tpu_gets_no_islands(files: dict[str, Any], ruined: bytes, tmp_path: Path) -> None:
+    found = _tune(files, tmp_path, int8=ruined, integer_only=True)
+    assert found.chosen is None
+    assert [candidate.name for candidate in found.candidates] == ["int8"]
+    assert "full-integer files only" in str(tune.refuse_islands("coral-dev-board"))
+
+
+def test_a_budget_needs_labels(files: dict[str, Any], tmp_path: Path) -> None:
+    photos = files["photos"]
+    bare = Photos(tensors=photos.tensors, labels=None, ids=photos.ids, unreadable=())
+    with pytest.raises(UsageError, match="labelled"):
+        _tune(files, tmp_path, photos=bare)
+    with pytest.raises(UsageError, match="max_drop is 2"):
+        _tune(files, tmp_path, max_drop=2.0)
+
+
+def test_gate_and_search_share_no_image(files: dict[str, Any]) -> None:
+    gate, search = files["photos"].split(0.6)
+    assert not set(gate.ids) & set(search.ids)
+    assert len(gate) + len(search) == 250
+    assert set(np.unique(gate.labels)) == set(range(10))
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    def candidate(name: str, ms: float, error: float) -> tune.Candidate:
+        return tune.Candidate(name=name, in_float=(), bytes=1, ms=ms, search=Pairing(images=1, agreement=None, error=error))
+
+    found = tune.pareto(
+        [candidate("a", 1, 3), candidate("b", 2, 3), candidate("c", 3, 1), candidate("d", 4, 2), candidate("e", 5, 0)]
+    )
+    assert [entry.name for entry in found] == ["a", "c", "e"]
