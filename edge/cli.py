@@ -1,0 +1,201 @@
+"""The root of the ``edgekit`` command: finds the sub-command, runs it, turns errors into one line and an exit code.
+
+A command is a module with ``add_parser(subparsers) -> None`` which sets ``run`` (a function of the parsed arguments that returns
+the exit code). Only the module of the command that was asked for is imported, and it loads heavy packages inside ``run``.
+Packages installed beside edgekit add commands through the entry point group ``edgekit.commands``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any, NoReturn
+
+from .errors import EdgeError, MissingExtraError
+from .version import __version__
+
+ENTRY_POINT_GROUP = "edgekit.commands"
+
+# edgekit's own, in the order of the work. Known here too so that they run from a bare checkout, and without a scan of everything
+# that is installed; a test compares them with the entry points in pyproject.toml.
+COMMANDS = {
+    "quantize": "quantize.commands.quantize",
+    "qat": "quantize.commands.qat",
+    "explain": "quantize.commands.explain",
+    "tune": "quantize.commands.tune",
+    "inspect": "edge.commands.inspect",
+    "classify": "edge.commands.classify",
+    "validate": "edge.commands.validate",
+    "benchmark": "edge.commands.benchmark",
+    "selftest": "edge.commands.selftest",
+    "outputs": "edge.commands.outputs",
+    "boards": "devices.commands.boards",
+    "check": "edge.commands.check",
+    "doctor": "devices.commands.doctor",
+    "deploy": "devices.commands.deploy",
+    "status": "devices.commands.status",
+    "rollback": "devices.commands.rollback",
+    "undeploy": "devices.commands.undeploy",
+    "virtual": "devices.commands.virtual",
+    "demo": "quantize.commands.demo",
+}
+
+# Commands that `devices` can also carry out on a board (`--on TARGET`), and its module that does so.
+ON_BOARD = ("validate", "benchmark", "selftest")
+_ON_BOARD_MODULE = "devices.commands.on_board"
+
+# Top-level module -> what installs it.
+_PROVIDED_BY = {
+    **dict.fromkeys(("numpy", "PIL"), "edgekit"),
+    **dict.fromkeys(
+        ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "scipy", "sklearn", "h5py", "flatbuffers"),
+        "edgekit[quantize]",
+    ),
+    "matplotlib": "edgekit[report]",
+}
+
+_EPILOG = """\
+the usual order:
+  edgekit demo                                              the whole job on data that is already here
+  edgekit quantize flowers.keras --images train/ --out out/
+  edgekit validate out/flowers.int8.tflite --reference out/flowers.float32.tflite --images test/
+  edgekit classify out/flowers.int8.tflite rose.jpg
+
+exit codes: 0 done or passed, 1 a verdict does not say yes, 2 wrong usage or input, 3 the board or the connection failed
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose usage errors are one line, like all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class _Version(argparse.Action):
+    """``--version``: looked up only when asked for, as it reads the metadata of other packages."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the versions of edgekit and its runtime")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        runtimes = ", ".join(_installed("ai-edge-litert", "tflite-runtime")) or "no interpreter installed"
+        print(f"edgekit {__version__} (Python {platform.python_version()}, {runtimes})")
+        parser.exit(0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name; default ``sys.argv[1:]``) and return its exit code.
+
+    Usage errors leave through ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse does.
+    """
+    try:
+        args = _parse(sys.argv[1:] if argv is None else list(argv))
+        run: Callable[[argparse.Namespace], int] = args.run
+        if getattr(args, "on", None):
+            run = importlib.import_module(_ON_BOARD_MODULE).run
+        return run(args)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _PROVIDED_BY:
+            raise
+        install = f"pip install '{_PROVIDED_BY[missing]}'"
+        return _fail(MissingExtraError(f"this command needs {missing}, which is not installed in {sys.prefix}; {install}"))
+    except KeyboardInterrupt:
+        print("edgekit: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`edgekit boards | head`). Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
+        if not isinstance(getattr(error, "exit_code", None), int):
+            raise
+        return _fail(error)
+
+
+def command_names() -> tuple[str, ...]:
+    """Names of all commands: edgekit's own in the order of the work, then those of other packages by name."""
+    return (*COMMANDS, *sorted(set(_foreign_commands()) - set(COMMANDS)))
+
+
+def build_parser(*names: str) -> argparse.ArgumentParser:
+    """Return the root parser with the named commands (default: all). Imports only those commands' modules."""
+    parser = _Parser(
+        prog="edgekit",
+        description="Quantize a trained InceptionResNetV2 to int8, run it without TensorFlow, and say what accuracy it cost.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action=_Version)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in names or command_names():
+        _add_command(subparsers, name, alone=bool(names))
+    return parser
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    name = argv[0] if argv and not argv[0].startswith("-") else None
+    if name is None:
+        return build_parser().parse_args(argv or ["--help"])
+    if name not in COMMANDS and name not in _foreign_commands():
+        close = difflib.get_close_matches(name, command_names(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(command_names())}"
+        raise _UsageError(f"unknown command {name!r}; {hint}")
+    # The words themselves too: on a board, those that do not concern this machine are passed on as they are.
+    return build_parser(name).parse_args(argv, argparse.Namespace(argv=argv))
+
+
+def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:
+    target = COMMANDS.get(name) or _foreign_commands()[name]
+    try:
+        importlib.import_module(target).add_parser(subparsers)
+        if name in ON_BOARD:
+            importlib.import_module(_ON_BOARD_MODULE).add_flags(subparsers.choices[name])
+    except (ImportError, AttributeError) as error:
+        # One broken command must not take the list of all commands down; asked for by name, its error is the answer.
+        if alone and name in COMMANDS:
+            raise
+        if alone:
+            raise _UsageError(
+                f"command {name!r} comes with another package and cannot be loaded from {target}: {error}"
+            ) from error
+        subparsers.add_parser(name, help=f"(cannot be loaded: {_one_line(error)})")
+
+
+def _foreign_commands() -> dict[str, str]:
+    return {entry.name: entry.module for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _installed(*distributions: str) -> list[str]:
+    found = []
+    for distribution in distributions:
+        try:
+            found.append(f"{distribution} {metadata.version(distribution)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _fail(error: Exception) -> int:
+    print(f"edgekit: error: {_one_line(error)}", file=sys.stderr)
+    return int(error.exit_code)  # type: ignore[attr-defined]  # checked by the caller
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+class _UsageError(EdgeError, ValueError):
+    """The command line itself is wrong."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""``edgekit outputs FILE --images DIR --out FILE.npz``: what a model answers here, kept to validate against elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from . import model_flags, output_flags
+
+_EPILOG = """\
+examples:
+  edgekit outputs flowers.float32.tflite --images test/ --out flowers.npz
+  edgekit validate flowers.int8.tflite --images test/ --reference flowers.npz --max-drop 0.01
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "outputs",
+        help="store what a model answers to images, to validate against it elsewhere",
+        description="Run a model over images and store its answers as a reference for edgekit validate, so that a slow board need"
+        " not run the reference itself.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="a .tflite")
+    parser.add_argument("--images", required=True, metavar="DIR", help="a folder of images, or a manifest (.csv)")
+    parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the answers go")
+    parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread over all")
+    model_flags.add_runtime(parser)
+    model_flags.add_foreign(parser)
+    output_flags.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the model over the images and store its answers."""
+    from ..dataset import LabelledImages
+    from ..progress import Progress
+    from ..stored_outputs import store
+
+    model = model_flags.load(args)
+    images = LabelledImages.open(args.images, unlabelled=True)
+    images = images if args.limit is None else images.subset(args.limit)
+    with Progress(len(images), "outputs", sys.stderr) as progress:
+        unreadable = store(model, images, args.out, progress.advance)
+    text = f"{args.out}: the answers to {len(images) - len(unreadable)} images"
+    if unreadable:
+        text += f"; {len(unreadable)} could not be read"
+    output_flags.emit(args, {"file": args.out, "images": len(images), "unreadable": unreadable}, text)
+    return 0

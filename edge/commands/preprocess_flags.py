@@ -1,0 +1,80 @@
+"""The flags that say how a picture is fed: ``--preprocess inception`` and its details. Shared by several commands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..contract import COLORS, FITS, RESAMPLES, InputSpec
+from ..errors import ContractError
+
+# Name -> mean and scale of ``(pixel - mean) / scale``, pixels 0..255.
+RECIPES = {"inception": (127.5, 127.5), "raw": (0.0, 1.0), "unit": (0.0, 255.0)}
+
+_DETAILS = ("color", "fit", "resample", "crop_fraction", "letterbox_fill", "mean", "scale", "no_antialias")
+
+
+def add_preprocess(parser: argparse.ArgumentParser) -> None:
+    """Add ``--preprocess`` and the flags that change a detail of it."""
+    group = parser.add_argument_group("how a picture becomes the input tensor")
+    group.add_argument(
+        "--preprocess",
+        choices=RECIPES,
+        help="inception: -1..1, raw: 0..255, unit: 0..1; each stretches the picture to the input size (bilinear, RGB)",
+    )
+    group.add_argument("--color", choices=COLORS, help="order of the channels (default rgb)")
+    group.add_argument(
+        "--fit", choices=FITS, help="stretch, centred crop of the input's aspect ratio, or letterbox (default stretch)"
+    )
+    group.add_argument(
+        "--crop-fraction", type=float, metavar="F", help="keep the centred fraction F of each side (0.875 is common)"
+    )
+    group.add_argument("--letterbox-fill", type=int, metavar="0..255", help="grey value of the bars (default 0)")
+    group.add_argument("--resample", choices=RESAMPLES, help="default bilinear")
+    group.add_argument(
+        "--no-antialias",
+        action="store_true",
+        default=None,
+        help="shrink without a low-pass filter, as tf.image.resize does by default",
+    )
+    group.add_argument(
+        "--mean", type=_numbers, metavar="M[,M,M]", help="subtracted, in pixel units 0..255; one, or one per channel"
+    )
+    group.add_argument("--scale", type=_numbers, metavar="S[,S,S]", help="divided by, in pixel units; one, or one per channel")
+
+
+def input_fields(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the fields of an InputSpec that the flags say, without ``width`` and ``height``; None if no flag was given.
+
+    Raises ContractError if the flags leave mean and scale open.
+    """
+    if args.preprocess is None and all(getattr(args, name) is None for name in _DETAILS):
+        return None
+    mean, scale = args.mean, args.scale
+    if args.preprocess is not None:
+        recipe_mean, recipe_scale = RECIPES[args.preprocess]
+        mean, scale = mean or (recipe_mean,), scale or (recipe_scale,)
+    if mean is None or scale is None:
+        raise ContractError(
+            "how a picture is fed is only half said; give --preprocess inception, raw or unit, or both --mean and --scale"
+        )
+    fields = {name: getattr(args, name) for name in _DETAILS[:5] if getattr(args, name) is not None}
+    channels = 1 if args.color == "gray" else 3
+    fields["mean"] = mean * channels if len(mean) == 1 else mean
+    fields["scale"] = scale * channels if len(scale) == 1 else scale
+    if args.no_antialias:
+        fields["antialias"] = False
+    return fields
+
+
+def input_spec(args: argparse.Namespace, *, height: int, width: int) -> InputSpec | None:
+    """Return the InputSpec that the flags say for an input of that size, None if no flag was given."""
+    fields = input_fields(args)
+    return None if fields is None else InputSpec(height=height, width=width, **fields)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or numbers with commas between") from None

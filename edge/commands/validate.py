@@ -1,0 +1,139 @@
+"""``edgekit validate FILE --images DIR --reference FILE``: what the accuracy is, what it lost, and whether that is acceptable."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from . import model_flags, output_flags
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+_DESCRIPTION = """\
+Run a model over a folder of images (one sub-folder per class), a flat folder (no labels) or a CSV manifest (a header with path
+and label, or with one column per output), alone or against a reference, and report accuracy, the paired drop with its 95 %
+interval, the images lost and won, and what looks wrong. An interrupted run goes on where it stopped.
+
+The verdict of --max-drop comes from the interval, never from the drop measured: pass, fail, or undecided (exit code 1).
+"""
+
+_FOREIGN_FLAGS = (
+    *("preprocess", "color", "fit", "resample", "crop_fraction", "letterbox_fill", "mean", "scale", "no_antialias"),
+    *("labels", "kind", "background"),
+)
+
+_EPILOG = """\
+examples:
+  edgekit validate flowers.int8.tflite --images test/
+  edgekit validate flowers.int8.tflite --images test/ --reference flowers.float32.tflite --max-drop 0.01
+  edgekit validate flowers.int8.tflite --images test/ --reference flowers.reference.npz --json report.json
+  edgekit validate foreign.tflite --images test/ --preprocess inception --labels labels.txt
+  edgekit validate --plan --max-drop 0.01 --discordant 0.03        how many images are needed
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "validate",
+        help="prove the accuracy: drop against a reference with its interval, and a verdict",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a .tflite")
+    parser.add_argument("--images", metavar="DIR", help="a folder of images, or a manifest (.csv)")
+    parser.add_argument("--reference", metavar="FILE", help="a float .tflite, or stored outputs (.npz) of the original network")
+    parser.add_argument("--max-drop", type=float, metavar="D", help="acceptable drop of top-1, a fraction: 0.01 is one point")
+    parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread over all")
+    parser.add_argument("--unlabelled", action="store_true", help="ignore the names of sub-folders and the label column")
+    parser.add_argument("--follow-links", action="store_true", help="accept symbolic links that lead out of the folder")
+    parser.add_argument(
+        "--max-unreadable", type=float, default=0.01, metavar="F", help="share of images that may be unreadable (default 0.01)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="interpreters at work, of --threads each (default: one single-threaded per core, as memory allows)",
+    )
+    parser.add_argument(
+        "--diagnose",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="look for swapped channels, wrong scale and shifted labels: when top-1 is below 0.7 (auto), always or never",
+    )
+    parser.add_argument("--no-resume", action="store_true", help="start again even if an interrupted run could go on")
+    plan = parser.add_argument_group("planning: how many images are needed (no model is run)")
+    plan.add_argument("--plan", action="store_true", help="answer for --max-drop and leave")
+    plan.add_argument(
+        "--discordant", type=float, default=0.03, metavar="F", help="share of images right in only one of the two (default 0.03)"
+    )
+    plan.add_argument("--drop", type=float, default=0.0, metavar="D", help="true drop to plan for (default 0)")
+    plan.add_argument("--power", type=float, default=0.8, metavar="P", help="probability of a verdict (default 0.8)")
+    model_flags.add_runtime(parser)
+    model_flags.add_foreign(parser)
+    output_flags.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, or load, validate and report."""
+    if args.plan:
+        return _plan(args)
+    if args.file is None or args.images is None:
+        raise UsageError("give a FILE and --images DIR, or --plan --max-drop D (see edgekit validate --help)")
+    from .. import comparison, reference, validation
+
+    workers, threads = comparison.share_cores(args.workers, args.threads, args.file, args.reference)
+    stored = args.reference is None or args.reference.endswith(reference.SUFFIX)
+    try:
+        report = validation.validate(
+            _load(args, args.file, threads),
+            args.images,
+            reference=args.reference if stored else _load(args, args.reference, threads),
+            max_drop=args.max_drop,
+            limit=args.limit,
+            unlabelled=args.unlabelled,
+            follow_links=args.follow_links,
+            workers=workers,
+            threads=threads,
+            max_unreadable=args.max_unreadable,
+            diagnose=args.diagnose,
+            resume=not args.no_resume,
+            progress=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("edgekit: what is done so far is kept; the same command goes on from here", file=sys.stderr)
+        raise
+    output_flags.emit(args, report.to_dict(), report.to_text())
+    return report.exit_code
+
+
+def _load(args: argparse.Namespace, file: str, threads: int) -> Model:
+    """Load candidate or reference. What the flags say about models without a contract is left out for one that has its own."""
+    from .. import container
+
+    chosen = argparse.Namespace(**{**vars(args), "file": file, "threads": threads})
+    said = [name for name in _FOREIGN_FLAGS if getattr(args, name) is not None]
+    if args.reference is not None and said and container.read(file).contract is not None:
+        vars(chosen).update(dict.fromkeys(said))
+    return model_flags.load(chosen)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from .. import report_text, statistics
+
+    if args.max_drop is None:
+        raise UsageError("--plan needs --max-drop, a fraction: --plan --max-drop 0.01")
+    try:
+        plan = statistics.plan(args.max_drop, drop=args.drop, discordant=args.discordant, power=args.power)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    output_flags.emit(args, dataclasses.asdict(plan), report_text.plan_text(plan))
+    return 0

@@ -1,0 +1,139 @@
+"""Fixtures that several test modules share: real images, a network trained on them, and every variant of it.
+
+They are made once a session, by the product's own functions. Training is the slow part: the network is kept in pytest's cache
+(``.pytest_cache``) under a key of everything that it depends on, so that only the first run waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read by TensorFlow when it is first imported, in this process and in those that tests start.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's digits: ``train/CLASS/*.png`` (1,000) and ``test/CLASS/*.png`` (797)."""
+    from quantize import demo
+
+    folder = tmp_path_factory.mktemp("digits")
+    demo.digits_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``train`` and ``test`` with eight digits of each class: for what only has to run."""
+    folder = tmp_path_factory.mktemp("few-digits")
+    for part in ("train", "test"):
+        for label in sorted((digits_folder / part).iterdir()):
+            target = folder / part / label.name
+            target.mkdir(parents=True)
+            for image in sorted(label.iterdir())[:8]:
+                shutil.copy(image, target)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_network(digits_folder: Path, request: pytest.FixtureRequest) -> Path:
+    """A Keras 3 InceptionResNetV2 (75 x 75, 10 classes) trained on ``digits_folder``, as a ``.keras`` file."""
+    from quantize import demo
+
+    network = request.config.cache.mkdir("networks") / f"digits-{_training_key()}.keras"
+    if not network.exists():
+        for stale in network.parent.glob("digits-*.keras"):
+            stale.unlink()
+        demo.train(digits_folder, network, epochs=TRAINING_EPOCHS)
+    return network
+
+
+@pytest.fixture(scope="session")
+def artefacts(trained_network: Path, digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All five variants of ``trained_network`` by name, made by one call, calibrated on 64 training digits."""
+    import quantize
+
+    source = quantize.load(trained_network, preprocess="inception", labels=[str(digit) for digit in range(10)])
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=64, contract=source.contract)
+    folder = tmp_path_factory.mktemp("artefacts")
+    return {artefact.variant: artefact.save(folder) for artefact in quantize.post_training_variants(source, photos)}
+
+
+@pytest.fixture(scope="session")
+def small_network(digits_folder: Path) -> Any:
+    """A Keras 3 network of what the large one is made of (convolution, batch norm, both poolings, concatenation, residual add).
+
+    32 x 32, 10 classes, about 20,000 parameters, trained on the digits for some seconds: right on more than nine in ten.
+    """
+    import keras
+    import numpy as np
+
+    from edge.contract import InputSpec
+    from edge.preprocess import preprocess
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    stem = layers.Conv2D(16, 3, strides=2, use_bias=False)(image)
+    stem = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(stem))
+    left = layers.Conv2D(16, 3, padding="same", activation="relu")(stem)
+    right = layers.MaxPooling2D(3, strides=1, padding="same")(stem)
+    mixed = layers.Concatenate()([left, right])
+    up = layers.Conv2D(32, 3, padding="same")(layers.AveragePooling2D(3, strides=1, padding="same")(mixed))
+    block = layers.MaxPooling2D(2)(layers.ReLU()(layers.Add()([mixed, up])))
+    answer = layers.Dense(10, activation="softmax", name="predictions")(layers.Flatten()(layers.Conv2D(32, 3)(block)))
+    network = keras.Model(image, answer, name="small")
+    files = sorted((digits_folder / "train").glob("*/*.png"))
+    spec = InputSpec(width=32, height=32)
+    tensors = np.concatenate([preprocess(file, spec) for file in files])
+    labels = np.array([int(file.parent.name) for file in files])
+    network.compile(optimizer=keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
+    network.fit(tensors, labels, batch_size=32, epochs=8, verbose=0)
+    return network
+
+
+@pytest.fixture(scope="session")
+def small_artefacts(small_network: Any, digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All variants of ``small_network`` by name, and ``uint8`` (full integer with uint8 input and output)."""
+    import quantize
+    from quantize.ptq import PtqConfig
+
+    labels = [str(digit) for digit in range(10)]
+    source = quantize.load(small_network, name="small", preprocess="inception", labels=labels)
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=100, contract=source.contract)
+    config = PtqConfig(runtime="tflite-runtime-2.14")
+    folder = tmp_path_factory.mktemp("small-artefacts")
+    files = {a.variant: a.save(folder) for a in quantize.post_training_variants(source, photos, config=config)}
+    uint8 = quantize.post_training(source, photos, "int8", config=PtqConfig(io="uint8"))
+    return {**files, "uint8": uint8.save(folder / "small.uint8.tflite")}
+
+
+@pytest.fixture
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory, so that a command which forgets its ``--out`` cannot litter the repository."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def _training_key() -> str:
+    import keras
+    import tensorflow as tf
+
+    from edge import preprocess
+    from quantize import demo
+
+    code = (demo.digits_dataset, demo.Photos, demo.train, demo._network, preprocess)
+    parts = (*(inspect.getsource(part) for part in code), tf.__version__, keras.__version__, str(TRAINING_EPOCHS))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

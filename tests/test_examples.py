@@ -1,0 +1,81 @@
+"""Every example runs, as a user would start it, on a small case."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+pytestmark = pytest.mark.slow
+
+
+def run(example: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, REPOSITORY / "examples" / example, *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def two_classes(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two-classes")
+    for part in ("train", "test"):
+        for label in ("0", "1"):
+            shutil.copytree(few_digits / part / label, folder / part / label)
+    return folder
+
+
+def test_all_examples_are_tested_and_short() -> None:
+    assert [path.name for path in EXAMPLES] == ["quickstart.py", "transfer_learning.py"]
+    assert len((REPOSITORY / "examples" / "quickstart.py").read_text(encoding="utf-8").splitlines()) <= 45
+
+
+def test_quickstart(trained_network: Path, few_digits: Path, tmp_path: Path) -> None:
+    result = run("quickstart.py", trained_network, few_digits / "train", few_digits / "test", folder=tmp_path)
+    # 80 images cannot prove a drop of at most one point, so the verdict is not "pass": exit code 1, and a report either way.
+    assert result.returncode in (0, 1), result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(list(tmp_path.glob("*.int8.tflite"))) == 1
+    assert len(list(tmp_path.glob("*.float32.tflite"))) == 1
+    answers = [line for line in result.stdout.splitlines() if line.startswith(str(few_digits / "test"))]
+    assert len(answers) == 3
+    assert 0.0 <= float(answers[0].split()[-1]) <= 1.0
+
+
+def test_transfer_learning_from_a_weights_file(two_classes: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "backbone.weights.h5"
+    make = (
+        "import keras\n"
+        "network = keras.applications.InceptionResNetV2(\n"
+        "    include_top=False, weights=None, input_shape=(75, 75, 3), pooling='avg')\n"
+        f"network.save_weights({str(weights)!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", make], check=True, timeout=300, capture_output=True)
+    arguments = ("--weights", weights, "--size", "75", "--epochs", "1", "--fine-tune", "1", "--out", "out")
+    result = run("transfer_learning.py", two_classes, *arguments, folder=tmp_path)
+    assert result.returncode in (0, 1), result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model.float32.tflite",
+        "model.int8.tflite",
+        "model.keras",
+    ]
+
+
+def test_transfer_learning_with_a_wrong_weights_file_says_so(two_classes: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.weights.h5"
+    result = run("transfer_learning.py", two_classes, "--weights", missing, "--size", "75", "--out", "out", folder=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].endswith("expected imagenet, none, or a weights file of the headless network")

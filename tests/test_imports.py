@@ -1,0 +1,214 @@
+"""Who may import whom, read from the source; and what an import or ``--help`` may load, seen in a fresh process."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("edge", "quantize", "devices")
+
+# What other packages may import of `devices`: facts, and functions over plain data. What these import in turn is held to the
+# same rule: nothing that touches files, processes or the network.
+LEAVES = {
+    f"devices.{name}"
+    for name in (
+        *("profiles", "records", "network", "latency", "footprint", "fit", "advice", "resize", "errors"),
+        *("edgetpu", "edgetpu_ops", "edgetpu_memory", "edgetpu_log"),
+    )
+}
+DOES_IO = {"io", "os", "pathlib", "select", "shutil", "socket", "subprocess", "sys", "tempfile", "threading", "urllib"}
+INTERPRETERS = {"ai_edge_litert", "tflite_runtime"}
+HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "scipy", "sklearn", "h5py"}
+ALLOWED = {
+    "edge": {"numpy", "PIL"},
+    "quantize": {"numpy", "PIL", "flatbuffers", "google", *HEAVY},  # google.protobuf comes with TensorFlow
+    "devices": set[str](),
+}
+# One module each: the only place where this may be imported.
+ONLY_IN = {
+    **dict.fromkeys(INTERPRETERS, "edge.interpreter"),
+    "matplotlib": "edge.report",
+    "sklearn": "quantize.demo",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """One import statement: ``module`` is absolute, ``relative`` tells how it was written."""
+
+    importer: str
+    module: str
+    line: int
+    relative: bool
+
+    @property
+    def root(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.module}"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    importer = module_name(path)
+    package = importer if path.name == "__init__.py" else importer.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(importer=importer, module=alias.name, line=node.lineno, relative=False)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, *([node.module] if node.module else [])])
+            for alias in node.names:
+                # `from . import profiles` and `from devices import profiles` import a module, other names are inside one.
+                inner = f"{base}.{alias.name}"
+                module = inner if is_module(inner) else base
+                yield Import(importer=importer, module=module, line=node.lineno, relative=bool(node.level))
+
+
+def is_module(name: str) -> bool:
+    path = REPOSITORY.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def all_imports() -> list[Import]:
+    return [found for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py")) for found in imports_of(path)]
+
+
+def is_allowed(found: Import) -> bool:
+    importer = found.importer.partition(".")[0]
+    if found.root in sys.stdlib_module_names:
+        return True
+    if found.root in ONLY_IN:
+        return found.importer == ONLY_IN[found.root]
+    if found.root == importer:
+        return True
+    if found.root == "devices":
+        return found.module in LEAVES
+    if found.root == "edge":
+        return importer == "quantize"
+    return found.root in ALLOWED[importer]
+
+
+def test_packages_import_only_what_the_architecture_allows() -> None:
+    found = all_imports()
+    assert len(found) > 100
+    assert [str(item) for item in found if not is_allowed(item)] == []
+
+
+def test_the_leaves_of_devices_do_no_io() -> None:
+    found = [item for item in all_imports() if item.importer.startswith("devices")]
+    leaves, reached = set(LEAVES), set[str]()
+    while leaves != reached:
+        reached = set(leaves)
+        leaves |= {item.module for item in found if item.importer in reached and item.root == "devices"} - {"devices"}
+    assert {"devices.profiles", "devices.raspberry_pi"} <= leaves
+    assert [str(item) for item in found if item.importer in leaves and item.root in DOES_IO] == []
+
+
+def test_the_check_itself_refuses_what_it_should() -> None:
+    def refused(importer: str, module: str) -> bool:
+        return not is_allowed(Import(importer=importer, module=module, line=1, relative=False))
+
+    assert refused("edge.model", "tensorflow")
+    assert refused("edge.model", "quantize.load")
+    assert refused("edge.model", "devices.commands.boards")
+    assert refused("edge.golden", "ai_edge_litert.interpreter")
+    assert refused("devices.commands.boards", "edge.errors")
+    assert refused("devices.records", "numpy")
+    assert refused("quantize.ptq", "devices.coral")
+    assert refused("quantize.load", "torch")
+    assert not refused("edge.interpreter", "ai_edge_litert.interpreter")
+    assert not refused("quantize.ptq", "edge.container")
+    assert not refused("edge.check", "devices.profiles")
+
+
+def test_inside_a_package_imports_are_relative() -> None:
+    own = [found for found in all_imports() if found.root == found.importer.partition(".")[0] and not found.relative]
+    assert [str(found) for found in own] == []
+
+
+def test_the_interpreter_is_not_imported_by_name_elsewhere() -> None:
+    places = []
+    for package in PACKAGES:
+        for path in (REPOSITORY / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+                if is_text and node.value.split(".")[0] in INTERPRETERS:  # type: ignore[attr-defined]
+                    places.append(module_name(path))
+    assert set(places) <= {"edge.interpreter", "edge.cli"}
+
+
+def test_there_is_no_package_below_tests() -> None:
+    assert list((REPOSITORY / "tests").rglob("__init__.py")) == []
+
+
+def test_modules_stay_small() -> None:
+    lengths = {
+        module_name(path): len(path.read_text(encoding="utf-8").splitlines())
+        for package in PACKAGES
+        for path in (REPOSITORY / package).rglob("*.py")
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules that a fresh process has after running ``code``."""
+    script = f"import sys, json\n{code}\nprint('loaded', json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.rpartition("loaded ")[2]))
+
+
+def test_import_edge_loads_nothing_heavy() -> None:
+    assert loaded_by("import edge") & {"numpy", "PIL", *INTERPRETERS, *HEAVY} == set()
+
+
+def test_import_quantize_loads_no_tensorflow() -> None:
+    assert loaded_by("import quantize") & (HEAVY | INTERPRETERS) == set()
+
+
+def test_import_devices_loads_nothing_but_the_standard_library() -> None:
+    loaded = loaded_by("import devices.profiles, devices.commands.boards")
+    assert loaded & {"numpy", "PIL", "edge", "quantize", *INTERPRETERS, *HEAVY} == set()
+
+
+def test_help_of_every_command_loads_no_tensorflow() -> None:
+    code = (
+        "from edge.cli import COMMANDS, main\n"
+        "for argv in [['--help'], *([name, '--help'] for name in COMMANDS)]:\n"
+        "    try:\n"
+        "        main(argv)\n"
+        "    except SystemExit as left:\n"
+        "        assert left.code == 0, argv\n"
+        "    else:\n"
+        "        raise AssertionError(argv)\n"
+    )
+    assert loaded_by(code) & (HEAVY | INTERPRETERS) == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_exist(package: str) -> None:
+    module = importlib.import_module(package)
+    names = getattr(module, "__all__", [])
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not hasattr(module, name)] == []
+    assert set(names) <= set(dir(module))
