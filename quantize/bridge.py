@@ -1,0 +1,242 @@
+"""From any Keras model to one flat tf_keras network with the same weights: what tensorflow-model-optimization can work on.
+
+Nested models are flattened. The residual scale of each ``CustomScaleLayer`` (``x + scale * up``) is folded into the kernel and bias
+of the linear convolution that makes ``up``, which is exact, and the layer becomes ``Add``. The result is compared with the original
+on real images before anything is trained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import bridge_layers
+from .bridge_layers import Made
+from .errors import BridgeError
+from .quiet import import_tf_keras, quiet
+
+TOLERANCE = 1e-4
+"""Largest difference between original and bridged outputs, relative to the largest output."""
+
+INPUT_LAYER = "image"
+QUANTIZED_INPUT = "image_quantized"
+"""A layer that does nothing, behind the input: the place of the input's range."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Bridged:
+    """``network``: a flat tf_keras functional model, outputs in the order of the original's. ``folded``: convolutions that hold a
+    residual scale. ``tensor_of``: original output tensor (by id) to the name of the layer that makes it here.
+    """
+
+    network: Any
+    original: Any
+    folded: frozenset[str]
+    tensor_of: dict[int, str] = field(repr=False)
+
+
+def bridge(model: Any) -> Bridged:
+    """Rebuild ``model`` (Keras 3 or tf_keras; functional or sequential, nested or not) as a flat tf_keras network.
+
+    Raises BridgeError naming every layer that is not known, and for what has no flat form: several inputs, shared weights.
+    """
+    if not hasattr(model, "layers"):
+        raise BridgeError(
+            f"{type(model).__name__} is no Keras model: there are no layers to train; give the .keras or .h5 file it came from"
+        )
+    unknown = sorted({f"{layer.name} ({type(layer).__name__})" for layer in _all_layers(model) if not bridge_layers.known(layer)})
+    if unknown:
+        raise BridgeError(
+            f"{len(unknown)} layers are not known to the bridge: {', '.join(unknown[:8])}{' ...' if len(unknown) > 8 else ''};"
+            f" it knows {', '.join(sorted({*bridge_layers.SETTINGS, *bridge_layers.SPECIAL}))}"
+        )
+    if len(model.inputs) != 1:
+        raise BridgeError(f"the model has {len(model.inputs)} inputs, expected one image")
+    with quiet():
+        return _Builder(model).build()
+
+
+def check(bridged: Bridged, tensors: np.ndarray) -> float:
+    """Return the largest relative difference between original and bridged outputs over ``tensors`` float32 ``(N, H, W, C)``.
+
+    Raises BridgeError naming the first layer that differs when it is above TOLERANCE.
+    """
+    with quiet():
+        theirs = _outputs(bridged.original(tensors, training=False))
+        ours = _outputs(bridged.network(tensors, training=False))
+        worst = max(relative_difference(b, a) for a, b in zip(theirs, ours, strict=True))
+        if worst <= TOLERANCE:
+            return worst
+        where = _first_difference(bridged, tensors[:1])
+    raise BridgeError(
+        f"the rebuilt network's outputs differ from the original's by {worst:.1e} of the largest value, at most {TOLERANCE:g} expected;"
+        f" the first layer that differs is {where}"
+    )
+
+
+def relative_difference(candidate: np.ndarray, reference: np.ndarray) -> float:
+    """Return ``max |candidate - reference| / max |reference|``; infinite where a value is not finite."""
+    difference = float(np.max(np.abs(candidate - reference), initial=0.0))
+    largest = float(np.max(np.abs(reference), initial=0.0))
+    return difference / max(largest, 1e-12) if np.isfinite(difference) else float("inf")
+
+
+def nodes(model: Any) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    """Yield ``(layer, input tensors, output tensors)`` of every call in a Keras 3 or tf_keras model, in the order of computation."""
+    graph = getattr(model, "_functional", None) or model
+    by_depth = graph._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            layer = getattr(node, "operation", None) or node.layer
+            inputs = node.input_tensors if hasattr(node, "operation") else node.keras_inputs
+            outputs = node.outputs
+            yield layer, _listed(inputs), _listed(outputs)
+
+
+class _Builder:
+    """Walks the original once and calls a tf_keras layer for each of its layers."""
+
+    def __init__(self, model: Any) -> None:
+        from .qat_layers import FreezableBatchNormalization
+
+        self.keras = import_tf_keras()
+        self.batch_norm = FreezableBatchNormalization
+        self.model = model
+        self.names: set[str] = {INPUT_LAYER, QUANTIZED_INPUT}
+        self.made: dict[str, Made] = {}
+        self.folded: set[str] = set()
+        self.tensor_of: dict[int, str] = {}
+        self.used: set[int] = set()
+        self.producer: dict[int, tuple[str, Any]] = {}  # bridged tensor -> the layer's name and class
+
+    def build(self) -> Bridged:
+        shape = tuple(self.model.inputs[0].shape[1:])
+        if len(shape) != 3 or None in shape:
+            raise BridgeError(f"the model's input is {shape}, expected (height, width, channels) without open sizes")
+        image = self.keras.Input(shape, name=INPUT_LAYER)
+        start = self.keras.layers.Activation("linear", name=QUANTIZED_INPUT)(image)
+        outputs = self._walk(self.model, [start])
+        if len({id(t) for t in outputs}) != len(outputs) or any(t is start for t in outputs):
+            raise BridgeError("an output of the model is its input, or two outputs are the same tensor; remove one of them")
+        network = self.keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name="network")
+        for name, made in self.made.items():
+            if made.weights is not None:
+                network.get_layer(name).set_weights(made.weights)
+        return Bridged(network=network, original=self.model, folded=frozenset(self.folded), tensor_of=self.tensor_of)
+
+    def _walk(self, model: Any, inputs: Sequence[Any]) -> list[Any]:
+        values = {id(tensor): value for tensor, value in zip(_listed(model.inputs), inputs, strict=True)}
+        uses = Counter(id(source) for _, sources, _ in nodes(model) for source in sources)
+        uses.update(id(tensor) for tensor in _listed(model.outputs))
+        for layer, sources, results in nodes(model):
+            if type(layer).__name__ == "InputLayer":
+                continue
+            arguments = [values[id(source)] for source in sources]
+            if type(layer).__name__ == "CustomScaleLayer":
+                outputs = [self._scaled_add(layer, arguments, foldable=uses[id(sources[1])] == 1)]
+            else:
+                outputs = self._call(layer, arguments)
+            for result, output in zip(results, outputs, strict=True):
+                values[id(result)] = output
+                name = self.producer.get(id(output))
+                if name is not None:
+                    self.tensor_of[id(result)] = name[0]
+        return [values[id(tensor)] for tensor in _listed(model.outputs)]
+
+    def _call(self, layer: Any, arguments: list[Any]) -> list[Any]:
+        has_weights = hasattr(layer, "layers") or type(layer).__name__ in bridge_layers.WEIGHTED
+        if has_weights and id(layer) in self.used:
+            raise BridgeError(
+                f"layer {layer.name!r} is used twice with the same weights; a range can serve only one place: make it two layers"
+            )
+        self.used.add(id(layer))
+        if hasattr(layer, "layers"):
+            return self._walk(layer, arguments)
+        value = arguments[0] if len(arguments) == 1 else arguments
+        for made in bridge_layers.make(self.keras, self.batch_norm, layer, len(arguments)):
+            value = self._apply(made, value)
+        return [value]
+
+    def _apply(self, made: Made, value: Any) -> Any:
+        layer = made.layer
+        layer._name = self._unique(layer.name)
+        output = layer(value)
+        self.made[layer.name] = made
+        self.producer[id(output)] = (layer.name, type(layer).__name__)
+        return output
+
+    def _scaled_add(self, layer: Any, arguments: list[Any], *, foldable: bool) -> Any:
+        """Fold the scale into the convolution that makes the second argument, where nothing else uses that; else multiply by it."""
+        straight, up = arguments
+        scale = np.float32(layer.get_config()["scale"])
+        name, kind = self.producer[id(up)]
+        if kind == "Conv2D" and foldable and self.made[name].weights is not None:
+            weights = self.made[name].weights or ()
+            self.made[name] = Made(layer=self.made[name].layer, weights=[w * scale for w in weights])
+            self.folded.add(name)
+        else:
+            up = self._apply(Made(layer=self.keras.layers.Rescaling(float(scale), name=f"{layer.name}_scale")), up)
+        return self._apply(Made(layer=self.keras.layers.Add(name=layer.name)), [straight, up])
+
+    def _unique(self, name: str) -> str:
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        candidate, count = plain, 1
+        while candidate in self.names:
+            candidate, count = f"{plain}_{count}", count + 1
+        self.names.add(candidate)
+        return candidate
+
+
+def _first_difference(bridged: Bridged, tensors: np.ndarray) -> str:
+    """Compute both networks layer by layer and name the first layer of the original whose output differs."""
+    network = bridged.network
+    taps = {name: network.get_layer(name).output for name in dict.fromkeys(bridged.tensor_of.values())}
+    values = import_tf_keras().Model(network.input, taps)(tensors, training=False)
+    return next(_differing(bridged, bridged.original, [tensors], values), "none of them: only the outputs differ")
+
+
+def _differing(bridged: Bridged, model: Any, inputs: list[Any], values: dict[str, Any]) -> Iterator[str]:
+    known = {id(tensor): value for tensor, value in zip(_listed(model.inputs), inputs, strict=True)}
+    for layer, sources, results in nodes(model):
+        if type(layer).__name__ == "InputLayer":
+            continue
+        arguments = [known[id(source)] for source in sources]
+        if hasattr(layer, "layers"):
+            yield from _differing(bridged, layer, arguments, values)
+        outputs = _listed(_compute(layer, arguments))
+        for result, output in zip(results, outputs, strict=True):
+            known[id(result)] = output
+            name = bridged.tensor_of.get(id(result))
+            comparable = name is not None and name not in bridged.folded and not hasattr(layer, "layers")
+            if comparable and relative_difference(np.asarray(values[str(name)]), np.asarray(output)) > TOLERANCE:
+                yield f"{layer.name!r} ({type(layer).__name__})"
+
+
+def _compute(layer: Any, arguments: list[Any]) -> Any:
+    if hasattr(layer, "layers") or "Normalization" in type(layer).__name__:  # what behaves otherwise in training
+        return layer(arguments[0], training=False)
+    if type(layer).__name__ == "TFOpLambda" or not hasattr(layer, "get_weights"):
+        return layer(*arguments)
+    return layer(arguments[0] if len(arguments) == 1 else arguments)
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer, _, _ in nodes(model):
+        if hasattr(layer, "layers"):
+            yield from _all_layers(layer)
+        else:
+            yield layer
+
+
+def _outputs(answer: Any) -> list[np.ndarray]:
+    values = list(answer.values()) if isinstance(answer, dict) else _listed(answer)
+    return [np.asarray(value) for value in values]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

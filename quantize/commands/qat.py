@@ -1,0 +1,144 @@
+"""``edgekit qat``: train a network as the int8 file that it will be."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """\
+examples:
+  edgekit qat flowers.keras --images train/ --validation validation/ --epochs 5 --preprocess inception --out out/
+  edgekit qat flowers.keras --images train/ --validation validation/ --preprocess inception --per-tensor
+  edgekit qat flowers.keras --images photos/ --validation validation/ --preprocess inception --unlabelled
+  edgekit qat flowers.keras --images train/ --validation validation/ --epochs 5 --preprocess inception --out out/ --resume
+
+--unlabelled: no labels are needed, it learns from the float network's answers. --resume goes on where an interrupted run stopped.
+--images and --validation must not share a photo. Writes NAME.int8-qat.tflite (the best epoch), NAME.int8.tflite (post-training
+quantization, for comparison) and NAME.qat/record.json with a plot, and says which of the two files to deploy.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    from edge.commands import output_flags
+
+    from ..source_flags import add_source
+
+    parser = subparsers.add_parser(
+        "qat",
+        help="quantization-aware training to a full-integer int8 .tflite, where post-training quantization loses too much",
+        description="Train a Keras network with fake quantization where TFLite rounds, and convert it with the ranges it learned.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_source(parser)
+    data = parser.add_argument_group("images")
+    data.add_argument(
+        "--images", metavar="DIR|CSV", required=True, help="training photos: class folders, a flat folder, or a manifest"
+    )
+    data.add_argument(
+        "--validation", metavar="DIR|CSV", required=True, help="photos that choose the best epoch; none of --images"
+    )
+    data.add_argument(
+        "--unlabelled", action="store_true", help="ignore the labels of --images; learn from the float network alone"
+    )
+    data.add_argument("--augment", default="", metavar="LIST", help="comma-separated: flip, shift, light (default: none)")
+    data.add_argument(
+        "--representative", type=int, default=200, metavar="N", help="images that set the first ranges (default 200)"
+    )
+    how = parser.add_argument_group("training")
+    how.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
+    how.add_argument("--learning-rate", type=float, default=1e-5, metavar="R", help="the highest, of Adam (default: %(default)s)")
+    how.add_argument("--batch-size", type=int, default=16, metavar="N", help="default: %(default)s")
+    how.add_argument("--distill", action=argparse.BooleanOptionalAction, help="learn from the float network's answers too (default:"
+                     " only for outputs without labels)")  # fmt: skip
+    how.add_argument("--balanced", action="store_true", help="let classes weigh alike, however many photos they have")
+    how.add_argument("--loss-weights", default="", metavar="NAME=W,...", help="of several outputs (default: 1 each)")
+    how.add_argument("--freeze-from", type=float, default=0.5, metavar="SHARE", help="of the run after which batch norm statistics and"
+                     " ranges stand still (default: %(default)s)")  # fmt: skip
+    how.add_argument(
+        "--patience", type=int, default=5, metavar="N", help="epochs without a better int8 file (default: %(default)s)"
+    )
+    how.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    how.add_argument("--resume", action="store_true", help="go on from the state that an interrupted run left in --out")
+    small = parser.add_argument_group("smaller downloads", "The file compresses better; its RAM and speed stay the same.")
+    small.add_argument("--sparsity", type=float, default=0.0, metavar="SHARE", help="of weights set to zero and kept there")
+    small.add_argument("--clusters", type=int, metavar="N", help="distinct values in each kernel (2 to 256)")
+    what = parser.add_argument_group("what to make")
+    what.add_argument("--io", default="int8", choices=("int8", "uint8", "float32"), help="of both files (default: %(default)s)")
+    what.add_argument("--per-tensor", action="store_true", help="one weight scale per tensor, not per channel")
+    what.add_argument("--out", default=".", metavar="DIR", help="where the files go (default: here)")
+    output_flags.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print what came out."""
+    from edge.commands import output_flags
+
+    from ..qat import quantization_aware
+    from ..qat_config import QatConfig
+    from ..source_flags import load_source
+
+    config = QatConfig(
+        epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        batch_size=args.batch_size,
+        distill=args.distill,
+        balanced=args.balanced,
+        loss_weights=_weights(args.loss_weights),
+        augment=tuple(name.strip() for name in args.augment.split(",") if name.strip()),
+        freeze_from=args.freeze_from,
+        patience=args.patience,
+        unlabelled=args.unlabelled,
+        representative=args.representative,
+        io=args.io,
+        per_channel=not args.per_tensor,
+        sparsity=args.sparsity,
+        clusters=args.clusters,
+        seed=args.seed,
+    )
+    source = load_source(args, images=args.images)
+    out = Path(args.out)
+    result = quantization_aware(source, args.images, args.validation, config, out=out, resume=args.resume)
+    report = result.to_dict()
+    output_flags.emit(args, report, text(report))
+    return 0
+
+
+def text(report: dict[str, Any]) -> str:
+    """Return the report for people."""
+    lines = [f"{'epoch':>5}{'loss':>9}{'float':>8}{'fake-q.':>9}{'int8':>8}{'agreement':>11}{'shift':>8}{'parity':>9}"]
+    for row in report["epochs"]:
+        mark = "  best" if row["epoch"] == report["best_epoch"] else ""
+        loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
+        shares = "".join(f"{_percent(row[key]):>{width}}" for key, width in (("float", 8), ("fake_quantized", 9), ("int8", 8)))
+        shift = "-" if row["probability_shift"] is None else f"{row['probability_shift']:.4f}"
+        parity = _percent(row["parity"]["agreement"])
+        lines.append(f"{row['epoch']:5}{loss:>9}{shares}{_percent(row['agreement']):>11}{shift:>8}{parity:>9}{mark}")
+    parity = report["parity"]
+    if not parity["holds"]:
+        where = parity["diverges"] or "no single layer"
+        lines.append(
+            f"warning: the converted file agrees with the network in training on {parity['agreement']:.1%}; first at {where}"
+        )
+    lines += [report["reason"], f"deploy {report['recommended']}"]
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _weights(given: str) -> dict[str, float]:
+    from ..errors import TrainingError
+
+    weights = {}
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        name, _, number = part.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise TrainingError(f"--loss-weights {part!r}: expected NAME=NUMBER") from None
+    return weights

@@ -1,0 +1,232 @@
+"""Quantization-aware training: a trained Keras network in, a full-integer int8 file that was trained as such out.
+
+result = quantize.quantization_aware(source, "train/", "validation/", QatConfig(epochs=5), out="out/")
+result.recommended        # the trained file, or the PTQ file where training did not pay
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edge
+from edge.contract import Contract
+from edge.dataset import LabelledImages
+from edge.files import atomic_write_text
+from edge.preprocess import preprocess
+from edge.progress import stage
+
+from . import ptq, qat_record
+from .errors import TrainingError
+from .qat_config import QatConfig
+from .qat_data import check_apart
+from .quiet import import_tensorflow
+from .reference import reference_outputs
+from .representative import RepresentativeDataset
+
+if TYPE_CHECKING:
+    from .source import Source
+
+__all__ = ["QatConfig", "QatResult", "quantization_aware"]
+
+CHECK_IMAGES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QatResult:
+    """What a run made. ``trained``: the file of the best epoch; ``ptq``: what post-training quantization makes of the same network.
+
+    ``recommended`` is one of the two paths, ``reason`` why in one sentence. ``record``: the rows of all epochs; row 0 is before
+    training. ``reports``: both files' validation against float, paired, as `edge.validate` gives it. ``parity``: see `qat_parity`.
+    """
+
+    trained: Path
+    ptq: Path
+    recommended: Path
+    reason: str
+    best_epoch: int
+    record: tuple[dict[str, Any], ...]
+    reports: dict[str, dict[str, Any]]
+    parity: dict[str, Any]
+    record_file: Path
+    plot_file: Path
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "trained": str(self.trained),
+            "ptq": str(self.ptq),
+            "recommended": str(self.recommended),
+            "reason": self.reason,
+            "best_epoch": self.best_epoch,
+            "epochs": list(self.record),
+            "parity": self.parity,
+            "comparison": {name: _short(report) for name, report in self.reports.items()},
+            "record": str(self.record_file),
+            "plot": str(self.plot_file),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def quantization_aware(
+    source: Source,
+    train: str | Path | LabelledImages,
+    validation: str | Path | LabelledImages,
+    config: QatConfig | None = None,
+    *,
+    out: str | Path,
+    resume: bool = False,
+) -> QatResult:
+    """Train ``source`` with fake quantization and write NAME.int8-qat.tflite, NAME.int8.tflite (PTQ) and the record to ``out``.
+
+    train, validation: a folder (of classes, or flat), a manifest, or opened images; no image may be in both.
+    resume: go on from the state that an interrupted run left in ``out``.
+
+    Raises TrainingError (no layers to train, images in both sets, a loss that is no number, nothing to resume), BridgeError (a layer
+    that cannot be rebuilt), and what loading images and converting raise. Ctrl-C saves the state first.
+    """
+    started = time.monotonic()
+    config = config or QatConfig()
+    if source.model is None:
+        raise TrainingError(
+            f"{source.name} is a bare SavedModel or graph: it has no layers to train; give the .keras or .h5 file it was exported from"
+        )
+    import_tensorflow()
+    from .qat_run import Run  # imports TensorFlow
+
+    labels = next((output.labels for output in source.contract.outputs if output.is_classes), None)
+    training = _open(train, labels, unlabelled=config.unlabelled or labels is None)
+    checking = _open(validation, labels, unlabelled=labels is None)
+    check_apart(training, checking)
+    folder = Path(out)
+    work = folder / f"{source.name}.qat"
+    work.mkdir(parents=True, exist_ok=True)
+    representative = RepresentativeDataset.open(
+        _listing(train, training, work), source=source, count=config.representative, seed=config.seed
+    )
+    ptq_path = folder / f"{source.name}.int8.tflite"
+    with stage("post-training quantization, to compare with"):
+        options = ptq.PtqConfig(io=config.io, per_channel=config.per_channel, golden_samples=config.golden_samples)
+        ptq.post_training(source, representative, "int8", config=options).save(ptq_path)
+    reference = reference_outputs(source, checking, work / "reference.npz")
+    run = Run(
+        source=source,
+        training=training,
+        validation=checking,
+        representative=representative,
+        config=config,
+        work=work,
+        reference=reference,
+    )
+    run.check_bridge(_few(checking, source.contract, CHECK_IMAGES))
+    if resume:
+        run.resume()
+    run.train()
+    artefact, best, parity = run.finish()
+    trained = artefact.save(folder / f"{source.name}.int8-qat.tflite")
+    reports = {
+        name: edge.validate(path, checking, reference=reference).to_dict() for name, path in (("ptq", ptq_path), ("qat", trained))
+    }
+    recommended, reason = recommend(reports, parity, best)
+    record_file, plot_file = work / "record.json", work / "record.svg"
+    result = QatResult(
+        trained=trained,
+        ptq=ptq_path,
+        recommended=trained if recommended == "qat" else ptq_path,
+        reason=reason,
+        best_epoch=best,
+        record=tuple(run.rows),
+        reports=reports,
+        parity=parity,
+        record_file=record_file,
+        plot_file=plot_file,
+        seconds=time.monotonic() - started,
+    )
+    atomic_write_text(record_file, json.dumps(result.to_dict(), indent=1) + "\n")
+    base = reports["ptq"]["candidate"]["top1"] if reports["ptq"]["candidate"]["top1"] is not None else reports["ptq"]["agreement"]
+    atomic_write_text(plot_file, qat_record.plot(run.rows, base, f"{source.name}: validation accuracy by epoch"))
+    run.clean()
+    return result
+
+
+def recommend(reports: dict[str, dict[str, Any]], parity: dict[str, Any], best_epoch: int) -> tuple[str, str]:
+    """Return (``qat`` or ``ptq``, why in a sentence), from both files' reports against float on the same images.
+
+    best_epoch: 0 where no epoch of training made a better file than the one before training.
+    """
+    merits = {name: qat_record.merit(report) for name, report in reports.items()}
+    ptq_text, qat_text = (_sentence(reports[name]) for name in ("ptq", "qat"))
+    images = reports["qat"]["images"]
+    if not parity["holds"]:
+        return "ptq", (
+            f"the trained file answers otherwise than the network in training (agreement {parity['agreement']:.1%}, first at"
+            f" {parity['diverges'] or 'no single layer'}), so what was trained is not what it computes; PTQ: {ptq_text}"
+        )
+    if merits["qat"] > merits["ptq"] and best_epoch == 0:
+        return "qat", (
+            f"no epoch of training made a better file on {images} validation images; the one from before training (epoch 0, its own"
+            f" ranges) is a little better than PTQ: {qat_text}; PTQ {ptq_text}"
+        )
+    if merits["qat"] > merits["ptq"]:
+        return "qat", f"training paid on {images} validation images: QAT {qat_text}; PTQ {ptq_text}"
+    return "ptq", f"training did NOT make a better file on {images} validation images: QAT {qat_text}; PTQ {ptq_text}"
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    parts = []
+    top1, drop = report["candidate"]["top1"], report["drop"]
+    if top1 is not None:
+        parts.append(f"top-1 {top1:.1%}")
+    if drop is not None:
+        low, high = drop["ci95"]
+        parts.append(f"drop {100 * drop['top1']:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})")
+    if report["agreement"] is not None:
+        parts.append(f"agreement {report['agreement']:.1%}")
+    if report["probability_shift"] is not None:
+        parts.append(f"probability shift {report['probability_shift']:.4f}")
+    return ", ".join(parts) or f"merit {qat_record.merit(report):.4f}"
+
+
+def _short(report: dict[str, Any]) -> dict[str, Any]:
+    keys = (
+        "images",
+        "candidate",
+        "reference",
+        "drop",
+        "agreement",
+        "probability_shift",
+        "outputs",
+        "model_sha256",
+        "dataset_sha256",
+    )
+    return {key: report[key] for key in keys}
+
+
+def _open(images: Any, labels: tuple[str, ...] | None, *, unlabelled: bool) -> LabelledImages:
+    return images if isinstance(images, LabelledImages) else LabelledImages.open(images, labels=labels, unlabelled=unlabelled)
+
+
+def _listing(given: Any, training: LabelledImages, work: Path) -> Path:
+    """Return what the representative images are chosen from: the folder or manifest given, or a list of the opened images."""
+    if not isinstance(given, LabelledImages):
+        return training.root
+    names = [training.label_text(item) or "all" for item in training]
+    rows = [[os.path.relpath(item.path, work), name] for item, name in zip(training, names, strict=True)]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["path", "label"], *rows])
+    atomic_write_text(work / "train.csv", text.getvalue())
+    return work / "train.csv"
+
+
+def _few(images: LabelledImages, contract: Contract, count: int) -> NDArray[np.float32]:
+    return np.concatenate([preprocess(item.path, contract.input) for item in images.subset(count)])

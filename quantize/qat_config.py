@@ -1,0 +1,63 @@
+"""Options of quantization-aware training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import conversion
+from .errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QatConfig:
+    """All defaults suit fine-tuning a trained network.
+
+    ``learning_rate``: the highest, of Adam. ``freeze_from``: share of the run (0..1) after which batch norm statistics and ranges
+    stand still. ``patience``: epochs without a better int8 file before stopping early. ``distill``: learn from the float network's
+    answers; None does so where there are no labels. ``balanced``: classes weigh alike however many images they have.
+    ``loss_weights``: of each output by name, 1 where absent. ``augment``: some of ``qat_data.AUGMENTATIONS``.
+    ``unlabelled``: ignore the labels of the training images. ``representative``: how many of them set the first ranges.
+    ``sparsity``: share of each kernel's weights set to zero and kept there. ``clusters``: distinct values per kernel, or None.
+    ``io`` and ``per_channel`` as in ``PtqConfig``.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 1e-5
+    batch_size: int = 16
+    distill: bool | None = None
+    balanced: bool = False
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
+    freeze_from: float = 0.5
+    patience: int = 5
+    unlabelled: bool = False
+    representative: int = 200
+    io: str = "int8"
+    per_channel: bool = True
+    sparsity: float = 0.0
+    clusters: int | None = None
+    golden_samples: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("learning_rate", 0.0 < self.learning_rate <= 1.0, "above 0, at most 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("freeze_from", 0.0 <= self.freeze_from <= 1.0, "a share from 0 to 1"),
+            ("patience", self.patience >= 1, "at least 1"),
+            ("representative", self.representative >= 1, "at least 1"),
+            ("sparsity", 0.0 <= self.sparsity < 1.0, "a share from 0, below 1"),
+            ("clusters", self.clusters is None or 2 <= self.clusters <= 256, "2 to 256"),
+            ("io", self.io in conversion.IO_TYPES, f"one of {', '.join(conversion.IO_TYPES)}"),
+            ("loss_weights", all(math.isfinite(w) and w >= 0 for w in self.loss_weights.values()), "finite weights from 0"),
+        )
+        for name, fits, expected in checks:
+            if not fits:
+                raise TrainingError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+        if self.sparsity and self.clusters is not None:
+            raise TrainingError(
+                "sparsity and clusters together are not supported: a cluster's mean would fill the zeros; choose one"
+            )

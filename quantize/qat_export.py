@@ -1,0 +1,242 @@
+"""From the trained network to an int8 flatbuffer with the structure of post-training quantization.
+
+The float network is converted once, before training. After each epoch the trained weights (batch norms folded) and the learned
+ranges are written into that flatbuffer, and TensorFlow's quantizer makes int8 of it, as it does of a calibrated one: seconds, where
+converting the graph of fake quantizers takes minutes, and no float island can appear. Where a network is not made of
+convolutions and dense layers alone, it is converted anew each time. Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edge import graph
+from edge.graph import Graph, Op
+
+from . import calibrated, conversion, flatbuffer_edit, qat_tensors
+from .bridge import QUANTIZED_INPUT, relative_difference
+from .errors import ConversionError
+from .int8_file import WEIGHTED_OPS
+from .qat_tensors import Places
+from .quiet import import_tf_keras, quiet
+from .source import Source
+
+_SAME = 1e-3  # relative: fused and unfused float arithmetic round differently, another tensor differs by far more
+_CALIBRATION_IMAGES = 50
+
+Images = Callable[[], Iterable[np.ndarray]]
+
+
+class Exporter:
+    """Makes int8 flatbuffers of ``network`` (flat tf_keras, float), whose weights may have changed since.
+
+    ``tensor_of``: layer name to the name of its tensor in the flatbuffer; ``grafts``: whether weights are written in place.
+    """
+
+    def __init__(self, source: Source, network: Any, places: Places, images: Images) -> None:
+        self.source, self.network, self.places, self._images = source, network, places, images
+        self._base = self._convert()
+        probe = next(iter(images()))
+        self.tensor_of = self._find_tensors(graph.read(self._base))
+        self._confirm(self._base, probe)
+        self._grafts = self._graft_targets(graph.read(self._base))
+
+    @property
+    def grafts(self) -> bool:
+        return self._grafts is not None
+
+    def float32(self) -> bytes:
+        """Return the float32 flatbuffer of the network as its weights are now."""
+        if self._grafts is None:
+            flatbuffer = self._convert()
+            self.tensor_of = self._find_tensors(graph.read(flatbuffer))
+            return flatbuffer
+        return self._graft(self._grafts)
+
+    def int8(self, ranges: Mapping[str, tuple[float, float]], *, io: str = "int8", per_channel: bool = True) -> bytes:
+        """Return the int8 flatbuffer. ranges: of every tensor, by the name of the layer that makes it (`RangeTable.read`).
+
+        Tensors inside a layer (a swish is two ops) have no learned range: they are calibrated on the images.
+        """
+        flatbuffer = self.float32()
+        if set(calibrated.activation_names(flatbuffer)) - set(self.tensor_of.values()):
+            flatbuffer = conversion.calibrate(flatbuffer, _first(self._images(), _CALIBRATION_IMAGES))
+        named = {self.tensor_of[layer]: limits for layer, limits in ranges.items() if layer in self.tensor_of}
+        return conversion.quantize_int8(calibrated.write_ranges(flatbuffer, named), io=io, per_channel=per_channel)
+
+    def _convert(self) -> bytes:
+        names = self.source.output_names
+
+        def function(image: Any) -> dict[str, Any]:
+            answer = self.network(image, training=False)
+            return dict(zip(names, answer if isinstance(answer, list | tuple) else [answer], strict=True))
+
+        rebuilt = dataclasses.replace(self.source, function=function, trackables=(self.network,), model=self.network, _traced={})
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as directory:
+            conversion.export_saved_model(rebuilt, Path(directory))
+            return conversion.convert_float(Path(directory), "float32")
+
+    def _find_tensors(self, model: Graph) -> dict[str, str]:
+        """Map layers to tensors by name: the converter calls a tensor ``network/LAYER/Op;...`` after the last layer fused into it."""
+        layers = {place.layer for place in self.places.tensors()}
+        found = {QUANTIZED_INPUT: model.tensors[model.main.inputs[0]].name}
+        for op in model.ops:
+            for index in op.outputs:
+                name = model.tensors[index].name
+                parts = name.split(";")[0].split("/")
+                if len(parts) > 1 and parts[1] in layers:
+                    found[parts[1]] = name  # of several tensors of one layer the last is its output
+        return found | self._outputs(model)
+
+    def _outputs(self, model: Graph) -> dict[str, str]:
+        """Output tensors have no layer's name: they are found by the signature, whose names are the contract's."""
+        signature = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0).signatureDefs[0]
+        index = {flatbuffer_edit._text(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
+        outputs = {}
+        for name, tensor in zip(self.source.output_names, _listed(self.network.outputs), strict=True):
+            layer = tensor.node.layer.name
+            outputs[self.places.stands_for.get(layer, layer)] = model.tensors[index[name]].name
+        return outputs
+
+    def _confirm(self, flatbuffer: bytes, image: np.ndarray) -> None:
+        """Names propose, values decide: each tensor must hold what its layer computes. Those that do not are left out."""
+        layers = [layer for layer in self.tensor_of if layer != QUANTIZED_INPUT]
+        ours = tap(self.network, layers, image)
+        theirs = run_all(flatbuffer, image)
+        wrong = [layer for layer in layers if not _same(theirs[self.tensor_of[layer]], ours[layer])]
+        for layer in wrong:
+            del self.tensor_of[layer]
+        missing = [place.layer for place in self.places.tensors() if place.observed and place.layer not in self.tensor_of]
+        if missing:
+            raise ConversionError(
+                f"the converted network has no tensor that holds what layer {missing[0]!r} computes ({len(missing)} such layers);"
+                " its learned range has no place to go"
+            )
+
+    def _graft_targets(self, model: Graph) -> dict[str, Op] | None:
+        """Return the op of every weighted layer, or None where weights live elsewhere too or are not stored as expected."""
+        if qat_tensors.standalone_batch_norms(self.network, self.places):
+            return None
+        by_tensor = {tensor: layer for layer, tensor in self.tensor_of.items()}
+        start_of = {end: start for start, end in self.places.end_of.items()}
+        targets: dict[str, Op] = {}
+        for op in model.ops:
+            if op.name not in WEIGHTED_OPS:
+                continue
+            layer = start_of.get(by_tensor.get(model.tensors[op.outputs[0]].name, ""))
+            if layer is None or len(op.inputs) < 3:
+                return None
+            targets[layer] = op
+        if set(targets) != set(self.places.end_of):
+            return None
+        parts = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0)
+        for layer, op in targets.items():
+            for index, ours in zip(op.inputs[1:3], self.folded(layer), strict=True):
+                entry = parts.subgraphs[0].tensors[index]
+                theirs = np.asarray(parts.buffers[entry.buffer].data, np.uint8).view(np.float32)
+                if theirs.size != ours.size or relative_difference(ours.reshape(-1), theirs) > _SAME:
+                    return None
+        return targets
+
+    def _graft(self, targets: Mapping[str, Op]) -> bytes:
+        schema = flatbuffer_edit._schema()
+        model = schema.ModelT.InitFromPackedBuf(self._base, 0)
+        for layer, op in targets.items():
+            for index, values in zip(op.inputs[1:3], self.folded(layer), strict=True):
+                # Equal constants share a buffer; after training they are not equal any more.
+                model.buffers.append(schema.BufferT())
+                model.buffers[-1].data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
+                model.buffers[model.subgraphs[0].tensors[index].buffer].data = None
+                model.subgraphs[0].tensors[index].buffer = len(model.buffers) - 1
+        return flatbuffer_edit._pack(schema, model)
+
+    def folded(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel and bias of a weighted layer with its batch norm folded in, float32, laid out as TFLite stores them.
+
+        ``kernel * f`` and ``beta + (bias - mean) * f`` with ``f = gamma / sqrt(variance + epsilon)``.
+        """
+        weighted = self.network.get_layer(layer)
+        kernel, *rest = (np.asarray(w, np.float64) for w in weighted.get_weights())
+        kind = type(weighted).__name__
+        channels = kernel.shape[2] * kernel.shape[3] if kind == "DepthwiseConv2D" else kernel.shape[-1]
+        bias = rest[0] if rest else np.zeros(channels)
+        name = self.places.batch_norm_of.get(layer)
+        if name is not None:
+            norm = self.network.get_layer(name)
+            factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+            factor = factor if norm.gamma is None else factor * np.asarray(norm.gamma, np.float64)
+            kernel = kernel * (factor.reshape(kernel.shape[2:]) if kind == "DepthwiseConv2D" else factor)
+            beta = 0.0 if norm.beta is None else np.asarray(norm.beta, np.float64)
+            bias = beta + (bias - np.asarray(norm.moving_mean, np.float64)) * factor
+        if kind == "DepthwiseConv2D":
+            kernel = kernel.reshape(1, *kernel.shape[:2], channels)
+        elif kind == "Dense":
+            kernel = kernel.T
+        else:
+            kernel = kernel.transpose(3, 0, 1, 2)
+        return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def tap(network: Any, layers: Iterable[str], image: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the outputs of named layers of a float network for ``image`` ``(1, H, W, C)``."""
+    taps = {layer: network.get_layer(layer).output for layer in layers}
+    with quiet():
+        values = import_tf_keras().Model(network.input, taps)(image, training=False)
+    return {layer: np.asarray(value) for layer, value in values.items()}
+
+
+def run_all(flatbuffer: bytes, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every tensor of a network with one float or quantized input, by name, after running it on ``image``; real values."""
+    with quiet():
+        interpreter = tf.lite.Interpreter(
+            model_content=flatbuffer,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        interpreter.allocate_tensors()
+        given = interpreter.get_input_details()[0]
+        interpreter.set_tensor(given["index"], _as_input(image, given))
+        interpreter.invoke()
+        computed = {index for op in interpreter._get_ops_details() for index in op["outputs"]} | {given["index"]}
+        return {
+            detail["name"]: _real(interpreter.get_tensor(detail["index"]), detail)
+            for detail in interpreter.get_tensor_details()
+            if detail["index"] in computed
+        }
+
+
+def _as_input(image: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    if detail["dtype"] == np.float32:
+        return image
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    quantized: np.ndarray = np.clip(np.rint(image / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
+    return quantized
+
+
+def _real(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    return (
+        values
+        if values.dtype == np.float32 or not scale
+        else ((values.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    )
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.size == other.size and relative_difference(one.reshape(-1), other.reshape(-1)) < _SAME
+
+
+def _first(items: Iterable[np.ndarray], count: int) -> Iterable[np.ndarray]:
+    return (item for _, item in zip(range(count), items, strict=False))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,91 @@
+"""Is the converted file the network that was trained? Both answer the same images; where they part, the first such layer is named.
+
+Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edge import interpreter, tensors
+
+from . import qat_export, qat_scheme
+from .bridge import QUANTIZED_INPUT
+from .qat_ranges import RangeTable
+from .qat_tensors import Places
+from .quiet import import_tf_keras, quiet
+
+ENOUGH = 0.99
+"""Share of images on which both must name the same class."""
+
+_APART_STEPS = 2.0
+"""Mean difference, in steps of a tensor, from which a layer counts as diverging: integer rounding alone stays below one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """``agreement``: share of images with the same first class (None without a class output). ``steps``: mean difference of the
+    outputs in their own quantization steps. ``diverges``: the first layer that differs, looked for where agreement is below ENOUGH.
+    """
+
+    images: int
+    agreement: float | None
+    steps: float
+    diverges: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.agreement is None or self.agreement >= ENOUGH
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"holds": self.holds}
+
+
+def compare(flatbuffer: bytes, simulated: Sequence[np.ndarray], images: Iterable[np.ndarray], *, headline: int | None) -> Parity:
+    """Compare a finished int8 file with what the fake-quantized network answers.
+
+    simulated: its outputs, ``(N, ...)`` each, in the file's order. images: tensors ``(1, H, W, C)``, as many of the first of those N
+    as are to be compared. headline: position of the output whose first class is compared, or None.
+    """
+    loaded = interpreter.open_interpreter(flatbuffer, threads=2)
+    given = loaded.inputs[0]
+    same, steps, count = 0, 0.0, 0
+    for image in images:
+        loaded.set_input(image if given.quant is None else tensors.quantize(image, given.quant, given.dtype))
+        loaded.invoke()
+        for i, (spec, outputs) in enumerate(zip(loaded.outputs, simulated, strict=True)):
+            raw, ours = loaded.output(i), outputs[count]
+            theirs = (raw if spec.quant is None else tensors.dequantize(raw, spec.quant))[0]
+            step = 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
+            steps += float(np.mean(np.abs(theirs - ours))) / step / len(simulated)
+            if i == headline:
+                same += int(np.argmax(theirs) == np.argmax(ours))
+        count += 1
+    return Parity(images=count, agreement=None if headline is None or not count else same / count, steps=steps / max(1, count))
+
+
+def first_divergence(
+    flatbuffer: bytes, tensor_of: Mapping[str, str], quantized: Any, table: RangeTable, places: Places, image: np.ndarray
+) -> str | None:
+    """Return the first layer whose tensor in the int8 flatbuffer differs from the fake-quantized network's, and by how much."""
+    ranges = table.read()
+    layers = [place.layer for place in places.tensors() if place.layer in tensor_of and place.layer != QUANTIZED_INPUT]
+    wiring = qat_scheme.wiring(quantized)
+    taps = {layer: wiring[layer][1] for layer in layers}
+    with quiet(), table.step(observe=False):
+        simulated = import_tf_keras().Model(quantized.input, taps)(image, training=False)
+    converted = qat_export.run_all(flatbuffer, image)
+    for layer in layers:
+        theirs = converted.get(tensor_of[layer])
+        if theirs is None:
+            continue
+        low, high = ranges[layer]
+        ours = np.asarray(simulated[layer])
+        apart = float(np.mean(np.abs(theirs.reshape(-1) - ours.reshape(-1)))) / max((high - low) / 255, 1e-12)
+        if apart > _APART_STEPS:
+            return f"{layer} ({places.places[layer].kind}), by {apart:.1f} steps on average"
+    return None

@@ -1,0 +1,184 @@
+"""Where the converted file has activation tensors, read from a flat tf_keras network, and which of them share one range.
+
+TFLite fuses a convolution with the batch norm and ReLU behind it, and an add with its ReLU: there is one tensor, at the end of the
+chain. Pooling, concatenation, padding and reshaping take over the range of their inputs, so that all tensors they connect are one
+group. Fake quantization stands at exactly these places, with exactly these shared ranges; hence the converted file needs no
+QUANTIZE between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import bridge
+
+WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
+_BATCH_NORM = ("BatchNormalization", "FreezableBatchNormalization")
+_BEFORE_RELU = (*WEIGHTED, *_BATCH_NORM, "Add", "Subtract", "Multiply")
+# TFLite's kernels of these need one scale for inputs and output. A mean over the whole picture may have a scale of its own.
+_SAME_RANGE = frozenset(
+    {"MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "Concatenate", "Flatten", "Reshape", "Permute"}
+    | {"ZeroPadding2D", "Cropping2D", "UpSampling2D", "Maximum", "Minimum"}
+)
+# They compute new values between those of their input, which the converted file rounds to the same grid.
+_ROUNDING = frozenset({"AveragePooling2D", "UpSampling2D"})
+_NOTHING = frozenset({"InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"})
+# TFLite fixes these outputs: 256 steps over [0, 1), or [-1, 1).
+FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What happens to the output of one layer.
+
+    ``group``: the range that it shares (None: it makes no tensor in the converted file, or a fixed one). ``observed``: its values set
+    the group's range. ``rounds``: its output is quantized here. ``fixed``: the range that TFLite imposes. ``from_zero``: a ReLU.
+    """
+
+    layer: str
+    kind: str
+    group: int | None = None
+    observed: bool = False
+    rounds: bool = False
+    fixed: tuple[float, float] | None = None
+    from_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """``places`` by layer name in the order of computation; ``batch_norm_of`` a weighted layer's fused batch norm; ``end_of`` the
+    layer whose output is the converted op's, for each weighted layer; ``stands_for`` the layer whose tensor one that does nothing
+    (dropout) passes on.
+    """
+
+    places: Mapping[str, Place]
+    groups: int
+    batch_norm_of: Mapping[str, str]
+    end_of: Mapping[str, str]
+    stands_for: Mapping[str, str]
+
+    @property
+    def observed(self) -> tuple[Place, ...]:
+        return tuple(place for place in self.places.values() if place.observed)
+
+    def tensors(self) -> Iterator[Place]:
+        """The layers whose output is a tensor of the converted file."""
+        return (place for place in self.places.values() if place.group is not None or place.fixed is not None)
+
+
+def find(network: Any) -> Places:
+    """Return the places of a flat tf_keras ``network`` (of `bridge.bridge`)."""
+    layers, sources = _wiring(network)
+    consumers: dict[str, list[str]] = {name: [] for name in layers}
+    for name, names in sources.items():
+        for source in names:
+            consumers[source].append(name)
+    outputs = {tensor.node.layer.name for tensor in _listed(network.outputs)}
+    fused: dict[str, str] = {}  # layer -> the layer behind it that it is one op with
+    for name, layer in layers.items():
+        if name not in outputs and len(consumers[name]) == 1 and _is_fused(layer, layers[consumers[name][0]]):
+            fused[name] = consumers[name][0]
+    groups = _Groups()
+    stands_for: dict[str, str] = {}  # layer that does nothing -> the layer whose tensor it passes on
+    for name, layer in layers.items():
+        if _passes_on(layer):
+            source = sources[name][0] if sources[name] else name
+            stands_for[name] = stands_for.get(source, source)
+            continue
+        if _kind(layer) in _SAME_RANGE and _fixed(layer) is None:
+            for source in sources[name]:
+                tensor = stands_for.get(source, source)
+                if _fixed(layers[tensor]) is None:
+                    groups.join(name, tensor)
+    places: dict[str, Place] = {}
+    numbers: dict[str, int] = {}
+    for name, layer in layers.items():
+        fixed = _fixed(layer)
+        if name in fused or _passes_on(layer):
+            places[name] = Place(layer=name, kind=_kind(layer))
+        elif fixed is not None:
+            places[name] = Place(layer=name, kind=_kind(layer), rounds=True, fixed=fixed)
+        else:
+            same = _kind(layer) in _SAME_RANGE
+            group = numbers.setdefault(groups.root(name), len(numbers))
+            places[name] = Place(
+                layer=name,
+                kind=_kind(layer),
+                group=group,
+                observed=not same,
+                rounds=not same or _kind(layer) in _ROUNDING,
+                from_zero=_kind(layer) == "ReLU",
+            )
+    weighted = [name for name, layer in layers.items() if _kind(layer) in WEIGHTED]
+    batch_norm_of = {name: fused[name] for name in weighted if name in fused and _kind(layers[fused[name]]) in _BATCH_NORM}
+    return Places(
+        places=places,
+        groups=len(numbers),
+        batch_norm_of=batch_norm_of,
+        end_of={name: _end(name, fused) for name in weighted},
+        stands_for=stands_for,
+    )
+
+
+def standalone_batch_norms(network: Any, places: Places) -> list[str]:
+    """Return the batch norms that no convolution takes in: ops of their own in the converted file."""
+    fused = set(places.batch_norm_of.values())
+    return [layer.name for layer in network.layers if _kind(layer) in _BATCH_NORM and layer.name not in fused]
+
+
+class _Groups:
+    """Union of sets of names (disjoint-set forest)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        while self._parent.get(name, name) != name:
+            name = self._parent[name]
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        self._parent[self.root(one)] = self.root(other)
+
+
+def _wiring(network: Any) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    layers: dict[str, Any] = {}
+    sources: dict[str, list[str]] = {}
+    for layer, inputs, _ in bridge.nodes(network):
+        layers[layer.name] = layer
+        sources[layer.name] = [tensor.node.layer.name for tensor in inputs if tensor.node.layer is not layer]
+    return layers, sources
+
+
+def _is_fused(layer: Any, behind: Any) -> bool:
+    if _kind(behind) in _BATCH_NORM:
+        return _kind(layer) in WEIGHTED
+    return _kind(behind) == "ReLU" and _kind(layer) in _BEFORE_RELU
+
+
+def _passes_on(layer: Any) -> bool:
+    if layer.name == bridge.QUANTIZED_INPUT:
+        return False
+    return _kind(layer) in _NOTHING or (_kind(layer) == "Activation" and layer.activation.__name__ == "linear")
+
+
+def _fixed(layer: Any) -> tuple[float, float] | None:
+    if _kind(layer) == "Softmax":
+        return FIXED["softmax"]
+    return FIXED.get(layer.activation.__name__) if _kind(layer) == "Activation" else None
+
+
+def _end(name: str, fused: Mapping[str, str]) -> str:
+    while name in fused:
+        name = fused[name]
+    return name
+
+
+def _kind(layer: Any) -> str:
+    return type(layer).__name__
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

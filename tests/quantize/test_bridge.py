@@ -1,0 +1,147 @@
+"""The bridge from any Keras model to a flat tf_keras network: the same answers, or a message that names the layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from quantize import bridge
+from quantize.errors import BridgeError
+
+
+def pictures(side: int, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (count, side, side, 3)).astype(np.float32)
+
+
+def randomize(model: Any) -> Any:
+    """Give batch norms statistics that matter; fresh ones are the identity."""
+    rng = np.random.default_rng(1)
+    for layer, _, _ in bridge.nodes(model):
+        if hasattr(layer, "layers"):
+            randomize(layer)
+        elif type(layer).__name__ == "BatchNormalization":
+            # By name: the large network's batch norms have no gamma, and a variance below zero is no number in the end.
+            centred = [weight.path.endswith(("beta", "moving_mean")) for weight in layer.weights]
+            layer.set_weights(
+                [
+                    rng.normal(size=weight.shape) * 0.1 if is_centred else rng.uniform(0.5, 1.5, weight.shape)
+                    for weight, is_centred in zip(layer.weights, centred, strict=True)
+                ]
+            )
+    return model
+
+
+def scaled_block(scale: float, *, shared: bool = False) -> Any:
+    """``x + scale * conv(x)`` as the large network has it; ``shared`` uses the convolution's output elsewhere too."""
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    image = keras.Input((8, 8, 3))
+    up = keras.layers.Conv2D(3, 1, name="up", bias_initializer="random_normal")(image)
+    first = keras.layers.Activation("tanh")(up) if shared else None
+    added = CustomScaleLayer(scale, name="scale")([image, up])
+    return keras.Model(image, keras.layers.Add()([added, first]) if shared else added)
+
+
+@pytest.mark.slow
+def test_the_nested_large_network_with_heads_of_its_own_is_flattened_and_equal() -> None:
+    backbone = keras.applications.InceptionResNetV2(weights=None, include_top=False, input_shape=(75, 75, 3))
+    image = keras.Input((75, 75, 3))
+    pooled = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(backbone(image)))
+    heads = [keras.layers.Dense(5, activation="softmax", name="kind")(pooled), keras.layers.Dense(2, name="steer")(pooled)]
+    bridged = bridge.bridge(randomize(keras.Model(image, heads)))
+    assert len(bridged.folded) == 40
+    assert not any(hasattr(layer, "layers") for layer in bridged.network.layers)
+    assert bridge.check(bridged, pictures(75)) <= bridge.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Xception", "RegNetX002", "RegNetY002"])
+def test_other_networks_pass_too(name: str) -> None:
+    import tf_keras
+
+    if name == "Xception":
+        model = randomize(keras.applications.Xception(weights=None, input_shape=(71, 71, 3), classes=4))
+    else:
+        model = getattr(tf_keras.applications.regnet, name)(weights=None, input_shape=(64, 64, 3), classes=4)
+    side = model.input_shape[1]
+    assert bridge.check(bridge.bridge(model), pictures(side)) <= bridge.TOLERANCE
+
+
+def test_the_trained_small_network_is_equal(small_network: Any) -> None:
+    assert bridge.check(bridge.bridge(small_network), pictures(32, 8)) <= bridge.TOLERANCE
+
+
+@pytest.mark.parametrize("scale", [0.17, 1.0, -0.3])
+def test_folding_a_residual_scale_is_exact(scale: float) -> None:
+    model = scaled_block(scale)
+    bridged = bridge.bridge(model)
+    assert bridged.folded == {"up"}
+    names = [type(layer).__name__ for layer in bridged.network.layers]
+    assert "Rescaling" not in names and names.count("Add") == 1
+    kernel, bias = bridged.network.get_layer("up").get_weights()
+    for ours, original in zip((kernel, bias), model.get_layer("up").get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, original * np.float32(scale))
+    images = pictures(8)
+    np.testing.assert_allclose(bridged.network(images), model(images), atol=1e-6)
+
+
+def test_a_convolution_that_is_used_elsewhere_too_is_not_scaled() -> None:
+    bridged = bridge.bridge(scaled_block(0.17, shared=True))
+    assert not bridged.folded
+    assert bridge.check(bridged, pictures(8)) <= bridge.TOLERANCE
+
+
+def test_sequential_and_operators_between_tensors_pass() -> None:
+    image = keras.Input((8, 8, 3))
+    left, right = keras.layers.Conv2D(4, 3)(image), keras.layers.SeparableConv2D(4, 3, activation="relu")(image)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.Model(image, left + right), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    assert bridge.check(bridge.bridge(model), pictures(8)) <= bridge.TOLERANCE
+
+
+def test_a_difference_names_the_first_layer_that_differs(small_network: Any) -> None:
+    bridged = bridge.bridge(small_network)
+    layer = next(layer for layer in small_network.layers if type(layer).__name__ == "BatchNormalization")
+    ours = bridged.network.get_layer(layer.name)
+    gamma, *rest = ours.get_weights()
+    ours.set_weights([gamma * 1.1, *rest])
+    with pytest.raises(BridgeError, match=f"the first layer that differs is '{layer.name}' \\(BatchNormalization\\)"):
+        bridge.check(bridged, pictures(32))
+
+
+def test_unknown_layers_are_all_named_in_one_message() -> None:
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.LayerNormalization(name="norm"), keras.layers.UnitNormalization(name="unit")]
+    )
+    with pytest.raises(BridgeError, match=r"2 layers are not known to the bridge: norm \(LayerNormalization\), unit \(UnitNorm"):
+        bridge.bridge(model)
+
+
+def test_what_has_no_flat_form_is_refused() -> None:
+    image, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    convolution = keras.layers.Conv2D(3, 1, name="twice")
+    with pytest.raises(BridgeError, match="'twice' is used twice with the same weights"):
+        bridge.bridge(keras.Model(image, convolution(convolution(image))))
+    with pytest.raises(BridgeError, match="2 inputs, expected one image"):
+        bridge.bridge(keras.Model([image, other], keras.layers.Add()([image, other])))
+    with pytest.raises(BridgeError, match="without open sizes"):
+        open_size = keras.Input((None, None, 3))
+        bridge.bridge(keras.Model(open_size, keras.layers.Conv2D(1, 1)(open_size)))
+    with pytest.raises(BridgeError, match="up to 4.0 has no fused form"):
+        bridge.bridge(keras.Model(image, keras.layers.ReLU(4.0)(image)))
+    with pytest.raises(BridgeError, match="Add with a constant is not known"):
+        bridge.bridge(keras.Model(image, image + 1.0))
+    with pytest.raises(BridgeError, match="is no Keras model"):
+        bridge.bridge(object())
+
+
+def test_a_network_with_a_broken_weight_is_refused_by_the_check(small_network: Any) -> None:
+    bridged = bridge.bridge(small_network)
+    kernel = bridged.network.layers[2].get_weights()
+    bridged.network.layers[2].set_weights([np.full_like(w, np.nan) for w in kernel])
+    with pytest.raises(BridgeError, match="the first layer that differs"):
+        bridge.check(bridged, pictures(32))

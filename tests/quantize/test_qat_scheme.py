@@ -1,0 +1,191 @@
+"""Where fake quantization stands, what it computes, and that the converted file has exactly those tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quantize
+from edge import graph, graph_facts
+from quantize import bridge, calibrated, conversion, ptq, qat_tensors
+from quantize.errors import ConversionError
+
+LABELS = [str(digit) for digit in range(10)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The small network bridged, its tensors, its exporter, first ranges and representative images."""
+
+    source: Any
+    network: Any
+    places: qat_tensors.Places
+    exporter: Any
+    table: Any
+    images: list[np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def prepared(small_network: Any, digits_folder: Path) -> Prepared:
+    from quantize import qat_export
+    from quantize.qat_ranges import RangeTable
+
+    source = quantize.load(small_network, name="small", preprocess="inception", labels=LABELS)
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=40, contract=source.contract)
+    network = bridge.bridge(source.model).network
+    places = qat_tensors.find(network)
+    images = list(photos.tensors())
+    table = RangeTable(places)
+    taps = [qat_export.tap(network, [place.layer for place in places.observed], image) for image in images]
+    table.set_observed(
+        {name: (min(float(t[name].min()) for t in taps), max(float(t[name].max()) for t in taps)) for name in taps[0]}
+    )
+    exporter = qat_export.Exporter(source, network, places, lambda: iter(images))
+    return Prepared(source=source, network=network, places=places, exporter=exporter, table=table, images=images)
+
+
+def groups(places: qat_tensors.Places) -> Iterator[set[str]]:
+    for number in range(places.groups):
+        yield {place.kind for place in places.places.values() if place.group == number}
+
+
+def test_pooling_and_concatenation_share_a_range_and_fused_layers_have_none(prepared: Prepared) -> None:
+    places = prepared.places
+    assert {"ReLU", "MaxPooling2D", "Concatenate", "AveragePooling2D"} in list(groups(places))
+    for place in places.places.values():
+        if place.kind in ("FreezableBatchNormalization", "Add"):
+            assert place.group is None and not place.rounds  # fused with the ReLU behind it
+    softmax = [place for place in places.places.values() if place.fixed is not None]
+    assert [place.fixed for place in softmax] == [(0.0, 255 / 256)]
+    assert not any(place.observed for place in places.places.values() if place.kind.endswith("Pooling2D"))
+
+
+def test_every_place_is_a_tensor_of_the_converted_network(prepared: Prepared) -> None:
+    wanted = {place.layer for place in prepared.places.tensors()}
+    assert set(prepared.exporter.tensor_of) <= wanted | {bridge.QUANTIZED_INPUT}
+    assert {place.layer for place in prepared.places.observed} <= set(prepared.exporter.tensor_of)
+    assert prepared.exporter.grafts
+
+
+@pytest.mark.parametrize("io", ["int8", "uint8", "float32"])
+def test_the_converted_file_has_the_ops_of_ptq_and_no_float_island(prepared: Prepared, io: str) -> None:
+    ours = graph.read(ptq.assemble(prepared.exporter.int8(prepared.table.read(), io=io), prepared.source.contract))
+    ptq.check(ours, variant="int8", io=io, runtime=None)
+    plain = conversion.quantize_int8(conversion.calibrate(prepared.exporter.float32(), prepared.images), io=io)
+    assert graph_facts.op_counts(ours) == graph_facts.op_counts(graph.read(plain))
+    inside = [op.name for op in ours.ops if op.name in ("QUANTIZE", "DEQUANTIZE")]
+    assert len(inside) == {"int8": 0, "uint8": 2, "float32": 2}[io]
+    assert not graph_facts.float_ops(ours)
+
+
+def test_learned_ranges_arrive_in_the_file(prepared: Prepared) -> None:
+    ranges = prepared.table.read()
+    model = graph.read(prepared.exporter.int8(ranges))
+    by_name = {tensor.name: tensor for tensor in model.tensors}
+    for layer, (low, high) in ranges.items():
+        quant = by_name[prepared.exporter.tensor_of[layer]].quant
+        assert quant is not None
+        assert float(quant.scale[0]) == pytest.approx((high - low) / 255, rel=1e-4)
+
+
+def test_changed_weights_arrive_in_the_file(prepared: Prepared) -> None:
+    from quantize.qat_export import run_all
+
+    layer = next(layer for layer in prepared.network.layers if type(layer).__name__ == "Conv2D")
+    before = layer.get_weights()
+    try:
+        layer.set_weights([before[0] * 0.5, *before[1:]])
+        theirs = run_all(prepared.exporter.float32(), prepared.images[0])
+        ours = np.asarray(prepared.network(prepared.images[0]))
+    finally:
+        layer.set_weights(before)
+    output = theirs[prepared.exporter.tensor_of[prepared.network.layers[-1].name]]
+    np.testing.assert_allclose(output, ours, atol=1e-5)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prepared, per_channel: bool) -> None:
+    from quantize import qat_parity, qat_scheme
+    from quantize.qat_train import predictor
+
+    quantized = qat_scheme.quantize_network(prepared.network, prepared.places, prepared.table, per_channel=per_channel)
+    raw = prepared.exporter.int8(prepared.table.read(), per_channel=per_channel)
+    answers = predictor(quantized, prepared.table)(np.concatenate(prepared.images))
+    finished = ptq.assemble(raw, prepared.source.contract)
+    parity = qat_parity.compare(finished, answers, prepared.images, headline=0)
+    assert parity.agreement == 1.0 and parity.steps < 0.5
+    arguments = (prepared.exporter.tensor_of, quantized, prepared.table, prepared.places, prepared.images[0])
+    assert qat_parity.first_divergence(raw, *arguments) is None
+    ranges = prepared.table.read()
+    dense = next(place.layer for place in prepared.places.observed if place.kind == "Dense")
+    ranges[dense] = (ranges[dense][0] / 8, ranges[dense][1] / 8)
+    wrong = prepared.exporter.int8(ranges, per_channel=per_channel)
+    assert str(qat_parity.first_divergence(wrong, *arguments)).startswith(f"{dense} (Dense), by ")
+
+
+def test_fake_quantization_is_tensorflows_with_the_straight_through_gradient() -> None:
+    import tensorflow as tf
+
+    from quantize.qat_scheme import fake_quantize, round_symmetric
+
+    values = tf.constant(np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(values)
+        ours = fake_quantize(values, tf.constant(-1.0), tf.constant(0.9))
+        theirs = tf.quantization.fake_quant_with_min_max_vars(values, -1.0, 0.9)
+        kernel = round_symmetric(values, (0,))
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(tape.gradient(ours, values) != 0, np.abs(values - -0.05) <= 0.95)
+    steps = kernel / (np.abs(values).max(axis=0) / 127)
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+    assert np.abs(steps).max() == pytest.approx(127)
+    np.testing.assert_array_equal(tape.gradient(kernel, values), np.ones(values.shape))
+
+
+def test_ranges_follow_what_is_observed_and_groups_take_the_union(prepared: Prepared) -> None:
+    from quantize.qat_ranges import DECAY, RangeTable
+
+    table = RangeTable(prepared.places)
+    observed = prepared.places.observed
+    table.set_observed({place.layer: (-1.0, float(i)) for i, place in enumerate(observed)})
+    shared = next(g for g in range(prepared.places.groups) if sum(p.group == g for p in observed) > 1)
+    members = [i for i, place in enumerate(observed) if place.group == shared]
+    assert table.read()[observed[members[0]].layer] == (-1.0, max(members))
+    with table.step(observe=True):
+        for place in observed:
+            table.observe(place, np.array([-3.0, 5.0], np.float32))
+    table.update()
+    last = members[-1]
+    assert float(table.high[last]) == pytest.approx(DECAY * last + (1 - DECAY) * 5.0)
+    with table.step(observe=False):
+        table.observe(observed[last], np.array([100.0], np.float32))
+    table.update()
+    assert float(table.high[last]) < 100 * (1 - DECAY) + last
+
+
+def test_ranges_of_a_flatbuffer_are_read_and_written(prepared: Prepared) -> None:
+    flatbuffer = prepared.exporter.float32()
+    names = calibrated.activation_names(flatbuffer)
+    assert calibrated.read_ranges(flatbuffer) == {}
+    ranges = {name: (-float(i), float(i + 1)) for i, name in enumerate(names)}
+    written = calibrated.write_ranges(flatbuffer, ranges)
+    assert calibrated.read_ranges(written) == ranges
+    again = calibrated.write_ranges(written, {names[0]: (0.5, 2.0)})
+    assert calibrated.read_ranges(again) == ranges | {names[0]: (0.0, 2.0)}  # widened to hold zero
+
+
+@pytest.mark.parametrize(("name", "limits", "message"), [
+    ("nothing", (0.0, 1.0), "no tensor has this name"),
+    (None, (1.0, 0.0), "the lower one first"),
+    (None, (0.0, float("nan")), "two finite numbers"),
+])  # fmt: skip
+def test_a_wrong_range_is_refused(prepared: Prepared, name: str | None, limits: tuple[float, float], message: str) -> None:
+    flatbuffer = prepared.exporter.float32()
+    tensor = name or calibrated.activation_names(flatbuffer)[0]
+    with pytest.raises(ConversionError, match=message):
+        calibrated.write_ranges(flatbuffer, {tensor: limits})
