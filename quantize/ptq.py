@@ -208,7 +208,7 @@ def _makers(
 
 def _int8(source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig) -> _Made:
     """Full int8 with ranges by method, and what can be won in the finished weights and biases where they are chosen by measuring."""
-    kinds = _kinds(source, float32)
+    kinds = output_kinds(source, float32)
     choice = auto_ranges.choose_ranges(
         float32,
         calibrated,
@@ -227,7 +227,7 @@ def _int8(source: Source, float32: bytes, calibrated: bytes, representative: Rep
     return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
 
 
-def _kinds(source: Source, float32: bytes) -> list[str]:
+def output_kinds(source: Source, float32: bytes) -> list[str]:
     """The kinds of the outputs in the order of the converted file, which is not the model's."""
     kinds = {output.name: output.kind for output in source.contract.outputs}
     model = graph.read(float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,6 @@ from edge.version import __version__
 from . import auto_ranges, conversion, ptq
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from .representative import RepresentativeDataset
     from .source import Source
     from .tune import Candidate
@@ -33,17 +29,9 @@ def int8_and_float(source: Source, representative: RepresentativeDataset) -> tup
         with stage("calibrate"):
             calibrated = conversion.calibrate(reference, representative.tensors())
 
-    def tensors() -> Iterator[NDArray[np.float32]]:
-        return iter(representative.tensors())
-
-    choice = auto_ranges.choose_ranges(reference, calibrated, tensors, count=len(representative), kinds=ptq_kinds(source))
+    kinds = ptq.output_kinds(source, reference)
+    choice = auto_ranges.choose_ranges(reference, calibrated, representative.tensors, count=len(representative), kinds=kinds)
     return reference, conversion.quantize_int8(choice.calibrated, io="float32")
-
-
-def ptq_kinds(source: Source) -> tuple[str, ...] | None:
-    """Return the kinds of the outputs where there is one; several outputs are in another order before the file is finished."""
-    kinds = tuple(output.kind for output in source.contract.outputs)
-    return kinds if len(kinds) == 1 else None
 
 
 def finished(source: Source, representative: RepresentativeDataset, chosen: Candidate, flatbuffer: bytes) -> bytes:
