@@ -10,8 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ArtefactError
 
@@ -35,8 +34,7 @@ _MAX_MEMBERS = 1024
 _MAX_MEMBER_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class Archive(NamedTuple):
     """``start`` is where the first member begins, so where the model ends. ``end`` is where the comment begins."""
 
     start: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,7 @@ from .contract import OutputSpec
 from .errors import ShapeError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
+class Classification(NamedTuple):
     """One class: its index in the output, its score (0..1) and its label (empty if the model has none)."""
 
     class_id: int

@@ -11,21 +11,22 @@ A file without the mark, without a contract and without our comment is somebody 
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import mmap
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import archive
-from .contract import Contract
 from .errors import ArtefactError, ContractError
 from .hashing import BackgroundHash
 
-# What needs numpy is imported once the hashing has begun, so that both take their time together.
+# A fresh process on a board waits for its first answer: what takes time to import is imported once the hashing has begun (both go
+# on together), and what is not needed on the way there (pathlib, the graph) where it is used.
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .contract import Contract
     from .graph import Graph
     from .outline import Outline
 
@@ -54,7 +55,7 @@ class Container:
     def __init__(
         self,
         *,
-        path: Path,
+        path: str,
         file_bytes: int,
         flatbuffer_bytes: int,
         sha256: str,
@@ -63,7 +64,7 @@ class Container:
         members: Mapping[str, bytes],
         stamp: _Stamp,
     ) -> None:
-        self.path = path
+        self._path = path
         self.file_bytes = file_bytes
         self.flatbuffer_bytes = flatbuffer_bytes
         self.sha256 = sha256
@@ -71,6 +72,12 @@ class Container:
         self.contract = contract
         self.members = members
         self._stamp = stamp
+
+    @functools.cached_property
+    def path(self) -> Path:
+        from pathlib import Path
+
+        return Path(self._path)
 
     @property
     def is_foreign(self) -> bool:
@@ -81,21 +88,21 @@ class Container:
         """The graph, read when it is first asked for. Raises ArtefactError if the file has changed since it was opened."""
         from . import graph
 
-        with open(self.path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open(self._path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             self.check_unchanged()
-            return graph.read(data, size=self.flatbuffer_bytes, where=self.path)
+            return graph.read(data, size=self.flatbuffer_bytes, where=self._path)
 
     def flatbuffer(self) -> bytes:
         """Return a copy of the model without the packed files. Raises ArtefactError if the file has changed meanwhile."""
-        with open(self.path, "rb") as stream:
+        with open(self._path, "rb") as stream:
             data = stream.read(self.flatbuffer_bytes)
         self.check_unchanged()
         return data
 
     def check_unchanged(self) -> None:
         """Raise ArtefactError if the file has been replaced or written to since it was opened."""
-        if _stamp(os.stat(self.path)) != self._stamp:
-            raise ArtefactError(f"{self.path}: the file changed while it was in use; load it again")
+        if _stamp(os.stat(self._path)) != self._stamp:
+            raise ArtefactError(f"{self._path}: the file changed while it was in use; load it again")
 
 
 def read(path: str | os.PathLike[str], *, meanwhile: Callable[[], object] | None = None) -> Container:
@@ -104,7 +111,7 @@ def read(path: str | os.PathLike[str], *, meanwhile: Callable[[], object] | None
     meanwhile: called while another thread hashes the file (the time to import the interpreter).
     Raises ArtefactError for a file that is damaged or no ``.tflite``, ContractError for a contract that this edgekit cannot read.
     """
-    path = Path(path)
+    path = os.fsdecode(path)
     try:
         with open(path, "rb") as stream:
             stamp = _stamp(os.fstat(stream.fileno()))
@@ -125,6 +132,8 @@ def pack(flatbuffer: bytes, contract: Contract) -> bytes:
     The same arguments give the same bytes. Raises ContractError if the contract does not fit the model, ArtefactError if
     ``flatbuffer`` is no model.
     """
+    import hashlib
+
     from . import graph, marker, outline
 
     where = contract.name
@@ -152,7 +161,7 @@ def _label_members(contract: Contract) -> dict[str, bytes]:
     return {file: "".join(f"{label}\n" for label in labels[name]).encode() for name, file in label_files(contract).items()}
 
 
-def _read(path: Path, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], object] | None) -> Container:
+def _read(path: str, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], object] | None) -> Container:
     try:
         packed = archive.read(data)
     except ArtefactError as error:
@@ -163,6 +172,7 @@ def _read(path: Path, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], ob
         if meanwhile is not None:
             meanwhile()
         from . import marker, outline
+        from .contract import Contract
 
         sketch = outline.read(data, size=end, where=path)
     model_sha256, covered_sha256 = hashing.parts
@@ -173,10 +183,10 @@ def _read(path: Path, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], ob
             raise _damaged(path, "it is an artefact of edgekit, and its end with the contract is missing or altered")
         if packed is None or packed.comment != archive.COMMENT + covered_sha256.encode():
             raise _damaged(path, "its bytes do not have the SHA-256 that is written at its end")
-        contract = Contract.from_json(members[CONTRACT_FILE], where=str(path))
+        contract = Contract.from_json(members[CONTRACT_FILE], where=path)
         if contract.model_sha256 != model_sha256:
             raise _damaged(path, "its model does not have the SHA-256 that its contract names")
-        check_fit(str(path), contract, sketch)
+        check_fit(path, contract, sketch)
         if any(members.get(name) != text for name, text in _label_members(contract).items()):
             raise ContractError(f"{path}: its label files are not the labels of its contract; make the artefact again")
     return Container(
@@ -210,7 +220,7 @@ def check_fit(where: str, contract: Contract, model: Outline) -> None:
             )
 
 
-def _check_start(path: Path, start: bytes, size: int) -> None:
+def _check_start(path: str, start: bytes, size: int) -> None:
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):
             raise ArtefactError(f"{path}: this is {kind}")
@@ -224,5 +234,5 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _damaged(path: Path, what: str) -> ArtefactError:
+def _damaged(path: str, what: str) -> ArtefactError:
     return ArtefactError(f"{path}: damaged: {what}; copy or make it again")

@@ -2,12 +2,12 @@
 
 Only plain data here (standard library), so that every part of edgekit can import it at no cost. The JSON Schema of the same
 structure is ``edge/contract.schema.json``.
+
+Annotations are evaluated here: the parser goes by the fields' types, and to resolve them from text would cost each start of a
+model more than all the parsing does.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import functools
 import json
 import math
 import types
@@ -172,7 +172,7 @@ class Contract:
         names = [output.name for output in self.outputs]
         _check(len(set(names)) == len(names), "outputs", names, "names that differ")
 
-    def replace(self, **changes: Any) -> Contract:
+    def replace(self, **changes: Any) -> "Contract":
         """Return a copy with ``changes``; the original is never altered."""
         return dataclasses.replace(self, **changes)
 
@@ -186,7 +186,7 @@ class Contract:
         return json.dumps(self.to_dict(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, where: str) -> Contract:
+    def from_json(cls, text: str | bytes, *, where: str) -> "Contract":
         """Parse ``contract.json``. ``where`` names the file in messages.
 
         Raises ContractError for malformed JSON, unknown or missing keys, wrong types and newer schema versions.
@@ -245,14 +245,8 @@ def _parse(value: Any, kind: Any, key: str) -> Any:
     return value
 
 
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
 def _parse_record(value: Any, kind: Any, key: str) -> Any:
     _check(isinstance(value, dict), key, type(value).__name__, "an object")
-    hints = _hints(kind)
     names = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(value) - set(names))
     _check(not unknown, key, unknown, f"only the keys {', '.join(names)}")
@@ -262,4 +256,4 @@ def _parse_record(value: Any, kind: Any, key: str) -> Any:
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and n not in value
     ]
     _check(not required, key, sorted(value), f"the keys {', '.join(required)} too")
-    return kind(**{name: _parse(item, hints[name], f"{key}.{name}") for name, item in value.items()})
+    return kind(**{name: _parse(item, names[name].type, f"{key}.{name}") for name, item in value.items()})

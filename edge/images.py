@@ -11,7 +11,6 @@ import io
 import os
 import struct
 from contextlib import ExitStack
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -99,9 +98,9 @@ def _open(source: Any, stack: ExitStack) -> tuple[str, IO[bytes]]:
     if isinstance(source, bytes | bytearray | memoryview):
         return "image", io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = os.fsdecode(source)
         try:
-            return str(path), stack.enter_context(open(path, "rb"))
+            return path, stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise ImageError(f"{path}: cannot be opened ({error.strerror or error}); check the path") from error
     if hasattr(source, "read") and hasattr(source, "seek"):

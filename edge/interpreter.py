@@ -13,7 +13,6 @@ import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,7 +167,7 @@ def open_interpreter(
         version=_version(name),
         kernels=kernels,
         threads=threads,
-        delegate=used if delegate is None else Path(delegate).name,
+        delegate=used if delegate is None else os.path.basename(delegate),
     )
     return LoadedInterpreter(native, runtime)
 

@@ -62,7 +62,7 @@ def load(
         from . import edgetpu_runtime
 
         delegate = edgetpu_runtime.try_out(source.path)
-    loaded = interpreter.open_interpreter(source.path, threads=threads, kernels=kernels, delegate=delegate)
+    loaded = interpreter.open_interpreter(os.fsdecode(path), threads=threads, kernels=kernels, delegate=delegate)
     source.check_unchanged()
     return Model(source, contract, loaded)
 

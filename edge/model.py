@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,9 @@ from .interpreter import LoadedInterpreter, RuntimeInfo
 from .loading import load
 from .preprocess import Source
 from .tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Model", "load"]
 
@@ -97,10 +99,11 @@ class Model:
         output: the name of the output to read; default the first that has classes. Logits go through a softmax. The background
         class is never among the answers. Raises ContractError if the model has no such output.
         """
-        spec = self._class_output(output)
+        spec = self.class_output(output)
         return rank(self.predict(source)[spec.name], spec)
 
-    def _class_output(self, name: str | None) -> OutputSpec:
+    def class_output(self, name: str | None = None) -> OutputSpec:
+        """Return the output ``name``, default the first that has classes. Raises ContractError if there is no such output."""
         candidates = [o for o in self.contract.outputs if o.is_classes or o.kind == "multilabel"]
         for spec in candidates:
             if name is None or spec.name == name:

@@ -7,7 +7,7 @@ was checked in full when it was packed.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import ArtefactError
 from .flatbuffer import Buffer, Flatbuffer, Table
@@ -18,8 +18,7 @@ MAX_RANK = 8
 MAX_OPERANDS = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
+class Outline(NamedTuple):
     """Shapes of the inputs and outputs of the first subgraph, and the names of the metadata entries."""
 
     inputs: tuple[tuple[int, ...], ...]
