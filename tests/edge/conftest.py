@@ -12,6 +12,7 @@ import pytest
 
 from edge import container, golden
 from edge.contract import Contract, InputSpec, OutputSpec, Quantization
+from tests.edge import colours as colours_network
 
 SIZE = 24
 LABELS = ("cat", "dog", "bird", "fish")
@@ -140,3 +141,14 @@ def tiny_float_artefact(tiny_float_flatbuffer: bytes, pack: PackArtefact) -> Pat
     return pack(
         tiny_float_flatbuffer, contract.replace(golden=golden.record(tiny_float_flatbuffer, contract)), "tiny.float32.tflite"
     )
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> colours_network.Colours:
+    return colours_network.make(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"

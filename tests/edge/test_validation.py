@@ -1,17 +1,10 @@
-"""Validation end to end, on a network small enough to be understood: it answers the strongest colour of a picture, or dark."""
+"""Validation end to end on the network of colours: what the numbers are, and which mistakes are named."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,97 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import edge
-from edge import cli, container, metrics, statistics
+from edge import container, metrics, statistics
 from edge.contract import Contract, InputSpec, OutputSpec, Quantization
 from edge.dataset import LabelledImages
 from edge.errors import ContractError, DatasetError, UsageError
 from edge.reference import ReferenceWriter
 from edge.validation import dataset_sha256, validate
+from tests.edge.colours import LABELS, SIZE, Colours, convert, network
 
-SIZE = 12
-LABELS = ("blue", "dark", "green", "red")
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def network(bias: float = 0.0) -> Any:
-    import keras
-
-    image = keras.Input((SIZE, SIZE, 3), batch_size=1)
-    dense = keras.layers.Dense(4, activation="softmax")
-    model = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image)))
-    weights = np.zeros((3, 4), np.float32)
-    weights[[2, 1, 0], [0, 2, 3]] = 4.0
-    dense.set_weights([weights, np.array([bias, 0, 0, 0], np.float32)])
-    return model
-
-
-def convert(model: Any, photos: NDArray[np.float32] | None = None) -> bytes:
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if photos is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([photo[None]] for photo in photos)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own
-        return bytes(converter.convert())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Colours:
-    """The two networks as flatbuffers, packed as artefacts, and photos in class folders."""
-
-    float32: bytes
-    int8: bytes
-    reference: Path
-    candidate: Path
-    photos: Path
-    write: Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Colours:
-    folder, random = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
-    photos = []
-    for label in LABELS:
-        (folder / "photos" / label).mkdir(parents=True)
-        for i in range(40):
-            base = np.full(3, 118.0)
-            if label != "dark":
-                base[("red", "green", "blue").index(label)] = 136  # not far from the others: some answers are wrong
-            pixels = np.clip(base + random.normal(0, 6, 3) + random.normal(0, 25, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "photos" / label / f"{i:02}.png")
-            photos.append(pixels.astype(np.float32) / 127.5 - 1)
-    # Ranges eight times too wide make steps so coarse that quantization changes some answers.
-    float32, int8 = convert(network()), convert(network(), 8 * np.stack(photos)[::4])
-
-    def write(flatbuffer: bytes, name: str, **changes: Any) -> Path:
-        contract = Contract(
-            name=name.partition(".")[0],
-            input=InputSpec(width=SIZE, height=SIZE),
-            outputs=(OutputSpec(name="colour", kind="probabilities", labels=LABELS),),
-            written_by="edgekit test",
-        )
-        path = folder / name
-        path.write_bytes(container.pack(flatbuffer, contract.replace(**changes)))
-        return path
-
-    return Colours(
-        float32=float32,
-        int8=int8,
-        reference=write(float32, "colours.float32.tflite"),
-        candidate=write(int8, "colours.int8.tflite", quantization=Quantization(variant="int8")),
-        photos=folder / "photos",
-        write=write,
-    )
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def by_hand(path: Path, dataset: LabelledImages) -> NDArray[np.float32]:
@@ -373,101 +284,3 @@ def test_the_data_sets_hash_covers_content_and_labels(colours: Colours, tmp_path
     assert validate(colours.candidate, colours.photos).to_dict()["dataset_sha256"] == plain
     assert dataset_sha256(dataset, [sha256[1], sha256[0], *sha256[2:]]) != plain
     assert dataset_sha256(LabelledImages.open(colours.photos, unlabelled=True), sha256) != plain
-
-
-def start(colours: Colours, photos: Path, report: Path, *extra: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "edge", "validate", str(colours.candidate), "--images", str(photos)]
-    command += ["--reference", str(colours.reference), "--workers", "1", "--json", str(report), *extra]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_report(
-    colours: Colours, tmp_path: Path, own_cache: Path, end: signal.Signals
-) -> None:
-    """One of the photos is a named pipe: the run stops there until the test writes the picture into it, or ends the run."""
-    photos, random = tmp_path / "photos" / "red", np.random.default_rng(9)
-    photos.mkdir(parents=True)
-    for i in range(400):
-        Image.fromarray(random.integers(0, 255, (SIZE, SIZE, 3), np.uint8)).save(photos / f"{i:03}.png")
-    pipe, picture = photos / "300.png", (photos / "300.png").read_bytes()
-    pipe.unlink()
-    os.mkfifo(pipe)
-    stamp = (1_700_000_000_000_000_000,) * 2  # writing into a pipe changes its time, which the journal would notice
-    os.utime(pipe, ns=stamp)
-
-    run = start(colours, photos.parent, tmp_path / "never.json")
-    with open(pipe, "wb"):  # returns when the run has come to this photo
-        run.send_signal(end)
-        if end == signal.SIGKILL:
-            run.wait(timeout=60)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == (-signal.SIGKILL if end == signal.SIGKILL else 130)
-    assert not (tmp_path / "never.json").exists()
-    assert (end == signal.SIGKILL) != ("the same command goes on from here" in said)
-    assert "Traceback" not in said
-    (journal,) = own_cache.rglob("*.journal")
-    assert journal.stat().st_size > 0
-
-    reports = []
-    for name, extra in (("resumed", ()), ("whole", ("--no-resume",))):
-        os.utime(pipe, ns=stamp)
-        run = start(colours, photos.parent, tmp_path / f"{name}.json", *extra)
-        pipe.write_bytes(picture)
-        assert run.communicate(timeout=60)[1] is not None and run.returncode == 0
-        reports.append(json.loads((tmp_path / f"{name}.json").read_text()))
-    resumed, whole = reports
-    assert 0 < resumed["timing"]["resumed_images"] < 400
-    assert whole["timing"]["resumed_images"] == 0
-    assert without_timing(resumed) == without_timing(whole)
-    assert list(own_cache.rglob("*.journal")) == []
-
-
-def test_a_run_that_cannot_be_resumed_says_so_at_once(
-    colours: Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "file"))
-    assert cli.main(["validate", str(colours.candidate), "--images", str(colours.photos)]) == 0
-    said = capsys.readouterr()
-    assert said.err.startswith("note: this run cannot be resumed")
-    assert "note: this run cannot be resumed" in said.out
-
-
-def test_the_command_prints_the_verdict_and_returns_it(colours: Colours, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["validate", str(colours.candidate), "--images", str(colours.photos), "--reference", str(colours.reference)]
-    assert cli.main([*command, "--max-drop", "0.3"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("PASS: the drop is ")
-    assert cli.main([*command, "--max-drop", "0.0001"]) == 1
-    assert cli.main([*command, "--json", "-"]) == 0
-    out = capsys.readouterr().out
-    assert json.loads(out[out.index("{") :])["images"] == 160
-
-
-def test_the_command_plans_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["validate", "--plan", "--max-drop", "0.01", "--json", "-"]) == 0
-    assert json.loads(capsys.readouterr().out)["images"] == statistics.plan(0.01).images
-    assert cli.main(["validate", "--plan", "--max-drop", "0.01"]) == 0
-    assert "assumed:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "give a FILE and --images DIR"),
-        (["--plan"], "--plan needs --max-drop"),
-        (["--plan", "--max-drop", "2"], "expected a fraction"),
-        (["FILE", "--images", "PHOTOS", "--max-drop", "0.01"], "needs a reference"),
-        (["FILE", "--images", "PHOTOS", "--workers", "0"], "workers is 0"),
-        (["FILE", "--images", "nowhere"], "no such folder"),
-        (["FILE", "--images", "PHOTOS", "--reference", "nowhere.npz"], "nowhere.npz"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_code_2(
-    colours: Colours, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    named = {"FILE": str(colours.candidate), "PHOTOS": str(colours.photos)}
-    assert cli.main(["validate", *(named.get(argument, argument) for argument in arguments)]) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
