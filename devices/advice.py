@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
-from . import edgetpu_memory, latency
+from .edgetpu import NOT_QUANTIZED
+from .edgetpu_ops import ONE_SUBGRAPH
 from .fit import BoardFit, CompilerOptions, on_board
 from .footprint import MIB
 from .network import Network
@@ -16,6 +17,10 @@ SIZES = (299, 224, 160, 128)
 # Worth a line: below three quarters of the time.
 _WORTH = 0.75
 _MOST_ACCELERATORS = 12
+
+
+Refine = Callable[[Network, BoardFit], BoardFit]
+Predict = Callable[..., BoardFit]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +41,26 @@ def advise(
     *,
     others: tuple[BoardProfile, ...] = (),
     options: CompilerOptions | None = None,
+    refine: Refine | None = None,
 ) -> tuple[Advice, ...]:
-    """Return what would help ``network`` on ``board``, which got ``fit``. others: boards to compare with."""
+    """Return what would help ``network`` on ``board``, which got ``fit``. others: boards to compare with.
+
+    refine: what was done to ``fit`` after the prediction (a measurement applied), to be done to every other one as well.
+    """
     options = options or CompilerOptions()
+
+    def predict(changed: Network, on: BoardProfile, options: CompilerOptions = options) -> BoardFit:
+        attached = accelerator if on.name == board.name else None
+        found = on_board(changed, on, attached, options=options)
+        return refine(changed, found) if refine else found
+
     found = [
         *_remedies(fit),
-        *_integer(network, fit, board, accelerator, options),
+        *_integer(network, fit, board, predict),
         *_cpu_instead(fit),
-        *_several(network, fit, board, options),
-        *_smaller(network, fit, board, accelerator, options),
-        *_other_boards(network, fit, others),
+        *_several(network, fit, board, options, predict),
+        *_smaller(network, fit, board, predict),
+        *_other_boards(network, fit, others, predict),
     ]
     return tuple(found)
 
@@ -55,28 +70,26 @@ def _now(fit: BoardFit) -> float | None:
 
 
 def _remedies(fit: BoardFit) -> Iterator[Advice]:
-    """The op that sends others to the CPU, and the way out."""
-    if fit.tpu is None or not fit.tpu.prediction.cpu:
+    """The op that sends others to the CPU, and the way out. Of a model that is not quantized, `_integer` says more."""
+    if fit.tpu is None or not fit.tpu.prediction.cpu or fit.tpu.prediction.failure == NOT_QUANTIZED:
         return
     prediction = fit.tpu.prediction
     first = prediction.first_rejected
     if prediction.failure:
         yield Advice(change=prediction.failure_way_out, expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion")
     elif first is not None and first.way_out:
-        behind = sum(1 for op in prediction.per_op if not op.mapped and op.reason != first.reason)
-        note = f" ({behind} more ops stay on the CPU with it)" if behind else ""
+        behind = sum(op.reason == ONE_SUBGRAPH for op in prediction.per_op)
+        note = f" ({behind} ops behind it stay on the CPU with it)" if behind else ""
         yield Advice(
             change=f"{first.op}: {first.way_out}{note}", expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion"
         )
 
 
-def _integer(
-    network: Network, fit: BoardFit, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions
-) -> Iterator[Advice]:
+def _integer(network: Network, fit: BoardFit, board: BoardProfile, predict: Predict) -> Iterator[Advice]:
     if not any(op.is_float and op.macs for op in network.ops):
         return
     integer = as_int8(network)
-    then = on_board(integer, board, accelerator, options=options)
+    then = predict(integer, board)
     saved = fit.footprint.peak_bytes - then.footprint.peak_bytes
     gain = f", {saved / MIB:.0f} MiB less memory" if saved > 0 else ""
     yield Advice(
@@ -91,42 +104,41 @@ def _cpu_instead(fit: BoardFit) -> Iterator[Advice]:
     if fit.tpu is None or fit.tpu.latency is None or fit.cpu is None:
         return
     if fit.cpu.expected < fit.tpu.latency.expected:
+        why = "which waits for its weights" if fit.tpu.memory.streamed_bytes else "which takes longer to start than to compute"
         yield Advice(
-            change="the board's CPU instead of the Edge TPU, which waits for its weights",
+            change=f"the board's CPU instead of the Edge TPU, {why}",
             expected_ms=fit.cpu.expected,
             instead_of_ms=fit.tpu.latency.expected,
             cost="all cores are busy, and the board gets warmer",
         )
 
 
-def _several(network: Network, fit: BoardFit, board: BoardProfile, options: CompilerOptions) -> Iterator[Advice]:
+def _several(
+    network: Network, fit: BoardFit, board: BoardProfile, options: CompilerOptions, predict: Predict
+) -> Iterator[Advice]:
     """The fewest Edge TPUs whose memories hold all weights."""
     if fit.tpu is None or not fit.tpu.memory.streamed_bytes or fit.tpu.link is None or fit.tpu.latency is None:
         return
-    mapped = frozenset(op.index for op in fit.tpu.prediction.per_op if op.mapped)
-    for count in range(2, _MOST_ACCELERATORS + 1):
-        memory = edgetpu_memory.estimate(network, mapped, segments=count)
-        if memory.streamed_bytes:
+    for count in range(options.segments + 1, _MOST_ACCELERATORS + 1):
+        then = predict(network, board, replace(options, segments=count))
+        if then.tpu is None or then.tpu.memory.streamed_bytes:
             continue
-        estimate = latency.edgetpu(network, fit.tpu.link, mapped=mapped, streamed=(0, 0, 0), board=board, subgraphs=count)
         yield Advice(
             change=f"{count} Edge TPUs in a pipeline (edgetpu_compiler -n {count}): all weights stay on the chips",
-            expected_ms=estimate.expected if estimate else None,
+            expected_ms=_now(then),
             instead_of_ms=fit.tpu.latency.expected,
             cost=f"{count - 1} more accelerators, one link each; the passage between them is not counted",
         )
         return
 
 
-def _smaller(
-    network: Network, fit: BoardFit, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions
-) -> Iterator[Advice]:
+def _smaller(network: Network, fit: BoardFit, board: BoardProfile, predict: Predict) -> Iterator[Advice]:
     now, pixels = _now(fit), side(network)
     if now is None or pixels is None:
         return
     for size in SIZES:
         smaller = resized(network, size) if size < pixels else None
-        then = _now(on_board(smaller, board, accelerator, options=options)) if smaller is not None else None
+        then = _now(predict(smaller, board)) if smaller is not None else None
         if then is not None:
             yield Advice(
                 change=f"input of {size} x {size} instead of {pixels} x {pixels}",
@@ -136,11 +148,11 @@ def _smaller(
             )
 
 
-def _other_boards(network: Network, fit: BoardFit, others: tuple[BoardProfile, ...]) -> Iterator[Advice]:
+def _other_boards(network: Network, fit: BoardFit, others: tuple[BoardProfile, ...], predict: Predict) -> Iterator[Advice]:
     now = _now(fit)
     faster = []
     for board in others:
-        then = on_board(network, board)
+        then = predict(network, board)
         expected = _now(then)
         if board.name != fit.board and then.fits and expected is not None and (now is None or expected < _WORTH * now):
             faster.append((expected, board))

@@ -14,6 +14,7 @@ from .edgetpu_ops import MAPPED, NEWEST_RUNTIME, ONE_SUBGRAPH, Rejection
 from .network import EIGHT_BIT, Network, Op
 
 NEWEST_COMPILER = "16.0"
+NOT_QUANTIZED = "Model not quantized"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ _NEWER_THAN_2_9 = {
 _REFUSED_16 = {**_NEWER_THAN_2_9, "CONV_2D": 6, "EXP": 2, "QUANTIZE": 3, "TRANSPOSE_CONV": 4}
 _REFUSED_15 = {**_REFUSED_16, "FILL": 3}  # #434
 _UNMAPPED_15 = {"RESIZE_NEAREST_NEIGHBOR": 3, "RESIZE_BILINEAR": 3}  # logs of 14.1 and 15.0; #396, #420
+# A log of 14.1 says so of dense layers that keep their dimensions (version 5 and up); of 15.0 and 16.0 there is none.
+_UNMAPPED_14 = {**_UNMAPPED_15, "FULLY_CONNECTED": 5}
 _TRANSPOSE = frozenset({"TRANSPOSE"})  # #193, #242: since 16.0
 COMPILERS = {
     limits.version: limits
@@ -57,15 +60,20 @@ COMPILERS = {
         CompilerLimits(version="16.0", first_refused=_REFUSED_16, first_unmapped={}, missing=frozenset()),
         CompilerLimits(version="15.0", first_refused=_REFUSED_15, first_unmapped=_UNMAPPED_15, missing=_TRANSPOSE),
         CompilerLimits(
-            version="14.1", first_refused={**_REFUSED_15, "CONV_2D": 5}, first_unmapped=_UNMAPPED_15, missing=_TRANSPOSE
+            version="14.1", first_refused={**_REFUSED_15, "CONV_2D": 5}, first_unmapped=_UNMAPPED_14, missing=_TRANSPOSE
         ),  # #210
         CompilerLimits(
             version="2.1",
             first_refused={**_REFUSED_15, "CONV_2D": 5, "RESIZE_NEAREST_NEIGHBOR": 3, "TRANSPOSE_CONV": 3},  # #147, #152
-            first_unmapped=_UNMAPPED_15,
+            first_unmapped=_UNMAPPED_14,
             missing=_TRANSPOSE | {"REDUCE_MAX", "REDUCE_MIN", "RSQRT", "SQUARED_DIFFERENCE", "UNIDIRECTIONAL_SEQUENCE_LSTM"},
         ),
     )
+}
+# What makes a converter write an older version: google-coral/edgetpu#631, #845, #210.
+_OLDER = {
+    "CONV_2D": "TensorFlow 2.8 does; for compilers before 15.0 TensorFlow 2.2",
+    "TRANSPOSE_CONV": "converter.experimental_new_converter = False does",
 }
 # Op codes from 150 on: "Op builtin_code out of range". Codes below are older than compiler 16.0.
 _OUT_OF_RANGE = ("BUILTIN_", "STABLEHLO_", "UNSORTED_SEGMENT_", "BITWISE_")
@@ -96,7 +104,7 @@ PROVEN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpMapping:
-    """What becomes of one op. ``reason`` is the compiler's status, ``detail`` and ``way_out`` are ours (may be empty).
+    """What becomes of one op. ``reason`` is the compiler's status; ``detail`` and ``way_out`` are ours, empty for what is mapped.
 
     ``subgraph`` numbers the Edge TPU's groups from 0, None on the CPU. ``proven``: this op and version is known to map.
     """
@@ -104,6 +112,7 @@ class OpMapping:
     index: int
     op: str
     version: int
+    is_custom: bool
     mapped: bool
     reason: str
     detail: str
@@ -132,8 +141,12 @@ class Prediction:
 
     @property
     def first_rejected(self) -> OpMapping | None:
-        """The first op that is on the CPU for a reason of its own, not for what stands before it."""
-        return next((op for op in self.per_op if not op.mapped and op.reason != ONE_SUBGRAPH), None)
+        """The first op that is on the CPU for a reason of its own, not for what stands before it.
+
+        Conversions between float and integers only count where there is no other: they are there because of the others.
+        """
+        own = [op for op in self.per_op if not op.mapped and op.reason != ONE_SUBGRAPH]
+        return next((op for op in own if op.op not in ("QUANTIZE", "DEQUANTIZE")), own[0] if own else None)
 
 
 def predict(
@@ -145,27 +158,34 @@ def predict(
     """
     limits = COMPILERS[compiler]
     failure, way_out = _failure(network, limits)
-    rejections = [_version(op, limits) or edgetpu_ops.examine(op, min_runtime=min_runtime) for op in network.ops]
+    readers = {operand.index: op for op in reversed(network.ops) for operand in op.activations}
+    rejections = [
+        _version(op, limits) or edgetpu_ops.examine(op, min_runtime=min_runtime, reader=_reader(op, readers))
+        for op in network.ops
+    ]
     groups = _groups(network.ops, [rejection is None for rejection in rejections])
     kept = [] if failure else groups if all_subgraphs else groups[:1]
     home = {index: number for number, group in enumerate(kept) for index in group}
-    per_op = tuple(_op_mapping(op, rejection, home, failure) for op, rejection in zip(network.ops, rejections, strict=True))
+    per_op = tuple(
+        _op_mapping(op, rejection, home, failure, way_out) for op, rejection in zip(network.ops, rejections, strict=True)
+    )
     return Prediction(compiler=compiler, per_op=per_op, subgraphs=len(kept), failure=failure, failure_way_out=way_out)
 
 
-def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], failure: str | None) -> OpMapping:
+def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], failure: str | None, whole: str) -> OpMapping:
     if rejection is None and op.index in home:
         reason, detail, way_out = MAPPED, "", ""
     elif rejection is not None:
         reason, detail, way_out = rejection.status, rejection.detail, rejection.way_out
     elif failure:
-        reason, detail, way_out = failure, "the compiler refuses the whole model", ""
+        reason, detail, way_out = failure, "the compiler refuses the whole model", whole
     else:
         reason, detail, way_out = ONE_SUBGRAPH, "it depends on an op that is on the CPU", "remedy the first op that is not mapped"
     return OpMapping(
         index=op.index,
         op=op.name,
         version=op.version,
+        is_custom=op.is_custom,
         mapped=reason == MAPPED,
         reason=reason,
         detail=detail,
@@ -175,24 +195,31 @@ def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], fa
     )
 
 
+def _reader(op: Op, readers: Mapping[int, Op]) -> str | None:
+    return next((readers[operand.index].name for operand in op.outputs if operand.index in readers), None)
+
+
 def _failure(network: Network, limits: CompilerLimits) -> tuple[str | None, str]:
     """Return why the compiler refuses the model as a whole, in its words, and the way out."""
     if not any(operand.dtype in _QUANTIZED for op in network.ops for operand in (*op.activations, *op.outputs)):
-        return "Model not quantized", "convert with full-integer quantization (edgekit quantize --variants int8)"
+        return NOT_QUANTIZED, "convert with full-integer quantization (edgekit quantize --variants int8)"
     for op in network.ops:
         if not op.is_custom and (op.name in _OUT_OF_RANGE_NAMES or op.name.startswith(_OUT_OF_RANGE)):
             return f"Op builtin_code out of range ({op.name})", "the op is newer than the compiler: replace it"
         if op.version >= limits.first_refused.get(op.name, 1 << 30):
             last = limits.first_refused[op.name] - 1
+            older = f" ({_OLDER[op.name]})" if op.name in _OLDER else ""
             return (
                 f"Didn't find op for builtin opcode '{op.name}' version '{op.version}'",
-                f"{op.name} version {op.version}: convert with a TensorFlow that writes version {last} or lower",
+                f"{op.name} version {op.version}: convert with a TensorFlow that writes version {last} or lower{older}",
             )
     dynamic = next((op for op in network.ops if _is_dynamic(op)), None)
     if dynamic is not None:
+        values = dynamic.name in _SIZE_FROM_VALUES
+        way_out = "end the network before it" if values else "fix the batch to 1 before conversion"
         return (
             "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors.",
-            f"op {dynamic.index} ({dynamic.name}) has a size known at run time only: fix the batch to 1 before conversion",
+            f"op {dynamic.index} ({dynamic.name}) has a size known at run time only: {way_out}",
         )
     return None, ""
 
@@ -216,7 +243,7 @@ def _version(op: Op, limits: CompilerLimits) -> Rejection | None:
         return Rejection(
             status=edgetpu_ops.VERSION,
             detail=f"version {op.version} is too new for {limits.version}",
-            way_out="use compiler 16.0",
+            way_out=f"use compiler 16.0, or convert with a TensorFlow that writes version {limits.first_unmapped[op.name] - 1} or lower",
         )
     return None
 

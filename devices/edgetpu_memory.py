@@ -45,7 +45,7 @@ class OnChipMemory:
     """``weight_bytes`` as the Edge TPU lays them out (padding included) = ``cached_bytes`` + ``streamed_bytes``.
 
     ``streamed_low_bytes`` and ``streamed_high_bytes`` bound the streaming: how much of the 8 MiB is left for weights is not known
-    exactly beforehand.
+    exactly beforehand. ``largest_activation_bytes``: what the op ``largest_activation_op`` reads and writes, the most of all.
     """
 
     weight_bytes: int
@@ -55,6 +55,8 @@ class OnChipMemory:
     streamed_high_bytes: int
     capacity_bytes: int
     segments: tuple[Segment, ...]
+    largest_activation_bytes: int
+    largest_activation_op: int
 
 
 def padded_bytes(op: Op) -> int:
@@ -98,9 +100,9 @@ def estimate(network: Network, mapped: Collection[int], *, segments: int = 1, re
     """
     ops = [op for op in network.ops if op.index in mapped]
     sizes = {op.index: padded_bytes(op) for op in ops}
-    low, expected, high = (
-        max(0, value - reserved_bytes) for value in capacity(max((op.activation_bytes for op in ops), default=0))
-    )
+    largest = max(ops, key=lambda op: op.activation_bytes, default=None)
+    moved = largest.activation_bytes if largest else 0
+    low, expected, high = (max(0, value - reserved_bytes) for value in capacity(moved))
     parts = [_segment(part, sizes, expected) for part in split(ops, sizes, segments)]
     parts_low = [_segment(part, sizes, high) for part in split(ops, sizes, segments)]
     parts_high = [_segment(part, sizes, low) for part in split(ops, sizes, segments)]
@@ -112,6 +114,8 @@ def estimate(network: Network, mapped: Collection[int], *, segments: int = 1, re
         streamed_high_bytes=sum(part.streamed_bytes for part in parts_high),
         capacity_bytes=expected,
         segments=tuple(parts),
+        largest_activation_bytes=moved,
+        largest_activation_op=largest.index if largest else 0,
     )
 
 

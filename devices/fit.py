@@ -14,6 +14,9 @@ from .network import Network
 from .records import AcceleratorProfile, BoardProfile
 
 ERROR, WARNING, INFO = "error", "warning", "info"
+# MobileNet v2 at 1024 x 1024 compiles (its largest op moves 48 MiB), at 2048 x 1024 it does not (96 MiB): compiler 1.0,
+# iwatake2222/EdgeTPU_Analysis. Later compilers have refused smaller ones; there is no known law.
+MANY_ACTIVATIONS_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,12 @@ def _tpu_findings(tpu: TpuFit, board: BoardProfile, accelerator: AcceleratorProf
     if unproven:
         message = f"allowed by the rules, but not seen mapped in any public model: {', '.join(unproven)}"
         findings.append(Finding(check="mapping", severity=INFO, message=message))
+    if memory.largest_activation_bytes > MANY_ACTIVATIONS_BYTES and prediction.mapped:
+        message = (
+            f"op {memory.largest_activation_op} moves {memory.largest_activation_bytes / MIB:.0f} MiB of activations: the compiler may"
+            f" refuse the model ('Compilation failed due to large activation tensors in model'); use a smaller input"
+        )
+        findings.append(Finding(check="activations", severity=WARNING, message=message))
     if memory.streamed_bytes:
         message = (
             f"{memory.streamed_bytes / MIB:.1f} of {memory.weight_bytes / MIB:.1f} MiB of weights do not fit on the chip"

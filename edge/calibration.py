@@ -1,26 +1,49 @@
-"""Refines predictions by runs that were measured on a board: the ratio of measured to predicted, per board and way of running.
+"""Refines predictions by runs that were measured on a board: measured over predicted, per board and way of running.
 
-The file is ``$XDG_STATE_HOME/edgekit/calibration.json`` (``~/.local/state`` where that is not set). It holds ratios and where
-they are from, no picture and no path.
+The file is ``$XDG_STATE_HOME/edgekit/calibration.json`` (``~/.local/state`` where that is not set). It holds times, the models'
+SHA-256 and what the boards call themselves; no picture, no path and no host name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import latency
+from devices import latency, profiles
 from devices.fit import BoardFit
 from devices.network import Network
+from devices.records import BoardProfile
 
 from .errors import UsageError
 from .files import atomic_write_text
 
-_VERSION = 1
+_VERSION = 2
+# What a second measurement of the same model on the same board may differ by: temperature, other work.
+_SAME_MODEL_SPREAD = 1.15
+_ARM = frozenset({"aarch64", "arm64", "armv6l", "armv7l", "armv8l"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One measured run and what was predicted for it. ``host`` is what the board calls itself, None where it did not say."""
+
+    model_sha256: str
+    threads: int | None
+    measured_ms: float
+    predicted_ms: float
+    host: str | None
+
+    @property
+    def ratio(self) -> float:
+        return self.measured_ms / self.predicted_ms
+
+
+Known = Mapping[str, Sequence[Run]]
 
 
 def default_path() -> Path:
@@ -29,8 +52,8 @@ def default_path() -> Path:
     return Path(state) / "edgekit" / "calibration.json"
 
 
-def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Return what is known: key of board and way -> ratio and source. Raises UsageError if the file is unreadable."""
+def load(path: Path | None = None) -> dict[str, list[Run]]:
+    """Return what is known: key of board and way -> runs. Raises UsageError if the file is unreadable."""
     path = path or default_path()
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,51 +63,106 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         data = json.loads(text)
-        entries = {str(key): {**entry, "ratio": float(entry["ratio"])} for key, entry in data["entries"].items()}
-        if data["schema_version"] != _VERSION or any(not 0 < entry["ratio"] < 1e6 for entry in entries.values()):
+        entries = {str(key): [Run(**run) for run in runs] for key, runs in data["entries"].items()}
+        if data["schema_version"] != _VERSION or not all(0 < run.ratio < 1e6 for runs in entries.values() for run in runs):
             raise ValueError("unknown version or ratio")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise UsageError(f"{path}: is no calibration that this edgekit reads; delete it and measure again") from error
     return entries
 
 
-def learn(network: Network, found: BoardFit, benchmark: Mapping[str, Any], *, path: Path | None = None) -> float:
-    """Store how the measured run of ``benchmark`` (the JSON of ``edgekit benchmark`` on that board) relates to the prediction.
+def learn(network: Network, found: BoardFit, benchmark: Mapping[str, Any], *, model_sha256: str, path: Path | None = None) -> Run:
+    """Keep how the measured run of ``benchmark`` (the JSON of ``edgekit benchmark`` on that board) relates to the prediction.
 
-    Returns the ratio. Raises UsageError if there is nothing to compare with: another model, or a board without prediction.
+    model_sha256: of the model that was predicted; on an Edge TPU the measured file is another one, compiled from it. A run replaces
+    an earlier one of the same model with the same threads on the same host. Raises UsageError if there is nothing to compare with,
+    or if the measurement is of another kind of board or another way of running.
     """
     try:
-        measured, model = float(benchmark["p50_ms"]), str(benchmark["model_sha256"])
+        measured = float(benchmark["p50_ms"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError("the measurement has no p50_ms and model_sha256: give the JSON of edgekit benchmark") from error
+        raise UsageError("the measurement has no p50_ms: give the JSON of edgekit benchmark") from error
     if not 0 < measured < 1e9:
         raise UsageError(f"the measurement says {measured} ms for one run")
     if found.latency is None:
         raise UsageError(f"{found.board}: there is no prediction that a measurement could refine")
-    ratio = measured / found.latency.expected
+    host = _check(found, benchmark)
+    threads = benchmark.get("threads")
+    run = Run(
+        model_sha256=model_sha256,
+        threads=threads if isinstance(threads, int) else None,
+        measured_ms=measured,
+        predicted_ms=found.latency.expected,
+        host=host,
+    )
     path = path or default_path()
-    entries = load(path)
-    entries[_key(network, found)] = {"ratio": ratio, "measured_ms": measured, "model_sha256": model}
-    atomic_write_text(path, json.dumps({"schema_version": _VERSION, "entries": entries}, indent=1, sort_keys=True) + "\n")
-    return ratio
+    entries, key = load(path), _key(network, found, on_tpu=found.tpu is not None)
+    same = (run.model_sha256, run.threads, run.host)
+    kept = [old for old in entries.get(key, []) if (old.model_sha256, old.threads, old.host) != same]
+    entries[key] = [*kept, run]
+    data = {"schema_version": _VERSION, "entries": {name: [asdict(item) for item in runs] for name, runs in entries.items()}}
+    atomic_write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+    return run
 
 
-def apply(known: Mapping[str, Mapping[str, Any]], network: Network, found: BoardFit) -> BoardFit:
-    """Return ``found`` with its latency refined by what was measured on that board in the same way of running."""
-    entry = known.get(_key(network, found))
-    if entry is None or found.latency is None:
-        return found
-    ratio = float(entry["ratio"])
-    basis = f"refined by a run of {entry['measured_ms']:.1f} ms measured on this board (model {str(entry['model_sha256'])[:12]})"
-    refined = latency.calibrated(found.latency, ratio, basis)
-    if found.tpu is not None:
-        return replace(found, tpu=replace(found.tpu, latency=refined))
-    return replace(found, cpu=refined)
+def apply(known: Known, network: Network, found: BoardFit, *, model_sha256: str) -> BoardFit:
+    """Return ``found`` with its latencies refined by what was measured on that board in the same ways of running."""
+    cpu = _refined(found.cpu, known.get(_key(network, found, on_tpu=False), ()), model_sha256)
+    if found.tpu is None:
+        return replace(found, cpu=cpu)
+    on_tpu = _refined(found.tpu.latency, known.get(_key(network, found, on_tpu=True), ()), model_sha256)
+    return replace(found, cpu=cpu, tpu=replace(found.tpu, latency=on_tpu))
 
 
-def _key(network: Network, found: BoardFit) -> str:
+def _refined(estimate: latency.Latency | None, runs: Sequence[Run], model_sha256: str) -> latency.Latency | None:
+    if estimate is None or not runs:
+        return estimate
+    same = [run for run in runs if run.model_sha256 == model_sha256]
+    chosen = same or runs
+    ratio = math.exp(sum(math.log(run.ratio) for run in chosen) / len(chosen))
+    last = chosen[-1]
+    where = last.host or "this board"
+    if same:
+        basis = f"measured on {where}: {last.measured_ms:.1f} ms for this very model"
+        return latency.calibrated(estimate, ratio, basis, spread=_SAME_MODEL_SPREAD)
+    others = f"{len(chosen)} other model{'' if len(chosen) == 1 else 's'}"
+    return latency.calibrated(estimate, ratio, f"refined by {others} measured on {where} ({ratio:.2f} x the prediction)")
+
+
+def _check(found: BoardFit, benchmark: Mapping[str, Any]) -> str | None:
+    """Return what the measured machine calls itself. Raises UsageError if it is not ``found``'s, or its time not the board's."""
+    board = profiles.board(found.board)
+    if benchmark.get("quotable") is False:
+        reasons = "; ".join(str(reason) for reason in benchmark.get("not_quotable_because", ()))
+        raise UsageError(f"the measurement is not this board's speed ({reasons}): measure again")
+    machine = benchmark.get("machine")
+    if isinstance(machine, str) and board.arch is not None and (machine in _ARM) != (board.arch.value in _ARM):
+        raise UsageError(f"the measurement is from {machine}, and {board.title} is {board.arch.value}: measure on the board")
+    about = benchmark.get("host")
+    host = about.get("processor") if isinstance(about, Mapping) else None
+    host = host if isinstance(host, str) and host else None
+    other = _named(host)
+    if other is not None and other.name != board.name:
+        raise UsageError(f"the measurement is from {host!r}, which is {other.name}: give --board {other.name}")
+    runtime = benchmark.get("runtime")
+    delegate = str(runtime.get("delegate", "")) if isinstance(runtime, Mapping) else ""
+    if delegate and ("edgetpu" in delegate) != (found.tpu is not None):
+        ran, asked = ("an Edge TPU", "the CPU") if "edgetpu" in delegate else ("the CPU", "an Edge TPU")
+        raise UsageError(f"the measurement ran on {ran}, and the prediction is for {asked}: leave out or add --accelerator")
+    return host
+
+
+def _named(host: str | None) -> BoardProfile | None:
+    """Return the only board whose device tree text is in ``host``, the longest text first; None where none is."""
+    if host is None:
+        return None
+    named = [board for board in profiles.BOARDS if board.device_tree and board.device_tree.value in host]
+    return max(named, key=lambda board: len(board.device_tree.value) if board.device_tree else 0, default=None)
+
+
+def _key(network: Network, found: BoardFit, *, on_tpu: bool) -> str:
     """Board, Edge TPU or kind of arithmetic: what makes one ratio hold for another model."""
-    if found.tpu is not None:
+    if on_tpu:
         return f"{found.board}/{found.accelerator or 'own'}"
     heaviest = max(network.ops, key=lambda op: op.macs, default=None)
     return f"{found.board}/cpu/{latency.kind(heaviest) if heaviest else latency.INT8}"

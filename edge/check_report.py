@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from devices import edgetpu_outcome
 from devices.edgetpu_log import CompilerLog
-from devices.edgetpu_ops import MAPPED, ONE_SUBGRAPH
+from devices.edgetpu_ops import ONE_SUBGRAPH
 from devices.fit import BoardFit, TpuFit
 from devices.latency import Latency
 
@@ -108,11 +108,11 @@ def _table(boards: tuple[BoardFit, ...]) -> Iterator[str]:
                 _ms(found.cpu),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    yield from _columns(rows)
     for found in boards:
         for finding in found.findings:
-            if finding.severity == "error":
+            # Of a board that fits, its own page says more; of the others the table must say why.
+            if finding.severity == "error" or (found.fits is None and finding.check in ("memory", "latency")):
                 yield f"{found.board}: {finding.message}"
 
 
@@ -153,11 +153,13 @@ def _tpu_lines(tpu: TpuFit) -> Iterator[str]:
             f"             segment {number}: ops {segment.first} to {segment.last}, {segment.cached_bytes / _MIB:.2f} cached,"
             f" {segment.streamed_bytes / _MIB:.2f} streamed"
         )
-    reasons = Counter(
-        (op.op, op.reason, op.detail, op.way_out) for op in prediction.per_op if not op.mapped and op.reason != ONE_SUBGRAPH
-    )
-    for (name, reason, detail, way_out), count in list(reasons.items())[:_REASONS_SHOWN]:
-        yield f"             {name} x {count}: {reason}: {detail}{'; ' + way_out if way_out else ''}"
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for op in prediction.per_op:
+        if not op.mapped and op.reason != ONE_SUBGRAPH:
+            reasons.setdefault((op.op, op.reason, op.way_out), []).append(op.detail)
+    for (name, reason, way_out), details in list(reasons.items())[:_REASONS_SHOWN]:
+        among = " (the first of them)" if len(set(details)) > 1 else ""
+        yield f"             {name} x {len(details)}: {reason}: {details[0]}{among}; {way_out}"
     if len(reasons) > _REASONS_SHOWN:
         yield f"             and {len(reasons) - _REASONS_SHOWN} more (--json lists every op)"
     stranded = sum(1 for op in prediction.per_op if op.reason == ONE_SUBGRAPH)
@@ -177,30 +179,39 @@ def _advice_lines(report: CheckReport) -> Iterator[str]:
         yield f"  {item.change}{time}. {item.cost}"
 
 
+def comparison(tpu: TpuFit, log: CompilerLog) -> dict[str, Any]:
+    """Return prediction and compiler in the same form, and the ops of which they do not map the same number."""
+    mine, theirs = edgetpu_outcome.predicted(tpu.prediction, tpu.memory), edgetpu_outcome.logged(log)
+    return {"predicted": asdict(mine), "compiler": asdict(theirs), "differing_ops": edgetpu_outcome.differing_ops(mine, theirs)}
+
+
 def compared(tpu: TpuFit, log: CompilerLog) -> list[str]:
     """Return prediction and compiler's log side by side, op by op."""
-    logged = log.models[0] if log.models else None
-    if logged is None:
-        return [f"the compiler made no model: {'; '.join(log.errors) or 'no reason given'}"]
-    predicted: dict[str, Counter[str]] = {}
-    for op in tpu.prediction.per_op:
-        predicted.setdefault(op.op, Counter())[op.reason] += 1
-    table = logged.by_op()
+    mine, theirs = edgetpu_outcome.predicted(tpu.prediction, tpu.memory), edgetpu_outcome.logged(log)
+    if theirs.failure:
+        return [f"the compiler made no model: {theirs.failure}"]
+    differing = edgetpu_outcome.differing_ops(mine, theirs)
     rows = [("op", "predicted mapped", "compiler mapped", "of", "")]
-    for name in sorted(predicted.keys() | table.keys()):
-        mine, theirs = predicted.get(name, Counter()), table.get(name, Counter())
-        same = "" if not table or mine[MAPPED] == theirs[MAPPED] else "differs"
-        rows.append((name, str(mine[MAPPED]), str(theirs[MAPPED]) if table else "?", str(sum(mine.values())), same))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    pairs = (
-        ("cached on the chip", tpu.memory.cached_bytes, logged.on_chip_used_bytes),
-        ("streamed", tpu.memory.streamed_bytes, logged.off_chip_bytes),
+    for name in sorted(mine.by_op.keys() | theirs.by_op.keys()):
+        known = str(theirs.mapped_of(name)) if theirs.by_op else "?"
+        count = str(max(mine.count_of(name), theirs.count_of(name)))
+        rows.append((name, str(mine.mapped_of(name)), known, count, "differs" if name in differing else ""))
+    lines = list(_columns(rows))
+    totals = (("all ops", mine.mapped, theirs.mapped), ("subgraphs", mine.subgraphs, theirs.subgraphs))
+    lines += [f"{name}: predicted {own}, compiler {said}" for name, own, said in totals if said is not None]
+    sizes = (
+        ("cached on the chip", mine.cached_bytes, theirs.cached_bytes),
+        ("streamed", mine.streamed_bytes, theirs.streamed_bytes),
     )
-    for name, mine_bytes, theirs_bytes in pairs:
-        if theirs_bytes is not None:
-            lines.append(f"{name}: predicted {mine_bytes / _MIB:.2f} MiB, compiler {theirs_bytes / _MIB:.2f} MiB")
+    for name, own, said in sizes:
+        if own is not None and said is not None:
+            lines.append(f"{name}: predicted {own / _MIB:.2f} MiB, compiler {said / _MIB:.2f} MiB")
     return lines
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _ms(estimate: Latency | None) -> str:
@@ -212,7 +223,7 @@ def _interval(estimate: Latency | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def _mib(size: int) -> float:

@@ -15,7 +15,7 @@ from devices.fit import BoardFit, CompilerOptions
 from devices.network import Network
 from devices.records import AcceleratorProfile, BoardProfile
 
-from . import calibration, container
+from . import board_choice, calibration, container
 from .errors import UsageError
 from .network import network_of
 
@@ -49,17 +49,22 @@ def check(
     threads: int | None = None,
     options: CompilerOptions | None = None,
     before: Sequence[str | os.PathLike[str]] = (),
+    own: Sequence[BoardProfile] = (),
+    memory_mib: int | None = None,
 ) -> CheckReport:
     """Predict memory, Edge TPU mapping and latency of the model at ``path``.
 
     board: a name of ``edgekit boards``, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU, default all
     cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache first.
+    own: the user's boards (`edge.board_choice`). memory_mib: of a board that comes in several sizes; default the smallest.
 
     A run measured on the board and stored (`calibration.learn`) refines the latency. Raises ArtefactError for a damaged file,
     UnknownProfileError for an unknown board or accelerator, UsageError for compiler options that make no sense.
     """
     options = _checked(options or CompilerOptions())
-    boards = profiles.BOARDS if board == ALL else (profiles.board(board),)
+    if board == ALL and memory_mib is not None:
+        raise UsageError("--memory needs the --board that has it")
+    boards = (*profiles.BOARDS, *own) if board == ALL else (board_choice.sized(profiles.board(board, own), memory_mib),)
     attached = profiles.accelerator(accelerator) if accelerator else None
     source = container.read(path)
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
@@ -69,9 +74,13 @@ def check(
         reserved = sum(_cached_bytes(other, options) for other in before)
         options = _with_reserved(options, reserved)
     known = calibration.load()
+
+    def refine(changed: Network, found: BoardFit) -> BoardFit:
+        # A changed network is another model, whatever it was made from.
+        return calibration.apply(known, changed, found, model_sha256=source.model_sha256 if changed is network else "")
+
     fits = tuple(
-        calibration.apply(known, network, fit.on_board(network, profile, attached, options=options, threads=threads))
-        for profile in boards
+        refine(network, fit.on_board(network, profile, attached, options=options, threads=threads)) for profile in boards
     )
     return CheckReport(
         file=str(source.path),
@@ -80,17 +89,22 @@ def check(
         ops=len(network.ops),
         weight_bytes=network.weight_bytes,
         boards=fits,
-        advice=_advice(network, fits[0], boards[0], attached, options) if len(boards) == 1 else (),
+        advice=_advice(network, fits[0], boards[0], attached, options, refine) if len(boards) == 1 else (),
     )
 
 
 def _advice(
-    network: Network, found: BoardFit, board: BoardProfile, attached: AcceleratorProfile | None, options: CompilerOptions
+    network: Network,
+    found: BoardFit,
+    board: BoardProfile,
+    attached: AcceleratorProfile | None,
+    options: CompilerOptions,
+    refine: advice.Refine,
 ) -> tuple[Advice, ...]:
     if board.unreachable:
         return ()
     others = tuple(other for other in profiles.BOARDS if not other.unreachable and latency.fast_cluster(other))
-    return advice.advise(network, found, board, attached, others=others, options=options)
+    return advice.advise(network, found, board, attached, others=others, options=options, refine=refine)
 
 
 def _checked(options: CompilerOptions) -> CompilerOptions:

@@ -17,7 +17,7 @@ from typing import Any
 from devices import edgetpu_log
 from devices.edgetpu_log import CompilerLog
 
-from . import container
+from . import container, graph, marker, metadata_edit, tflite_metadata
 from .errors import EdgeError
 from .files import atomic_write
 
@@ -133,13 +133,26 @@ def _run(command: Sequence[str], *, timeout_s: int) -> str:
 
 
 def _store(file: Path, folder: Path, source: container.Container, *, whole: bool) -> Path:
-    """Write a compiled file to ``folder``, with the contract if it is the whole model (a segment has other inputs)."""
+    """Write a compiled file to ``folder``, with metadata and contract if it is the whole model (a segment has other inputs)."""
     data = file.read_bytes()
-    if whole and source.contract is not None:
-        data = container.pack(data, source.contract.replace(golden=()))
+    if whole:
+        data = metadata_edit.add(data, _lost_metadata(data, source), where=file.name)
+        if source.contract is not None:
+            data = container.pack(data, source.contract.replace(golden=()))
     target = folder / file.name
     atomic_write(target, data)
     return target
+
+
+def _lost_metadata(compiled: bytes, source: container.Container) -> dict[str, bytes]:
+    """Entries of ``source`` that the compiled file has not: the standard metadata, the mark of a contract."""
+    has = graph.read(compiled, where="the compiled model").metadata
+    original = source.flatbuffer()
+    return {
+        name: bytes(original[start : start + size])
+        for name, (start, size) in source.graph.metadata.items()
+        if name not in has and name in (tflite_metadata.ENTRY, marker.NAME)
+    }
 
 
 def _stem(path: Path) -> str:

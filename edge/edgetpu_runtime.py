@@ -18,6 +18,9 @@ from .errors import InterpreterError
 
 TIMEOUT_S = 60.0
 
+# Said with every failure, so that nobody looks for the mistake on their side only.
+_UNTESTED = "; no libedgetpu has been reported to work with ai-edge-litert 2.x: untested, tflite-runtime is the safer choice"
+
 _ROOT = Path(__file__).resolve().parent.parent
 _TRY = (
     "import json, sys\n"
@@ -68,11 +71,14 @@ def try_out(model: str | Path, library: str | None = None) -> str:
         how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise InterpreterError(
             f"{model}: {library} takes the interpreter down ({how}): built for another TensorFlow Lite than {_installed()};"
-            " take the rebuild for that version from github.com/feranick/libedgetpu"
+            f" take the rebuild for that version from github.com/feranick/libedgetpu{_UNTESTED}; edgekit doctor looks at the rest"
         )
     problem = json.loads(done.stdout.strip().splitlines()[-1])
     if problem is not None:
-        raise InterpreterError(f"{model}: the Edge TPU refuses it through {library}: {problem} (interpreter: {_installed()})")
+        raise InterpreterError(
+            f"{model}: the Edge TPU refuses it through {library}: {problem} (interpreter: {_installed()}){_UNTESTED};"
+            " edgekit doctor says whether device, driver and rights are there"
+        )
     return library
 
 

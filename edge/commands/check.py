@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from .. import board_choice
 from . import output_flags
 
 if TYPE_CHECKING:
     from ..checking import CheckReport
+    from ..container import Container
 
 _EXAMPLES = """\
 examples:
   edgekit check flowers.int8.tflite                                     one table over all boards
-  edgekit check flowers.int8.tflite --board pi-4b --accelerator coral-usb
+  edgekit check flowers.int8.tflite --board pi-4b --memory 2GiB --accelerator coral-usb
   edgekit check flowers.int8.tflite --board coral-dev-board -n 2        split over two Edge TPUs
   edgekit check flowers.int8.tflite --board pi-4b --learn bench.json    refine by a run measured on that board
   edgekit check flowers.int8.tflite --board coral-dev-board --compile out/
+  edgekit check flowers.int8.tflite --board coral-dev-board --learn bench.json --compiled out/flowers.int8_edgetpu.tflite
 
 exit codes: 0 it fits, 1 it does not or nobody knows, 2 wrong usage or input
 """
@@ -35,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a .tflite")
     parser.add_argument("--board", default="all", metavar="NAME", help="a board of `edgekit boards`, or all (default)")
     parser.add_argument("--accelerator", metavar="NAME", help="an Edge TPU attached to it: coral-usb, coral-m2 or coral-pcie")
+    board_choice.add_flags(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, at most 4)")
     parser.add_argument("--ops", action="store_true", help="list every op with its reason")
     compiler = parser.add_argument_group("the Edge TPU compiler")
@@ -53,6 +57,9 @@ def add_parser(subparsers: Any) -> None:
     compiler.add_argument("--docker", metavar="IMAGE", help="with --compile: run it in this Docker image")
     parser.add_argument(
         "--learn", metavar="JSON", help="the JSON of `edgekit benchmark` run on that board: refines predictions from now on"
+    )
+    parser.add_argument(
+        "--compiled", metavar="FILE", help="with --learn: the file that was measured on an Edge TPU, compiled from this one"
     )
     output_flags.add_json(parser)
     parser.set_defaults(run=run)
@@ -76,7 +83,14 @@ def run(args: argparse.Namespace) -> int:
     if args.learn:
         _learn(args, options)
     report = checking.check(
-        args.file, args.board, args.accelerator, threads=args.threads, options=options, before=tuple(args.after)
+        args.file,
+        args.board,
+        args.accelerator,
+        threads=args.threads,
+        options=options,
+        before=tuple(args.after),
+        own=board_choice.own(args.boards_file),
+        memory_mib=None if args.memory is None else board_choice.parse_memory(args.memory),
     )
     data, text = check_report.to_dict(report), check_report.to_text(report)
     if args.ops:
@@ -115,13 +129,33 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
     source = container.read(args.file)
-    if not isinstance(measured, dict) or measured.get("model_sha256") != source.model_sha256:
-        raise UsageError(f"{args.learn}: is no measurement of {args.file}; run edgekit benchmark {args.file} --json on the board")
+    ran = container.read(args.compiled) if args.compiled else source
+    if ran is not source:
+        _check_compiled(ran, source)
+    if not isinstance(measured, dict) or measured.get("model_sha256") != ran.model_sha256:
+        hint = "" if args.compiled or not args.accelerator else " (of a compiled file: name it with --compiled)"
+        raise UsageError(
+            f"{args.learn}: is no measurement of {ran.path}{hint}; run edgekit benchmark {ran.path} --json FILE on the board"
+        )
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
-    found = fit.on_board(network, profiles.board(args.board), attached, options=options, threads=threads)
-    calibration.learn(network, found, measured)
+    found = fit.on_board(
+        network, profiles.board(args.board, board_choice.own(args.boards_file)), attached, options=options, threads=threads
+    )
+    calibration.learn(network, found, measured, model_sha256=source.model_sha256)
+
+
+def _check_compiled(compiled: Container, source: Container) -> None:
+    """Raise UsageError if ``compiled`` is no compiled file, or was visibly compiled from another model."""
+    from devices.edgetpu_ops import COMPILED
+
+    from ..errors import UsageError
+
+    if not any(op.name == COMPILED for op in compiled.graph.ops):
+        raise UsageError(f"{compiled.path}: is not compiled for the Edge TPU (it has no {COMPILED})")
+    if compiled.contract and source.contract and compiled.contract.source != source.contract.source:
+        raise UsageError(f"{compiled.path}: was not compiled from {source.path}: its contract names another source")
 
 
 def _compile(args: argparse.Namespace, report: CheckReport, text: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -140,5 +174,11 @@ def _compile(args: argparse.Namespace, report: CheckReport, text: str, data: dic
         segments=args.segments,
     )
     lines = [text, "", "edgetpu_compiler against the prediction", *(f"  {line}" for line in check_report.compared(tpu, done.log))]
+    if done.log.compiler and not done.log.compiler.startswith(f"{args.compiler_version}."):
+        lines.append(f"  the compiler is {done.log.compiler}, the prediction is for {args.compiler_version} (--compiler-version)")
     lines += [f"  wrote {path}" for path in done.files]
-    return "\n".join(lines), {**data, "compiled": done.to_dict()}
+    return "\n".join(lines), {
+        **data,
+        "compiled": done.to_dict(),
+        "comparison": check_report.comparison(tpu, done.log),
+    }

@@ -11,9 +11,22 @@ from typing import Any
 
 import pytest
 
-from devices import edgetpu, edgetpu_ops
-from devices.edgetpu_ops import DATA_TYPE, MAPPED, NOT_SUPPORTED, ONE_SUBGRAPH, RANK, STATUSES, STRIDED, UNSPECIFIED, VERSION
+from devices import edgetpu, edgetpu_ops, edgetpu_rules
+from devices.edgetpu_ops import (
+    DATA_TYPE,
+    FIRST_RUNTIME,
+    MAPPED,
+    NOT_CONSTANT,
+    NOT_SUPPORTED,
+    ONE_SUBGRAPH,
+    RANK,
+    STATUSES,
+    STRIDED,
+    UNSPECIFIED,
+    VERSION,
+)
 from devices.network import Network, Op, Operand
+from edge.opcodes import BUILTIN_OPS
 
 PAIRS = Path(__file__).resolve().parents[3] / "shared" / "edgetpu"
 
@@ -125,13 +138,17 @@ REJECTED: dict[str, tuple[Make, str]] = {
     "padding of the batch": (after_conv("PAD", 2, 8, 8, 8, constants=[(0, 1, 0, 0, 0, 0, 0, 0)]), RANK),
     "a large transpose": (large_transpose, UNSPECIFIED),
     "a constant that is not zero": (constant_join, UNSPECIFIED),
-    "weights that are computed": (computed_weights, UNSPECIFIED),
+    "weights that are computed": (computed_weights, NOT_CONSTANT),
     "another dilation in x and y": (lambda b: b.conv(b.conv(b.tensor(1, 8, 8, 4)), dilation_w=2, dilation_h=1), UNSPECIFIED),
     "batch 2": (batch_of_two, RANK),
     "float output": (float_output, DATA_TYPE),
     "a custom op": (post_processing, DATA_TYPE),
     "int16 activations": (wide_activations, DATA_TYPE),
     "an alpha per pixel": (shared_alpha, UNSPECIFIED),
+    "the batch is split": (after_conv("SPLIT", 1, 8, 8, 8, constants=[(-4,)]), UNSPECIFIED),
+    "packing along the batch": (after_conv("PACK", 1, 8, 8, 8, axis=-4), UNSPECIFIED),
+    "an ellipsis in a slice": (after_conv("STRIDED_SLICE", 1, 8, 8, 8, constants=[(0,) * 4] * 3, ellipsis_mask=1), STRIDED),
+    "more than one pixel repeated": (after_conv("TILE", 1, 16, 8, 8, constants=[(1, 2, 1, 1)]), UNSPECIFIED),
 }
 
 
@@ -144,14 +161,20 @@ def test_one_property_decides(name: str) -> None:
     assert prediction.failure is None
     position = min(1, len(network.ops) - 1)
     assert prediction.per_op[position].reason == status
-    if status != MAPPED:
-        assert prediction.per_op[position].detail
-        assert not any(op.mapped for op in prediction.per_op[position + 1 :])
-        assert all(op.mapped for op in prediction.per_op[:position])
+    assert not any(op.mapped for op in prediction.per_op[position + 1 :])
+    assert all(op.mapped for op in prediction.per_op[:position])
+    assert all(op.detail and op.way_out for op in prediction.per_op if not op.mapped)
 
 
 def test_every_status_that_is_predicted_is_the_compilers() -> None:
     assert {status for _, status in REJECTED.values()} <= set(STATUSES)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILTIN_OPS if name not in FIRST_RUNTIME])
+def test_every_op_that_it_does_not_have_gets_a_way_out(name: str) -> None:
+    b = Builder()
+    found = edgetpu_ops.examine(b.network(after_conv(name, 1, 8, 8, 8)(b)).ops[1])
+    assert found is not None and found.status in (NOT_SUPPORTED, DATA_TYPE) and found.way_out
 
 
 def small(b: Builder) -> Network:
@@ -216,6 +239,75 @@ def test_transpose_came_with_the_last_compiler() -> None:
     assert edgetpu.predict(network, compiler="15.0").per_op[1].reason == NOT_SUPPORTED
 
 
+@pytest.mark.parametrize(("compiler", "reason"), [("16.0", MAPPED), ("15.0", MAPPED), ("14.1", VERSION), ("2.1", VERSION)])
+def test_a_dense_layer_that_keeps_its_dimensions_is_too_new_for_old_compilers(compiler: str, reason: str) -> None:
+    b = Builder()
+    weights = b.tensor(5, 32, constant=True)
+    network = b.network(b.op("FULLY_CONNECTED", [b.tensor(1, 32), weights, None], b.tensor(1, 5), version=5))
+    (found,) = edgetpu.predict(network, compiler=compiler).per_op
+    assert found.reason == reason
+    assert found.mapped or "version 4 or lower" in found.way_out
+
+
+def single(b: Builder, name: str, source: tuple[int, ...], result: tuple[int, ...], **options: int) -> Network:
+    """One op on uint8, which runtimes of all ages take."""
+    constants = {"MEAN": (3,), "PAD": (0, 0, 0, 0, 0, 0, 0, 1)}.get(name)
+    extra: list[Operand | None] = [b.tensor(len(constants), dtype="int32", constant=True, values=constants)] if constants else []
+    if name == "DEPTHWISE_CONV_2D":
+        extra = [b.tensor(1, 3, 3, source[-1], dtype="uint8", constant=True)]
+    operands: list[Operand | None] = [b.tensor(*source, dtype="uint8"), *extra]
+    return b.network(b.op(name, operands, b.tensor(*result, dtype="uint8"), version=1, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "result", "options"),
+    [
+        ("DEPTHWISE_CONV_2D", (1, 8, 8, 8), (1, 8, 8, 8), {"dilation_w": 2, "dilation_h": 2}),
+        ("MEAN", (1, 8, 8, 8), (1, 8, 8, 1), {}),
+        ("PAD", (1, 8, 8, 8), (1, 8, 8, 9), {}),
+        ("SQUEEZE", (1, 5, 1, 10), (5, 10), {}),
+    ],
+)
+def test_what_runtime_13_brought(name: str, source: tuple[int, ...], result: tuple[int, ...], options: dict[str, int]) -> None:
+    network = single(Builder(), name, source, result, **options)
+    assert edgetpu.predict(network, min_runtime=13).cpu == 0
+    (found,) = edgetpu.predict(network, min_runtime=12).per_op
+    assert found.reason == VERSION and "runtime 13" in found.way_out
+
+
+@pytest.mark.parametrize(
+    ("height", "channels", "maps"), [(20, 144, True), (24, 144, True), (28, 144, False), (32, 144, True), (28, 79, True)]
+)
+def test_transposes_as_they_were_seen_in_yolo(height: int, channels: int, maps: bool) -> None:
+    b = Builder()
+    order = b.tensor(4, dtype="int32", constant=True, values=(0, 3, 1, 2))
+    image = b.tensor(1, height, height, channels)
+    network = b.network(b.op("TRANSPOSE", [image, order], b.tensor(1, channels, height, height)))
+    assert (edgetpu.predict(network).cpu == 0) == maps
+
+
+@pytest.mark.parametrize(("length", "maps"), [(16_384, True), (16_385, False)])
+def test_the_longest_softmax(length: int, maps: bool) -> None:
+    b = Builder()
+    network = b.network(b.op("SOFTMAX", [b.tensor(1, length)], b.tensor(1, length)))
+    assert (edgetpu.predict(network).cpu == 0) == maps
+
+
+@pytest.mark.parametrize(("height", "maps"), [(64, True), (256, False)])
+def test_means_over_large_images(height: int, maps: bool) -> None:
+    b = Builder()
+    axes = b.tensor(2, dtype="int32", constant=True, values=(1, 2))
+    network = b.network(b.op("MEAN", [b.tensor(1, height, 128, 3), axes], b.tensor(1, 3)))
+    assert (edgetpu.predict(network).cpu == 0) == maps
+
+
+def test_an_op_newer_than_the_compiler_is_out_of_range() -> None:
+    b = Builder()
+    prediction = edgetpu.predict(b.network(after_conv("GELU", 1, 8, 8, 8)(b)))
+    assert prediction.failure == "Op builtin_code out of range (GELU)"
+    assert all(op.way_out for op in prediction.per_op)
+
+
 def test_an_old_runtime_takes_no_int8() -> None:
     prediction = edgetpu.predict(small(Builder()), min_runtime=11)
     assert {op.reason for op in prediction.per_op} == {VERSION}
@@ -245,8 +337,8 @@ def test_an_open_batch_alone_is_not() -> None:
 def test_only_moving_ones_is_no_transpose() -> None:
     b = Builder()
     order = b.tensor(4, dtype="int32", constant=True, values=(0, 3, 1, 2))
-    network = b.network(b.op("TRANSPOSE", [b.conv(b.tensor(1, 400, 400, 4), 1), order], b.tensor(1, 1, 400, 400)))
-    assert network.ops[1].activations[0].bytes > edgetpu_ops.TRANSPOSE_BYTES
+    network = b.network(b.op("TRANSPOSE", [b.conv(b.tensor(1, 500, 500, 4), 1), order], b.tensor(1, 1, 500, 500)))
+    assert network.ops[1].activations[0].bytes > edgetpu_rules.TRANSPOSE_IN_STEP_BYTES
     assert edgetpu.predict(network).cpu == 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from devices import edgetpu_log
+from devices import edgetpu_log, edgetpu_outcome
 from devices.edgetpu_ops import MAPPED, ONE_SUBGRAPH, STATUSES
 
 LOGS = Path(__file__).resolve().parents[3] / "shared" / "edgetpu" / "logs"
@@ -106,6 +106,24 @@ def test_a_log_that_is_cut_off_is_read_as_far_as_it_goes(length: int) -> None:
 def test_text_of_others_is_no_log() -> None:
     log = edgetpu_log.parse("hello\n\nOperator of the telephone  3   days\n" * 3)
     assert (log.models, log.compiler, log.succeeded, log.errors) == ((), None, None, ())
+
+
+def test_figures_of_pipeline_segments_are_summed() -> None:
+    second = PARTLY_MAPPED[PARTLY_MAPPED.index("Input model") :].replace("flowers", "flowers_segment_1_of_2")
+    log = edgetpu_log.parse(PARTLY_MAPPED.replace("Compilation succeeded!", "") + second)
+    outcome = edgetpu_outcome.logged(log)
+    assert (outcome.mapped, outcome.cpu, outcome.subgraphs) == (18, 6, 2)
+    assert (outcome.cached_bytes, outcome.streamed_bytes) == (2 * 1572864, 2 * 2359296)
+    assert (outcome.mapped_of("CONV_2D"), outcome.count_of("CONV_2D")) == (18, 22)
+    assert edgetpu_outcome.differing_ops(outcome, edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ("CONV_2D",)
+
+
+def test_a_log_without_a_table_differs_in_nothing_that_is_known() -> None:
+    brief = edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED[: PARTLY_MAPPED.index("Operator")]))
+    assert brief.mapped == 9 and not brief.by_op
+    assert edgetpu_outcome.differing_ops(brief, edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ()
+    refused = edgetpu_outcome.logged(edgetpu_log.parse("Invalid model: a.tflite\nModel not quantized\n"))
+    assert refused.failure is not None and "Model not quantized" in refused.failure and refused.mapped is None
 
 
 @pytest.mark.skipif(not LOGS.exists(), reason="the real logs are not here")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -265,7 +270,66 @@ def test_a_measured_run_replaces_the_guess() -> None:
     assert refined.high / refined.low < guess.high / guess.low
 
 
+def test_very_large_activations_are_warned_of() -> None:
+    found = fit.on_board(chain((64, 64), side=1024), PI_4, USB)
+    warning = next(finding for finding in found.findings if finding.check == "activations")
+    assert warning.severity == "warning" and "op 0 moves 128 MiB" in warning.message and "smaller input" in warning.message
+    assert not any(finding.check == "activations" for finding in fit.on_board(chain((64, 64), side=512), PI_4, USB).findings)
+
+
+def test_advice_says_why_the_cpu_is_faster() -> None:
+    tiny = chain((8, 8), side=8)
+    lines = advice.advise(tiny, fit.on_board(tiny, PI_4, USB), PI_4, USB)
+    (cpu,) = [line.change for line in lines if "CPU instead" in line.change]
+    assert "longer to start" in cpu
+
+
 def test_the_compiler_options_reach_the_prediction() -> None:
     old = fit.on_board(SMALL, PI_4, USB, options=CompilerOptions(min_runtime=11))
     assert old.tpu and old.tpu.prediction.mapped == 0
     assert set(edgetpu.COMPILERS) == {"16.0", "15.0", "14.1", "2.1"}
+
+
+@pytest.fixture(scope="module")
+def published() -> ModuleType:
+    """The published measurements, and the fit that leaves one network out (``benchmarks/latency_model.py``)."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "latency_model.py"
+    spec = importlib.util.spec_from_file_location("latency_model", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    try:
+        sys.path.insert(0, str(path.parent))
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = before
+    return module
+
+
+def test_published_measurements_are_predicted_from_the_other_networks(published: ModuleType) -> None:
+    rows = published.PUBLISHED["rows"]
+    errors: dict[str, list[float]] = {"cpu": [], "edgetpu": []}
+    for core, arithmetic in (("Cortex-A53", "float32"), ("Cortex-A72", "float32"), ("Cortex-A72", "int8")):
+        own = [row for row in rows if (row.get("core"), row.get("arithmetic")) == (core, arithmetic)]
+        errors["cpu"] += [abs(row["error"]) for row in published.leave_one_out(own, published.fitted_core)]
+    for link in latency.LINKS:
+        own = [row for row in rows if row.get("link") == link.name]
+        errors["edgetpu"] += [abs(row["error"]) for row in published.leave_one_out(own, published.fitted_link)]
+    medians = {kind: sorted(found)[len(found) // 2] for kind, found in errors.items()}
+    assert len(errors["edgetpu"]) > 50 and medians["edgetpu"] <= 0.15
+    assert len(errors["cpu"]) > 40 and medians["cpu"] <= 0.25
+
+
+@pytest.mark.parametrize("link", latency.LINKS, ids=lambda link: link.name)
+def test_the_interval_of_a_link_holds_nine_published_rows_in_ten(published: ModuleType, link: latency.Link) -> None:
+    own = [row for row in published.PUBLISHED["rows"] if row.get("link") == link.name]
+    if not own:
+        assert link.spread >= 1.75 and "no measurement" in link.basis
+        return
+    outside = [row for row in own if abs(math.log(published.tpu_time(row, link) / row["ms"])) > math.log(link.spread)]
+    assert len(outside) <= 0.1 * len(own), outside
+    left_out = published.leave_one_out(own, published.fitted_link)
+    missed = [row for row in left_out if abs(math.log(row["predicted_ms"] / row["ms"])) > math.log(link.spread)]
+    assert len(missed) <= 0.1 * len(own), missed
+    if link.spread > 1.3:
+        assert "wide" in link.basis, "a wide interval says why"

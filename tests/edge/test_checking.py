@@ -5,15 +5,19 @@ from __future__ import annotations
 import ctypes.util
 import json
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from devices import profiles, resize
-from devices.edgetpu_ops import MAPPED
+from devices import edgetpu_log, edgetpu_outcome, profiles, resize
+from devices.edgetpu_ops import COMPILED, MAPPED
 from devices.errors import UnknownProfileError
-from edge import calibration, checking, container, edgetpu_compiler, edgetpu_runtime
+from edge import calibration, checking, container, edgetpu_compiler, edgetpu_runtime, graph, tflite_metadata
 from edge.cli import main
 from edge.edgetpu_compiler import CompilerError
 from edge.errors import ArtefactError, InterpreterError, UsageError
@@ -111,8 +115,16 @@ def test_wrong_usage_is_one_sentence(small_artefacts: dict[str, Path], tmp_path:
     with pytest.raises(ArtefactError):
         checking.check(tmp_path / "missing.tflite", "pi-4b")
     assert main(["check", str(file), "--compiler-version", "17"]) == 2
+    assert main(["check", str(file), "-n", "0", "--board", "coral-dev-board"]) == 2
     assert main(["check", str(file), "--board", "pi-4b", "--learn", str(tmp_path / "none.json")]) == 2
     assert main(["check", str(file), "--board", "pi-4b", "--compile", str(tmp_path)]) == 2
+
+
+def bench(path: Path, model: Path, p50_ms: float, **more: object) -> str:
+    """Write what ``edgekit benchmark --json`` writes, as far as it matters."""
+    data = {"p50_ms": p50_ms, "model_sha256": container.read(model).model_sha256, **more}
+    path.write_text(json.dumps(data))
+    return str(path)
 
 
 def test_a_measurement_refines_what_follows(
@@ -120,25 +132,74 @@ def test_a_measurement_refines_what_follows(
 ) -> None:
     file = small_artefacts["int8"]
     guess = checking.check(file, "pi-4b").boards[0].latency
-    assert guess
-    measured = tmp_path / "bench.json"
-    measured.write_text(json.dumps({"p50_ms": 3 * guess.expected, "model_sha256": container.read(file).model_sha256}))
-    _, data = run_json(capsys, str(file), "--board", "pi-4b", "--learn", str(measured))
+    other_guess = checking.check(small_artefacts["uint8"], "pi-4b").boards[0].latency
+    assert guess and other_guess
+    host = {"processor": "Raspberry Pi 4 Model B Rev 1.4"}
+    measured = bench(tmp_path / "bench.json", file, 3 * guess.expected, machine="aarch64", host=host, threads=4)
+    _, data = run_json(capsys, str(file), "--board", "pi-4b", "--learn", measured)
     refined = data["latency_ms"]
     assert isinstance(refined, dict)
     assert refined["expected"] == pytest.approx(3 * guess.expected, abs=0.01)
-    assert "measured on this board" in refined["basis"]
+    assert "measured on Raspberry Pi 4 Model B Rev 1.4" in refined["basis"] and "this very model" in refined["basis"]
+    assert refined["high"] / refined["expected"] == pytest.approx(1.15, abs=0.01)
     assert list(state.rglob("calibration.json"))
+    # Another model of the same arithmetic: three times slower too, but less sure.
+    other = checking.check(small_artefacts["uint8"], "pi-4b").boards[0].latency
+    assert other and other.expected == pytest.approx(3 * other_guess.expected) and "1 other model measured" in other.basis
+    assert 1.15 < other.high / other.expected < other_guess.high / other_guess.expected
     # Other boards and other ways of running are as unknown as before.
-    on_tpu = checking.check(file, "pi-4b", "coral-usb").boards[0].latency
-    assert on_tpu and "measured on" not in on_tpu.basis
-    other = checking.check(file, "pi-400").boards[0].latency
-    assert other and "measured on" not in other.basis
-    # A measurement of another model is refused, and a spoilt file is named.
-    assert main(["check", str(small_artefacts["float32"]), "--board", "pi-4b", "--learn", str(measured)]) == 2
+    on_tpu = checking.check(file, "pi-4b", "coral-usb").boards[0]
+    assert on_tpu.latency and "measured on" not in on_tpu.latency.basis
+    assert on_tpu.cpu and "measured on" in on_tpu.cpu.basis
+    other_board = checking.check(file, "pi-400").boards[0].latency
+    assert other_board and "measured on" not in other_board.basis
+    # Measured again, it replaces the first run instead of being averaged with it.
+    again = bench(tmp_path / "again.json", file, 2 * guess.expected, machine="aarch64", host=host, threads=4)
+    assert main(["check", str(file), "--board", "pi-4b", "--learn", again, "--json", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["latency_ms"]["expected"] == pytest.approx(
+        2 * guess.expected, abs=0.01
+    )
     calibration.default_path().write_text("{}")
     with pytest.raises(UsageError, match="calibration.json"):
         checking.check(file, "pi-4b")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"machine": "x86_64"}, "from x86_64, and Raspberry Pi 4"),
+        ({"host": {"processor": "Raspberry Pi 5 Model B Rev 1.0"}}, "give --board pi-5"),
+        ({"quotable": False, "not_quotable_because": ["it was throttled"]}, "not this board's speed (it was throttled)"),
+        ({"runtime": {"delegate": "libedgetpu.so.1"}}, "ran on an Edge TPU"),
+        ({"p50_ms": "fast"}, "no p50_ms"),
+        ({"model_sha256": "0" * 64}, "is no measurement of"),
+    ],
+)
+def test_a_measurement_of_something_else_is_refused(
+    small_artefacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, object], words: str
+) -> None:
+    file = small_artefacts["int8"]
+    measured = bench(tmp_path / "bench.json", file, 5.0)
+    Path(measured).write_text(json.dumps({**json.loads(Path(measured).read_text()), **more}))
+    assert main(["check", str(file), "--board", "pi-4b", "--learn", measured]) == 2
+    assert words in capsys.readouterr().err
+    assert not calibration.default_path().exists()
+
+
+@pytest.mark.slow
+def test_the_advice_is_refined_with_the_prediction(artefacts: dict[str, Path], tmp_path: Path) -> None:
+    file = artefacts["float32"]
+    plain = checking.check(file, "pi-4b")
+    guess = plain.boards[0].latency
+    assert guess
+    main(["check", str(file), "--board", "pi-4b", "--learn", bench(tmp_path / "bench.json", file, 4 * guess.expected)])
+    refined = checking.check(file, "pi-4b")
+    by_board = {item.change: item for item in refined.advice}
+    for before in plain.advice:
+        after = by_board.get(before.change)
+        if after is None or before.expected_ms is None or "x" not in before.change.split():
+            continue
+        assert after.expected_ms == pytest.approx(4 * before.expected_ms), "a smaller input is compared with the measured time"
 
 
 def test_without_a_compiler_one_sentence_says_where_it_is(
@@ -151,11 +212,17 @@ def test_without_a_compiler_one_sentence_says_where_it_is(
         edgetpu_compiler.compile_model(small_artefacts["int8"], tmp_path, image="some/image")
 
 
+# The real compiler may not be passed on and is not here. What stands in for it takes its options and answers with the text of
+# REPLAY (a real log, where those are at hand), or with a few lines as it writes them; its model is a copy of the given one, or of
+# MAKES. So these tests show that edgekit finds a program, gives it what its documentation says, reads its answer and keeps its
+# files. That the real one does the same they cannot show.
 FAKE = """#!/bin/sh
-# Stands in for the program that may not be passed on: takes its options, answers as it does.
 for word; do case "$previous" in -o) out="$word";; esac; previous="$word"; model="$word"; done
 [ -n "$REFUSES" ] && { echo "ERROR: $REFUSES"; echo "Compilation failed!"; exit 1; }
-cp "$model" "$out/$(basename "$model" .tflite)_edgetpu.tflite"
+[ -n "$REPLAY" ] && cat "$REPLAY"
+[ -n "$MAKES_NOTHING" ] && exit 1
+cp "${MAKES:-$model}" "$out/$(basename "$model" .tflite)_edgetpu.tflite"
+[ -n "$REPLAY" ] && exit 0
 echo "Edge TPU Compiler version 16.0.384591198"
 echo "Model compiled successfully in 5 ms."
 echo "Input model: $model"
@@ -200,6 +267,111 @@ def test_compile_shows_both_side_by_side(
     assert f"wrote {tmp_path / 'out'}" in text
 
 
+def test_metadata_that_the_compiler_drops_comes_back(
+    small_artefacts: dict[str, Path], tmp_path: Path, compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorflow.lite.python import schema_py_generated
+
+    source = container.read(small_artefacts["int8"])
+    model = schema_py_generated.ModelT.InitFromPackedBuf(bytes(source.flatbuffer()), 0)
+    model.metadata = None
+    bare = packed(model, tmp_path / "bare.tflite")
+    assert not graph.read(bare.read_bytes()).metadata
+    monkeypatch.setenv("MAKES", str(bare))
+    (file,) = edgetpu_compiler.compile_model(small_artefacts["int8"], tmp_path / "out").files
+    compiled = container.read(file)
+    assert tflite_metadata.read(bytes(compiled.flatbuffer()), compiled.graph) == tflite_metadata.read(
+        bytes(source.flatbuffer()), source.graph
+    )
+    assert tflite_metadata.read(bytes(source.flatbuffer()), source.graph) is not None
+    pixels = np.full((32, 32, 3), 200, np.uint8)
+    answers = [load(path).classify(pixels).top(3) for path in (small_artefacts["int8"], file)]
+    assert answers[0] == answers[1]
+
+
+def test_compiling_gives_prediction_and_compiler_in_one_form(
+    small_artefacts: dict[str, Path], tmp_path: Path, compiler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(small_artefacts["int8"]), "--board", "coral-dev-board", "--compile", str(tmp_path / "out")]
+    code, data = run_json(capsys, *argv)
+    comparison = data["comparison"]
+    assert code == 0 and isinstance(comparison, dict)
+    assert comparison["predicted"].keys() == comparison["compiler"].keys()
+    assert comparison["compiler"]["mapped"] == 3 and comparison["compiler"]["cached_bytes"] == 64 << 10
+    assert comparison["predicted"]["by_op"]["CONV_2D"] == {MAPPED: comparison["predicted"]["by_op"]["CONV_2D"][MAPPED]}
+    main(["check", *argv, "--compiler-version", "15.0"])
+    assert "the prediction is for 15.0" in capsys.readouterr().out
+
+
+def packed(model: Any, path: Path) -> Path:
+    """Write a model of the schema's object form."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+def test_a_run_on_the_edge_tpu_refines_by_the_compiled_file(
+    small_artefacts: dict[str, Path],
+    tmp_path: Path,
+    compiler: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    file = small_artefacts["int8"]
+    model = schema.ModelT.InitFromPackedBuf(bytes(container.read(file).flatbuffer()), 0)
+    code, op = schema.OperatorCodeT(), schema.OperatorT()
+    code.deprecatedBuiltinCode = code.builtinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = COMPILED
+    op.inputs, op.outputs = model.subgraphs[0].inputs, model.subgraphs[0].outputs
+    model.operatorCodes, model.subgraphs[0].operators = [code], [op]
+    monkeypatch.setenv("MAKES", str(packed(model, tmp_path / "made.tflite")))
+    (compiled,) = edgetpu_compiler.compile_model(file, tmp_path / "out").files
+    measured = bench(tmp_path / "bench.json", compiled, 9.0, machine="aarch64", runtime={"delegate": "libedgetpu.so.1"})
+    argv = ["check", str(file), "--board", "coral-dev-board", "--learn", measured]
+    assert main(argv) == 2
+    assert "is no measurement of" in capsys.readouterr().err
+    assert main([*argv, "--compiled", str(file)]) == 2
+    assert COMPILED in capsys.readouterr().err
+    assert main(["check", str(compiled)]) == 2
+    assert "is compiled for the Edge TPU already" in capsys.readouterr().err
+    code_, data = run_json(capsys, *argv[1:], "--compiled", str(compiled))
+    refined = data["latency_ms"]
+    assert code_ == 0 and isinstance(refined, dict) and refined["expected"] == 9.0
+    assert "for this very model" in refined["basis"]
+
+
+LOGS = Path(__file__).resolve().parents[3] / "shared" / "edgetpu" / "logs"
+RAW_LOGS = [path for path in (sorted(LOGS.iterdir()) if LOGS.exists() else []) if not path.name.startswith(("ext_23", "ext_25"))]
+
+
+@pytest.mark.skipif(not RAW_LOGS, reason="the real logs are not here")
+def test_every_real_log_through_the_compilers_wrapper(
+    small_artefacts: dict[str, Path], tmp_path: Path, compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 0
+    for log in RAW_LOGS:
+        monkeypatch.setenv("REPLAY", str(log))
+        expected = edgetpu_log.parse(log.read_text(encoding="utf-8"))
+        monkeypatch.setenv("MAKES_NOTHING", "1" if expected.succeeded is False else "")
+        try:
+            done = edgetpu_compiler.compile_model(small_artefacts["int8"], tmp_path / "out")
+        except CompilerError as error:
+            refused += 1
+            assert expected.errors and expected.errors[0] in str(error), log.name
+        else:
+            assert (done.log.models, done.log.attempts) == (expected.models, expected.attempts), log.name
+            outcome = edgetpu_outcome.logged(done.log)
+            counted = [model.mapped for model in expected.models if model.mapped is not None]
+            assert outcome.mapped == (sum(counted) if counted else outcome.mapped), log.name
+            assert container.read(done.files[0]).contract is not None
+    assert refused >= 4 and len(RAW_LOGS) > 90
+
+
 def test_a_refusal_is_in_the_compilers_words(
     small_artefacts: dict[str, Path], tmp_path: Path, compiler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +386,15 @@ def test_a_library_that_is_none_is_found_out_in_another_process(small_artefacts:
     broken.write_bytes(b"no library")
     with pytest.raises(InterpreterError, match="libedgetpu"):
         edgetpu_runtime.try_out(small_artefacts["int8"], str(broken))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_library_that_takes_the_process_down_is_survived(small_artefacts: dict[str, Path], tmp_path: Path) -> None:
+    source, library = tmp_path / "crash.c", tmp_path / "libedgetpu.so.1"
+    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) static void crash(void) { abort(); }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    with pytest.raises(InterpreterError, match="takes the interpreter down .signal SIGABRT.*feranick.*edgekit doctor"):
+        edgetpu_runtime.try_out(small_artefacts["int8"], str(library))
 
 
 DOCKER = """#!/bin/sh
