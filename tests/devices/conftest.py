@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from devices import deploy
 from devices.local import LocalShell
 from devices.shell import Shell
 from devices.ssh import SshShell, SshTarget
@@ -42,14 +44,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextlib.contextmanager
+def running_server(folder: Path, home: Path | None) -> Iterator[Server]:
+    """Run an SSH server with a throwaway host key. home: where its sessions are at home, so that one machine can be two boards."""
     program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None or shutil.which("ssh") is None:
         pytest.skip("needs OpenSSH (apt-get install openssh-server openssh-client)")
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)  # sshd as root insists on it; its package's service makes it
-    folder = tmp_path_factory.mktemp("sshd")
     for name in ("host", "client"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     port = free_port()
@@ -66,6 +68,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin yes
 UsePAM no
 MaxStartups 100
+{f'SetEnv "HOME={home}"' if home else ""}
 """)
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     (folder / "config").write_text(
@@ -88,12 +91,43 @@ MaxStartups 100
         server.wait(10)
 
 
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path | None], Server]]:
+    """Returns a function: run one more server. Its argument is where its sessions are at home, None for the user's own home."""
+    with contextlib.ExitStack() as stack:
+        yield lambda home: stack.enter_context(running_server(tmp_path_factory.mktemp("sshd"), home))
+
+
+@pytest.fixture(scope="session")
+def sshd(serve: Callable[[Path | None], Server]) -> Server:
+    return serve(None)
+
+
 @pytest.fixture(params=["local", "ssh"])
 def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
     """Each test that asks for it runs twice: on this machine, and over SSH."""
     found: Shell = LocalShell() if request.param == "local" else SshShell(request.getfixturevalue("sshd").target())
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def first(small_artefacts: dict[str, Path]) -> Path:
+    return small_artefacts["int8"]
+
+
+@pytest.fixture(scope="session")
+def second(small_artefacts: dict[str, Path]) -> Path:
+    return small_artefacts["float32"]
+
+
+@pytest.fixture(scope="session")
+def prepared(first: Path) -> Iterator[Path]:
+    """A folder on a board with ``first`` deployed. In memory where that is possible: a disk's fsync is what takes the time."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgekit test ", dir=place) as folder:
+        deploy.deploy(LocalShell(), first, deploy.Options(folder=f"{folder}/prepared"), lambda _: None)
+        yield Path(folder) / "prepared"
 
 
 class Cable:
@@ -106,23 +140,38 @@ class Cable:
         self._ends: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     def cut(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.close()
-        for end in self._ends:
+        for end in (self._listener, *self._ends):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def remove(self) -> None:
+        """Cut it, and wait until nothing of it is left."""
+        self.cut()
+        self._threads[0].join()  # the one that starts the others
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for end in (self._listener, *self._ends):
+            end.close()
+
+    def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._ends.append(client)
                 server = socket.create_connection(("127.0.0.1", self._server_port))
-                self._ends += [client, server]
+                self._ends.append(server)
                 for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._relay, args=(one, other), daemon=True).start()
+                    self._start(self._relay, one, other)
 
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -157,7 +206,7 @@ def cable(sshd: Server) -> Iterator[Callable[[int], SshTarget]]:
 
     yield make
     for one in cables:
-        one.cut()
+        one.remove()
 
 
 def _wait_until_it_listens(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
