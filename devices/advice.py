@@ -79,7 +79,7 @@ def _remedies(fit: BoardFit) -> Iterator[Advice]:
         yield Advice(change=prediction.failure_way_out, expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion")
     elif first is not None and first.way_out:
         behind = sum(op.reason == ONE_SUBGRAPH for op in prediction.per_op)
-        note = f" ({behind} ops behind it stay on the CPU with it)" if behind else ""
+        note = f" (ops behind it that stay on the CPU with it: {behind})" if behind else ""
         yield Advice(
             change=f"{first.op}: {first.way_out}{note}", expected_ms=None, instead_of_ms=_now(fit), cost="a new conversion"
         )

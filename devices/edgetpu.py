@@ -123,13 +123,18 @@ class OpMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Predicted result of one compilation. With ``failure`` set there is no compiled model at all, and every op is on the CPU."""
+    """Predicted result of one compilation. With ``failure`` set there is no compiled model at all, and every op is on the CPU.
+
+    ``first_rejected`` is the op to look at first: on the CPU for a reason of its own, and if any op is stranded there, behind an op
+    that is mapped. Conversions between float and integers only count where there is no other: they are there because of others.
+    """
 
     compiler: str
     per_op: tuple[OpMapping, ...]
     subgraphs: int
     failure: str | None
     failure_way_out: str
+    first_rejected: OpMapping | None
 
     @property
     def mapped(self) -> int:
@@ -138,15 +143,6 @@ class Prediction:
     @property
     def cpu(self) -> int:
         return len(self.per_op) - self.mapped
-
-    @property
-    def first_rejected(self) -> OpMapping | None:
-        """The first op that is on the CPU for a reason of its own, not for what stands before it.
-
-        Conversions between float and integers only count where there is no other: they are there because of the others.
-        """
-        own = [op for op in self.per_op if not op.mapped and op.reason != ONE_SUBGRAPH]
-        return next((op for op in own if op.op not in ("QUANTIZE", "DEQUANTIZE")), own[0] if own else None)
 
 
 def predict(
@@ -169,7 +165,28 @@ def predict(
     per_op = tuple(
         _op_mapping(op, rejection, home, failure, way_out) for op, rejection in zip(network.ops, rejections, strict=True)
     )
-    return Prediction(compiler=compiler, per_op=per_op, subgraphs=len(kept), failure=failure, failure_way_out=way_out)
+    return Prediction(
+        compiler=compiler,
+        per_op=per_op,
+        subgraphs=len(kept),
+        failure=failure,
+        failure_way_out=way_out,
+        first_rejected=_first_rejected(network.ops, per_op),
+    )
+
+
+def _first_rejected(ops: Sequence[Op], per_op: Sequence[OpMapping]) -> OpMapping | None:
+    own = [op for op in per_op if not op.mapped and op.reason != ONE_SUBGRAPH]
+    if any(op.reason == ONE_SUBGRAPH for op in per_op):
+        behind: set[int] = set()  # tensors that a mapped op has written, or an op behind one
+        late = set()
+        for op, found in zip(ops, per_op, strict=True):
+            if any(operand.index in behind for operand in op.activations):
+                late.add(op.index)
+            if found.mapped or op.index in late:
+                behind.update(operand.index for operand in op.outputs)
+        own = [op for op in own if op.index in late] or own
+    return next((op for op in own if op.op not in ("QUANTIZE", "DEQUANTIZE")), own[0] if own else None)
 
 
 def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], failure: str | None, whole: str) -> OpMapping:

@@ -90,7 +90,7 @@ def on_board(
     shown = cpu if tpu is None else tpu.latency
     if board.unreachable:
         findings.insert(0, Finding(check="board", severity=ERROR, message=board.unreachable))
-    elif shown is None:
+    elif shown is None and (tpu is None or tpu.link is not None):
         what = "its processor" if board.cpu is None else "a latency on its cores"
         findings.append(Finding(check="latency", severity=INFO, message=f"no estimate of the latency: {what} is not known"))
     if any(finding.severity == ERROR for finding in findings):
@@ -162,7 +162,8 @@ def _tpu_findings(tpu: TpuFit, board: BoardProfile, accelerator: AcceleratorProf
     elif not prediction.mapped:
         findings.append(Finding(check="mapping", severity=ERROR, message=f"no op maps to the Edge TPU: {_first(prediction)}"))
     elif prediction.cpu:
-        message = f"{prediction.cpu} of {len(prediction.per_op)} ops stay on the CPU: {_first(prediction)}"
+        stays = "stays" if prediction.cpu == 1 else "stay"
+        message = f"{prediction.cpu} of {len(prediction.per_op)} ops {stays} on the CPU: {_first(prediction)}"
         findings.append(Finding(check="mapping", severity=WARNING, message=message))
     unproven = sorted({f"{op.op} version {op.version}" for op in prediction.per_op if op.mapped and not op.proven})
     if unproven:

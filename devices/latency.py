@@ -244,7 +244,7 @@ def edgetpu(
         on_cpu = cpu(network, board, only=frozenset(rest))
         if on_cpu is None:
             return None
-        left, basis = on_cpu, f"{basis}; {len(rest)} ops on the CPU ({on_cpu.basis})"
+        left, basis = on_cpu, f"{basis}; {len(rest)} op{'' if len(rest) == 1 else 's'} on the CPU ({on_cpu.basis})"
     return Latency(
         low=times[0] / attached.spread + left.low,
         expected=times[1] + left.expected,

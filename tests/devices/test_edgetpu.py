@@ -212,6 +212,23 @@ def test_order_in_the_file_does_not_matter_but_dependency_does() -> None:
     ]
 
 
+def test_the_op_to_look_at_is_the_one_that_strands_others() -> None:
+    """Not the conversion of the input, which strands nothing, and not the conversion before a float op, but that op."""
+    b = Builder()
+    image = b.op("CAST", [b.tensor(1, 8, 8, 4, dtype="int32")], b.tensor(1, 8, 8, 4, dtype="float32"), version=1)
+    stem = b.conv(b.op("QUANTIZE", [image], b.tensor(1, 8, 8, 4), version=1))
+    widened = b.op("DEQUANTIZE", [stem], b.tensor(1, 8, 8, 8, dtype="float32"))
+    waved = b.op("SIN", [widened], b.tensor(1, 8, 8, 8, dtype="float32"), version=1)
+    back = b.op("QUANTIZE", [waved], b.tensor(1, 8, 8, 8), version=1)
+    prediction = edgetpu.predict(b.network(b.conv(back)))
+    assert [op.op for op in prediction.per_op if op.mapped] == ["CONV_2D"]
+    assert prediction.first_rejected and prediction.first_rejected.op == "SIN"
+    b = Builder()
+    whole = edgetpu.predict(b.network(float_output(b)))
+    assert whole.first_rejected and whole.first_rejected.op == "DEQUANTIZE"
+    assert edgetpu.predict(small(Builder())).first_rejected is None
+
+
 def test_all_subgraphs_maps_what_comes_behind() -> None:
     prediction = edgetpu.predict(branches(), all_subgraphs=True)
     assert (prediction.mapped, prediction.cpu, prediction.subgraphs) == (7, 1, 2)

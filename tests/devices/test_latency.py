@@ -133,6 +133,7 @@ def test_a_link_that_is_missing_is_a_no() -> None:
     found = fit.on_board(SMALL, PI_4, profiles.accelerator("coral-m2"))
     assert found.fits is False
     assert any(finding.check == "link" and finding.severity == "error" for finding in found.findings)
+    assert not any(finding.check == "latency" for finding in found.findings), "the link is what is missing, not a figure"
 
 
 def test_streaming_sets_the_pace_of_large_networks() -> None:
