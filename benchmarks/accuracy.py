@@ -81,7 +81,7 @@ def _make_ours(args: argparse.Namespace) -> dict[str, Any]:
     # Without our metadata: another tool's output must not claim to carry our contract.
     flatbuffer = container.read(args.out / "model.float32.tflite").flatbuffer()
     names = source.output_names
-    plain = flatbuffer_edit.finish(flatbuffer, output_names=names, input_name="input", metadata={})
+    plain = flatbuffer_edit.finish(flatbuffer, output_names=names, input_names=["input"], metadata={})
     (args.out / "plain.float32.tflite").write_bytes(plain)
     return spent
 

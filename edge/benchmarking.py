@@ -7,15 +7,17 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import golden, preprocess
+from . import golden, host
 from .errors import UsageError
+from .gauges import Conditions, Recorder
+from .inference import cores
 from .interpreter import RuntimeInfo
 from .model import Model, load
 
@@ -23,8 +25,13 @@ from .model import Model, load
 MIN_RUNS = 100
 MIN_SECONDS = 10.0
 WARMUP_SECONDS = 1.0
+MOST_THREADS = 8  # of a sweep; no interpreter gains from more on a board
+# Neither ai-edge-litert 2.3 nor tflite-runtime 2.14 gives times per op to Python; only their C++ benchmark tools do.
+PER_OP_NOTE = "the interpreter's Python interface gives no times per op"
 
 _MIN_WARMUP_RUNS = 3
+_TRACE_POINTS = 120
+_FASTER = 0.98  # more threads are worth having from here on
 _MIB = 1 << 20
 
 
@@ -42,21 +49,31 @@ class LatencyStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thermal:
-    """Degrees Celsius of the hottest zone before and after, the CPU governor, and the firmware's throttling bits (Raspberry Pi).
+class TracePoint:
+    """A stretch of the measurement that ends ``t_s`` seconds after its start: its median, and the temperature then."""
 
-    None where the machine does not tell.
-    """
+    t_s: float
+    p50_ms: float
+    celsius: float | None
 
-    before_c: float | None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRow:
+    """One number of threads in a sweep; ``objections`` says why it is not this machine's speed."""
+
+    threads: int
+    latency: LatencyStats
     after_c: float | None
-    governor: str | None
-    throttled: str | None
+    objections: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkReport:
-    """One model on one machine. ``peak_memory_mib`` is the process's peak resident size, the Python interpreter included."""
+    """One model on one machine. ``peak_memory_mib`` is the process's peak resident size, the Python interpreter included.
+
+    ``percentiles_ms``: the 0th to the 100th, each a run that was measured. ``trace``: how time and heat went on, at most 120 points.
+    ``sweep``: every number of threads that was tried; the rest of the report then is about the best of them.
+    """
 
     file: str
     model_sha256: str
@@ -65,26 +82,53 @@ class BenchmarkReport:
     load_s: float | None
     latency: LatencyStats
     peak_memory_mib: float
-    thermal: Thermal
+    conditions: Conditions
+    percentiles_ms: tuple[float, ...] = ()
+    trace: tuple[TracePoint, ...] = ()
+    sweep: tuple[SweepRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the keys of the latency stand at the top."""
-        plain = asdict(self)
-        return {**plain.pop("latency"), "threads": self.runtime.threads, **plain}
+        return {
+            **asdict(self.latency),
+            "threads": self.runtime.threads,
+            "file": self.file,
+            "model_sha256": self.model_sha256,
+            "runtime": self.runtime.to_dict(),
+            "machine": self.machine,
+            "load_s": self.load_s,
+            "peak_memory_mib": self.peak_memory_mib,
+            "thermal": self.conditions.to_dict(),
+            "quotable": self.conditions.quotable,
+            "not_quotable_because": list(self.conditions.objections),
+            "percentiles_ms": list(self.percentiles_ms),
+            "trace": [asdict(point) for point in self.trace],
+            "sweep": [
+                {"threads": row.threads, **asdict(row.latency), "after_c": row.after_c, "quotable": not row.objections}
+                for row in self.sweep
+            ],
+            "per_op": None,
+            "per_op_note": PER_OP_NOTE,
+            "host": host.describe(),
+        }
 
     def to_text(self) -> str:
-        times = self.latency
-        before, after = (("?" if c is None else f"{c:.0f}") for c in (self.thermal.before_c, self.thermal.after_c))
+        times, thermal = self.latency, self.conditions.to_dict()
         loaded = "" if self.load_s is None else f"load {self.load_s:.2f} s   "
         lines = [
             f"{self.file} on {self.runtime.describe()}, {self.machine}",
             f"  p50 {times.p50_ms:.2f} ms   p90 {times.p90_ms:.2f} ms   p99 {times.p99_ms:.2f} ms   ({times.runs} runs,"
             f" {times.warmup_runs} to warm up)",
-            f"  {loaded}peak memory {self.peak_memory_mib:.0f} MiB   {before} -> {after} degrees Celsius,"
-            f" governor {self.thermal.governor or 'unknown'}",
+            f"  {loaded}peak memory {self.peak_memory_mib:.0f} MiB   {describe(thermal)}",
         ]
-        if self.thermal.throttled not in (None, "0", "0x0"):
-            lines.append(f"  the firmware has throttled this board (bits {self.thermal.throttled}): the times are not its best")
+        for row in self.sweep:
+            mark = "  <- best" if row.threads == self.runtime.threads else ""
+            spoilt = f"  NOT this machine's speed: {'; '.join(row.objections)}" if row.objections else ""
+            lines.append(
+                f"  {row.threads} thread{' ' if row.threads == 1 else 's'}  p50 {row.latency.p50_ms:9.2f} ms"
+                f"   p99 {row.latency.p99_ms:9.2f} ms{mark}{spoilt}"
+            )
+        lines += objection_lines(self.conditions)
         return "\n".join(lines)
 
 
@@ -96,10 +140,12 @@ def benchmark(
     min_runs: int = MIN_RUNS,
     min_seconds: float = MIN_SECONDS,
     load_s: float | None = None,
+    recorder: Recorder | None = None,
 ) -> BenchmarkReport:
     """Time single runs of ``model`` (pixels are not prepared meanwhile) until both minima are reached.
 
-    threads and kernels count only if ``model`` is a path. load_s: how long the loading of a Model took, for the report.
+    threads and kernels count only if ``model`` is a path. load_s: how long the loading of a Model took, for the report. recorder:
+    looks at temperature, clock and flags meanwhile; default one that looks every second, in a thread of its own.
     """
     if min_runs < 1 or not min_seconds >= 0.0:
         raise UsageError(
@@ -109,18 +155,82 @@ def benchmark(
         start = time.perf_counter()
         model = load(model, threads=threads, kernels=kernels)
         load_s = time.perf_counter() - start
-    before = _hottest()
-    stats = _latency(model, min_runs, min_seconds)
+    times_ns: list[int] = []
+    with recorder or Recorder() as watched:
+        begin = time.perf_counter()
+        warmup_runs = 0
+        for warmup_runs, time_ns in timed_runs(model, min_runs, min_seconds):  # noqa: B007 - the last one is kept
+            times_ns.append(time_ns)
+        warm_s = time.perf_counter() - begin - sum(times_ns) / 1e9
+    conditions = watched.conditions()
     return BenchmarkReport(
         file=str(model.path),
         model_sha256=model.container.model_sha256,
         runtime=model.runtime,
         machine=platform.machine(),
         load_s=load_s,
-        latency=stats,
+        latency=latency_stats(times_ns, warmup_runs),
         peak_memory_mib=peak_memory_mib(),
-        thermal=Thermal(before_c=before, after_c=_hottest(), governor=_governor(), throttled=_throttled()),
+        conditions=conditions,
+        percentiles_ms=_percentiles_ms(times_ns),
+        trace=trace_of(times_ns, [(at_s - warm_s, celsius) for at_s, celsius in conditions.heat()]),
     )
+
+
+def sweep(
+    open_model: Callable[[int], Model],
+    *,
+    threads: Sequence[int] = (),
+    min_runs: int = MIN_RUNS,
+    min_seconds: float = MIN_SECONDS,
+    advance: Callable[[str], None] = lambda _: None,
+) -> BenchmarkReport:
+    """Measure one number of threads after the other and return the report of the best, with all of them in ``sweep``.
+
+    open_model: loads the model for a number of threads. threads: default 1 to the usable cores, at most 8. More threads are the
+    best only if they are 2 % faster: they take the cores from everything else on the board. advance: is told each result.
+    """
+    rows: list[SweepRow] = []
+    best: BenchmarkReport | None = None
+    for count in threads or range(1, min(cores(), MOST_THREADS) + 1):
+        start = time.perf_counter()
+        model = open_model(count)
+        found = benchmark(model, min_runs=min_runs, min_seconds=min_seconds, load_s=time.perf_counter() - start)
+        row = SweepRow(
+            threads=count,
+            latency=found.latency,
+            after_c=found.conditions.samples[-1].celsius,
+            objections=found.conditions.objections,
+        )
+        rows.append(row)
+        advance(f"threads {count}: p50 {found.latency.p50_ms:.2f} ms")
+        if best is None or found.latency.p50_ms < _FASTER * best.latency.p50_ms:
+            best = found
+    assert best is not None
+    return replace(best, sweep=tuple(rows))
+
+
+def timed_runs(model: Model, min_runs: int, min_seconds: float) -> Iterator[tuple[int, int]]:
+    """Warm up, then yield (runs to warm up, nanoseconds) for one run after the other until both minima are reached."""
+    tensors = golden.inputs("noise-1", model.contract, model.inputs)
+    with model.exclusive() as loaded:
+        for position, tensor in enumerate(tensors):
+            loaded.set_input(tensor, position)
+        warmup_runs = sum(1 for _ in _runs(_MIN_WARMUP_RUNS, min(WARMUP_SECONDS, min_seconds), loaded.invoke))
+        for time_ns in _runs(min_runs, min_seconds, loaded.invoke):
+            yield warmup_runs, time_ns
+
+
+def describe(thermal: dict[str, Any]) -> str:
+    """Return temperature, clock and governor in words."""
+    before, after = ("?" if c is None else f"{c:.0f}" for c in (thermal["before_c"], thermal["after_c"]))
+    clock = "" if thermal["clock_median_mhz"] is None else f", clock {thermal['clock_median_mhz']:.0f} MHz"
+    return f"{before} -> {after} degrees Celsius{clock}, governor {thermal['governor'] or 'unknown'}"
+
+
+def objection_lines(conditions: Conditions) -> list[str]:
+    """Return the line that says why a measurement is not this machine's speed, if it is not."""
+    return [f"  NOT this machine's speed: {'; '.join(conditions.objections)}"] if conditions.objections else []
 
 
 def latency_stats(times_ns: list[int], warmup_runs: int) -> LatencyStats:
@@ -148,15 +258,23 @@ def peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB
 
 
-def _latency(model: Model, min_runs: int, min_seconds: float) -> LatencyStats:
-    spec = model.contract.input
-    picture = golden.pattern("noise-1", spec.height, spec.width, spec.channels)
-    tensor = preprocess.to_tensor(picture, preprocess.lookup_table(spec, model.input))
-    with model.exclusive() as loaded:
-        loaded.set_input(tensor)
-        warmup_runs = sum(1 for _ in _runs(_MIN_WARMUP_RUNS, min(WARMUP_SECONDS, min_seconds), loaded.invoke))
-        times = list(_runs(min_runs, min_seconds, loaded.invoke))
-    return latency_stats(times, warmup_runs)
+def trace_of(times_ns: list[int], heat: Sequence[tuple[float, float]]) -> tuple[TracePoint, ...]:
+    """Return at most 120 stretches of about equal length. times_ns: of all runs in order. heat: seconds, degrees Celsius."""
+    ends = np.cumsum(np.array(times_ns, np.float64)) / 1e9
+    points, start = [], 0
+    for end in np.unique(np.linspace(0, len(times_ns), min(_TRACE_POINTS, len(times_ns)) + 1).astype(int))[1:]:
+        degrees = [celsius for at_s, celsius in heat if at_s <= ends[end - 1]]
+        median = float(np.percentile(times_ns[start:end], 50, method="inverted_cdf")) / 1e6
+        points.append(
+            TracePoint(t_s=round(float(ends[end - 1]), 3), p50_ms=round(median, 4), celsius=degrees[-1] if degrees else None)
+        )
+        start = int(end)
+    return tuple(points)
+
+
+def _percentiles_ms(times_ns: list[int]) -> tuple[float, ...]:
+    values = np.percentile(np.array(times_ns, np.float64) / 1e6, np.arange(101), method="inverted_cdf")
+    return tuple(round(float(value), 4) for value in values)
 
 
 def _runs(min_runs: int, min_seconds: float, invoke: Callable[[], None]) -> Iterator[int]:
@@ -167,20 +285,6 @@ def _runs(min_runs: int, min_seconds: float, invoke: Callable[[], None]) -> Iter
         invoke()
         yield time.perf_counter_ns() - start
         runs += 1
-
-
-def _hottest() -> float | None:
-    zones = [_read(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
-    degrees = [int(text) / 1000 for text in zones if text.lstrip("-").isdigit()]
-    return max(degrees, default=None)
-
-
-def _governor() -> str | None:
-    return _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) or None
-
-
-def _throttled() -> str | None:
-    return _read(Path("/sys/devices/platform/soc/soc:firmware/get_throttled")) or None
 
 
 def _read(path: Path) -> str:

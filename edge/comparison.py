@@ -6,7 +6,6 @@ The record has a fixed size, so that any number of them fits a file (`edge.journ
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from . import interpreter, preprocess
 from .contract import InputSpec
-from .dataset import ImageItem
-from .errors import DatasetError, ImageError, UsageError
+from .dataset import ImageItem, LabelledImages
+from .errors import ContractError, DatasetError, ImageError, UsageError
+from .extra_inputs import Columns, identity
 from .inference import Pool, cores, default_workers
 from .interpreter import RuntimeInfo
-from .model import Model
+from .model import Feed, Model
 from .pairing import PathOrModel, Reference, pair_outputs
 from .reference import SUFFIX, ReferenceOutputs
 
@@ -48,7 +48,16 @@ class Pair:
 class Comparison:
     """Candidate and reference side by side. `records` may be called by several threads at once."""
 
-    def __init__(self, candidate: Model, reference: Reference | None, *, workers: int, threads: int) -> None:
+    def __init__(
+        self,
+        candidate: Model,
+        reference: Reference | None,
+        *,
+        workers: int,
+        threads: int,
+        dataset: LabelledImages | None = None,
+    ) -> None:
+        """Open the interpreters. dataset: where the inputs beside the picture are, for models that have them."""
         self.candidate = candidate
         self.reference = reference
         self.outputs = pair_outputs(candidate, reference)
@@ -57,12 +66,14 @@ class Comparison:
             + [(f"output{i}", output.scorer.dtype) for i, output in enumerate(self.outputs)]
         )
         self._spec = candidate.contract.input
-        self._table = preprocess.lookup_table(self._spec, candidate.input)
+        self._columns = None if dataset is None else Columns.find(dataset, candidate.contract)
+        self._table = preprocess.lookup_table(self._spec, candidate.input if self._spec.frames else None)
         self._reference_table: NDArray[Any] | None = None
         self._reference_spec: InputSpec | None = None  # only where the picture must be decoded once more for it
         if isinstance(reference, Model):
             spec = reference.contract.input
-            self._reference_table = preprocess.lookup_table(spec, reference.input)
+            _check_alike(candidate, reference)
+            self._reference_table = preprocess.lookup_table(spec, reference.input if spec.frames else None)
             self._reference_spec = None if _geometry(spec) == _geometry(self._spec) else spec
         self.pool = Pool(self._pair(threads, first=i == 0) for i in range(workers))
 
@@ -73,16 +84,18 @@ class Comparison:
         after it takes several times as long. Raises DatasetError if stored reference outputs do not know an image.
         """
         records = np.zeros(len(items), self.dtype)
-        tensors: dict[int, NDArray[Any]] = {}
-        befores: dict[int, NDArray[Any]] = {}
+        tensors: dict[int, Feed] = {}
+        befores: dict[int, Feed] = {}
         for i, item in enumerate(items):
             try:
-                data = item.path.read_bytes()
-                records[i]["sha256"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-                pixels = preprocess.load_pixels(data, self._spec)
-                if self._reference_table is not None:
-                    befores[i] = preprocess.to_tensor(self._reference_pixels(data, pixels), self._reference_table)
-                tensors[i] = preprocess.to_tensor(pixels, self._table)
+                data = item.read() if self._spec.frames else b""
+                records[i]["sha256"] = np.frombuffer(bytes.fromhex(identity(data, item, self._columns)), np.uint8)
+                pixels = preprocess.load_pixels(data, self._spec) if self._spec.frames else None
+                if self._reference_table is not None and isinstance(self.reference, Model):
+                    before = None if pixels is None else preprocess.to_tensor(self._again(data, pixels), self._reference_table)
+                    befores[i] = self._with_extra(before, item, self.reference)
+                picture = None if pixels is None else preprocess.to_tensor(pixels, self._table)
+                tensors[i] = self._with_extra(picture, item, self.candidate)
             except (OSError, ImageError):
                 records[i]["status"] = UNREADABLE
         raw, raw_before = self.pool.use(lambda pair: _run(pair, tensors, befores))
@@ -93,7 +106,7 @@ class Comparison:
     def chunk_sizes(self, count: int) -> Iterator[int]:
         """Yield how many images to give to `records` at a time, ``count`` in all; fewer towards the end, so no core waits."""
         bytes_each = sum(table.dtype.itemsize for table in (self._table, self._reference_table) if table is not None)
-        bytes_each *= self._spec.height * self._spec.width * self._spec.channels
+        bytes_each *= self._spec.height * self._spec.width * max(1, self._spec.channels)
         most = max(1, min(_CHUNK, _CHUNK_BYTES // bytes_each))
         while count > 0:
             size = max(1, min(most, count // (2 * self.pool.size)))
@@ -105,19 +118,27 @@ class Comparison:
         """What runs the candidate in each worker."""
         return self.pool.use(lambda pair: pair.candidate.runtime)
 
-    def answer(self, tensor: NDArray[Any]) -> Values:
+    def answer(self, tensor: Feed) -> Values:
         """Return the candidate's real values for an input tensor, by output name."""
         return self.candidate.dequantize(self.pool.use(lambda pair: pair.candidate.invoke(tensor)))
 
     def why_unreadable(self, item: ImageItem) -> str:
         """Return why the image could not be read, in words."""
         try:
-            preprocess.load_pixels(item.path, self._spec)
+            preprocess.load_pixels(item.frames or item.path, self._spec)
         except ImageError as error:
             return str(error)
         return f"{item.path}: could not be read before, and can be read now"
 
-    def _reference_pixels(self, data: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _with_extra(self, picture: NDArray[Any] | None, item: ImageItem, model: Model) -> Feed:
+        if self._columns is None:
+            assert picture is not None
+            return picture
+        image = () if picture is None else (picture,)
+        return (*image, *self._columns.tensors(item, model.inputs[len(image) :]))
+
+    def _again(self, data: bytes | list[bytes], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the reference's pixels: the candidate's, or decoded once more in another geometry."""
         return pixels if self._reference_spec is None else preprocess.load_pixels(data, self._reference_spec)
 
     def _measure(self, record: Any, item: ImageItem, raw: Raw, raw_before: Raw | None) -> None:
@@ -174,7 +195,19 @@ def _twin(model: Model, threads: int, *, first: bool) -> Model:
     return Model(model.container, model.contract, loaded)
 
 
-def _run(pair: Pair, tensors: dict[int, NDArray[Any]], befores: dict[int, NDArray[Any]]) -> tuple[dict[int, Raw], dict[int, Raw]]:
+def _check_alike(candidate: Model, reference: Model) -> None:
+    """Raise ContractError for models that cannot be fed with the same rows."""
+    mine, theirs = (
+        (model.contract.input.frames, {e.name: e.shape for e in model.contract.extra_inputs}) for model in (candidate, reference)
+    )
+    if mine != theirs:
+        raise ContractError(
+            f"{candidate.path} takes {mine[0]} frames and {sorted(mine[1])}, the reference {theirs[0]} and {sorted(theirs[1])};"
+            " compare models that are fed with the same"
+        )
+
+
+def _run(pair: Pair, tensors: dict[int, Feed], befores: dict[int, Feed]) -> tuple[dict[int, Raw], dict[int, Raw]]:
     found = {i: pair.candidate.invoke(tensor) for i, tensor in tensors.items()}
     if pair.reference is None:
         return found, {}
@@ -183,7 +216,7 @@ def _run(pair: Pair, tensors: dict[int, NDArray[Any]], befores: dict[int, NDArra
 
 def _geometry(spec: InputSpec) -> InputSpec:
     """Return ``spec`` without what comes after the pixels: equal for inputs that share the decoded picture."""
-    return dataclasses.replace(spec, mean=(0.0,) * spec.channels, scale=(1.0,) * spec.channels)
+    return dataclasses.replace(spec, mean=(0.0,) * spec.frame_channels, scale=(1.0,) * spec.frame_channels)
 
 
 def _not_finite(values: Values) -> bool:

@@ -204,10 +204,12 @@ def _read(path: str, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], obj
 def check_fit(where: str, contract: Contract, model: Outline) -> None:
     """Raise ContractError if the contract speaks of another model than this one."""
     spec = contract.input
-    expected = (1, spec.height, spec.width, spec.channels)
-    if model.inputs != (expected,):
+    expected: tuple[tuple[int, ...], ...] = ((1, spec.height, spec.width, spec.channels),) if spec.frames else ()
+    if contract.extra_inputs:
+        expected += tuple((1, *extra.shape) for extra in contract.extra_inputs)
+    if model.inputs != expected:
         raise ContractError(
-            f"{where}: the model's inputs have the shapes {list(model.inputs)}, expected one of {expected} as its contract says"
+            f"{where}: the model's inputs have the shapes {list(model.inputs)}, expected {list(expected)} as its contract says"
         )
     if len(model.outputs) != len(contract.outputs):
         raise ContractError(

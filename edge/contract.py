@@ -18,7 +18,10 @@ from typing import Any
 
 from .errors import ContractError
 
-SCHEMA_VERSION = 1
+if typing.TYPE_CHECKING:
+    from .extra_spec import ExtraInput as ExtraInput
+
+SCHEMA_VERSION = 2  # the newest that is read; what is written has the oldest that can express it
 
 COLORS = ("rgb", "bgr", "gray")
 FITS = ("stretch", "crop", "letterbox")
@@ -26,6 +29,7 @@ RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos")
 UNFILTERED = ("bilinear", "nearest")  # what can be sampled without a low-pass filter
 OUTPUT_KINDS = ("probabilities", "logits", "multilabel", "regression", "features")
 CLASS_KINDS = ("probabilities", "logits")
+IMAGE = "image"  # what the picture is called among several inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,9 @@ class InputSpec:
     Then ``(pixel - mean) / scale`` per channel, in the order of ``color``; ``mean`` and ``scale`` have one entry per channel and
     are in pixel units (0..255).  ``crop_fraction`` applies to ``stretch`` too: the centred fraction of each side is kept.
     ``antialias=False`` samples without a low-pass filter when shrinking, as ``tf.image.resize`` does by default.
+
+    ``frames`` pictures, the oldest first, lie behind each other in the channels: 7 RGB frames are 21 channels. 0: the model takes no
+    picture at all, only ``Contract.extra_inputs``.
     """
 
     width: int
@@ -53,10 +60,17 @@ class InputSpec:
     letterbox_fill: int = 0
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     scale: tuple[float, ...] = (127.5, 127.5, 127.5)
+    frames: int = 1
+
+    @property
+    def frame_channels(self) -> int:
+        """The channels of one picture: as many as ``mean`` and ``scale`` have entries."""
+        return 1 if self.color == "gray" else 3
 
     @property
     def channels(self) -> int:
-        return 1 if self.color == "gray" else 3
+        """The channels of the input tensor: those of all stacked pictures."""
+        return self.frame_channels * self.frames
 
     def __post_init__(self) -> None:
         _check(self.color in COLORS, "input.color", self.color, f"one of {', '.join(COLORS)}")
@@ -69,13 +83,14 @@ class InputSpec:
         _check(0 <= self.letterbox_fill <= 255, "input.letterbox_fill", self.letterbox_fill, "0 to 255")
         for key in ("mean", "scale"):
             values = getattr(self, key)
-            fits = len(values) == self.channels and all(math.isfinite(v) for v in values)
-            _check(fits, f"input.{key}", values, f"{self.channels} finite numbers, one per channel of {self.color!r}")
+            fits = len(values) == self.frame_channels and all(math.isfinite(v) for v in values)
+            _check(fits, f"input.{key}", values, f"{self.frame_channels} finite numbers, one per channel of {self.color!r}")
         _check(all(v != 0.0 for v in self.scale), "input.scale", self.scale, "no zero")
         unfiltered = self.antialias or self.resample in UNFILTERED
         _check(unfiltered, "input.resample", self.resample, f"{' or '.join(UNFILTERED)} where antialias is off")
         whole = self.fit != "letterbox" or self.crop_fraction == 1.0
         _check(whole, "input.crop_fraction", self.crop_fraction, "1, as letterbox shows the whole picture")
+        _check(0 <= self.frames <= 256, "input.frames", self.frames, "0 to 256 stacked pictures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +169,11 @@ class GoldenSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """Everything that travels with a model. ``model_sha256`` is the hash of the flatbuffer without the packed files."""
+    """Everything that travels with a model. ``model_sha256`` is the hash of the flatbuffer without the packed files.
+
+    The file's inputs are the picture, then ``extra_inputs`` in their order. ``schema_version`` is the oldest that has all that this
+    contract says, whatever it is given as.
+    """
 
     name: str
     input: InputSpec
@@ -166,11 +185,19 @@ class Contract:
     notes: tuple[str, ...] = ()
     written_by: str = ""
     schema_version: int = SCHEMA_VERSION
+    extra_inputs: tuple["ExtraInput", ...] = ()
 
     def __post_init__(self) -> None:
         _check(bool(self.outputs), "outputs", "[]", "at least one output")
         names = [output.name for output in self.outputs]
         _check(len(set(names)) == len(names), "outputs", names, "names that differ")
+        if self.extra_inputs:
+            names = [IMAGE, *(extra.name for extra in self.extra_inputs)]
+            _check(len(set(names)) == len(names), "extra_inputs", names[1:], f"names that differ, none of them {IMAGE!r}")
+        else:
+            _check(self.input.frames > 0, "input.frames", self.input.frames, "1 or more, as there are no extra_inputs")
+        needed = 2 if self.extra_inputs or self.input.frames != 1 else 1
+        object.__setattr__(self, "schema_version", needed)
 
     def replace(self, **changes: Any) -> "Contract":
         """Return a copy with ``changes``; the original is never altered."""
@@ -178,6 +205,8 @@ class Contract:
 
     def to_dict(self) -> dict[str, Any]:
         plain = dataclasses.asdict(self)
+        if self.schema_version == 1:  # readable for an edgekit that does not know these keys
+            del plain["extra_inputs"], plain["input"]["frames"]
         # Mappings are re-made as dicts with sorted keys: the same contract is the same bytes.
         return {"schema_version": plain.pop("schema_version"), **plain}
 
@@ -216,6 +245,15 @@ class Contract:
         return contract
 
 
+def __getattr__(name: str) -> Any:
+    """Make ExtraInput when it is first asked for: to make a class takes time that most models' start need not spend."""
+    if name != "ExtraInput":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .extra_spec import ExtraInput
+
+    return ExtraInput
+
+
 def _check(fits: bool, key: str, value: object, expected: str) -> None:
     if not fits:
         raise ContractError(f"{key} is {value!r}, expected {expected}")
@@ -223,6 +261,8 @@ def _check(fits: bool, key: str, value: object, expected: str) -> None:
 
 def _parse(value: Any, kind: Any, key: str) -> Any:
     """Return ``value`` as ``kind`` (a dataclass, tuple, mapping, union or plain type), or raise ContractError naming ``key``."""
+    if kind == "ExtraInput":
+        kind = __getattr__(kind)
     if dataclasses.is_dataclass(kind):
         return _parse_record(value, kind, key)
     origin = typing.get_origin(kind)

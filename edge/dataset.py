@@ -2,7 +2,8 @@
 
 A manifest has a header. Its first column (or the one called path, file, image or filename) is the image's path, relative to the
 manifest. ``label`` is the class; every other column is kept as text under its name and read when an output of that name asks for
-it (a regression target, a second label). Without a header the columns are ``path`` and ``label``.
+it (a regression target, a second label), or a model's input of that name (see `edge.extra_inputs`). Without a header the columns
+are ``path`` and ``label``. A path cell may have several pictures, ``OLDEST.jpg;...;NEWEST.jpg``, for models that take stacked frames.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ class ImageItem:
     """One image. ``id`` is its path relative to the dataset, with forward slashes: the same on every machine.
 
     ``label`` is an index into ``LabelledImages.labels``, or None. ``targets`` is the text of the manifest's other columns, in the
-    order of ``LabelledImages.columns``.
+    order of ``LabelledImages.columns``. ``frames`` are the pictures of a row that has several, the oldest first; ``path`` is then
+    the newest.
     """
 
     id: str
     path: Path
     label: int | None = None
     targets: tuple[str, ...] = ()
+    frames: tuple[Path, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The picture's path, or those of all frames."""
+        return self.frames or (self.path,)
+
+    def read(self) -> bytes | list[bytes]:
+        """Return the file's content, or that of each frame. Raises OSError."""
+        return [path.read_bytes() for path in self.frames] if self.frames else self.path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,8 @@ class LabelledImages:
         labels: Sequence[str] | None = None,
         unlabelled: bool = False,
         follow_links: bool = False,
+        background: int | None = None,
+        label_offset: int | None = None,
     ) -> LabelledImages:
         """List the images of a folder or manifest.
 
@@ -67,6 +81,8 @@ class LabelledImages:
         ``0``, ``1``, ... or such a label column) count in the model's own class order.
         unlabelled: give no image a class: sub-folder names are ignored, and ``label`` is a column like the others.
         follow_links: accept symbolic links that lead out of the folder; without it they are an error, never followed in silence.
+        background: the model's class that means nothing. With one, bare class numbers may count it or not, so they need
+        label_offset, what is added to a bare class number to give the model's: 1 where the data do not count a background at 0.
 
         Raises DatasetError: no images, names that match no class, a manifest that cannot be read.
         """
@@ -83,7 +99,7 @@ class LabelledImages:
         names = sorted({name for _, name in found if name is not None})
         if any(name is None for _, name in found) or not names:
             return cls(root=root, items=_sorted(item for item, _ in found), labels=tuple(labels or ()), columns=columns)
-        known, index = match_labels(names, labels, where=str(root))
+        known, index = match_labels(names, labels, where=str(root), background=background, label_offset=label_offset)
         items = _sorted(replace(item, label=index[name]) for item, name in found if name is not None)
         return cls(root=root, items=items, labels=known, columns=columns)
 
@@ -136,15 +152,27 @@ def shown(names: Sequence[str]) -> str:
     return text if len(names) <= _SHOWN else f"{text} and {len(names) - _SHOWN} more"
 
 
-def match_labels(names: Sequence[str], labels: Sequence[str] | None, *, where: str) -> tuple[tuple[str, ...], dict[str, int]]:
+def match_labels(
+    names: Sequence[str],
+    labels: Sequence[str] | None,
+    *,
+    where: str,
+    background: int | None = None,
+    label_offset: int | None = None,
+) -> tuple[tuple[str, ...], dict[str, int]]:
     """Return the class names and the index of each of ``names`` in them.
 
-    Offsets (a background class, 1001 against 1000 classes) are never guessed: names are looked up, and numbers taken as they are.
+    Offsets (a background class, 1001 against 1000 classes) are never guessed: names are looked up, and numbers are the model's own
+    plus ``label_offset``, which must be said for a model with a ``background`` class unless the numbers leave no doubt.
     """
     numbers = all(name.isascii() and name.isdigit() for name in names)
+    if label_offset is not None and not numbers:
+        raise DatasetError(
+            f"{where}: its classes are names ({shown(names)}); --label-offset is for bare class numbers, leave it out"
+        )
     if labels is None or not labels:
         if numbers:
-            return (), {name: int(name) for name in names}
+            return (), _numbered(names, None, background, label_offset, where=where)
         return tuple(names), {name: i for i, name in enumerate(names)}
     exact: dict[str, list[int]] = {}
     loose: dict[str, list[int]] = {}
@@ -165,9 +193,10 @@ def match_labels(names: Sequence[str], labels: Sequence[str] | None, *, where: s
             index[name] = candidates[0]
     missing = [name for name in names if name not in index]
     if missing and numbers:
-        beyond = [name for name in names if int(name) >= len(labels)]
+        index = _numbered(names, len(labels), background, label_offset, where=where)
+        beyond = [name for name in names if not 0 <= index[name] < len(labels)]
         if not beyond:
-            return tuple(labels), {name: int(name) for name in names}
+            return tuple(labels), index
         missing = beyond
     if missing:
         raise DatasetError(
@@ -180,6 +209,31 @@ def match_labels(names: Sequence[str], labels: Sequence[str] | None, *, where: s
         if other != name:
             raise DatasetError(f"{where}: {other!r} and {name!r} both are the model's class {labels[index[name]]!r}; merge them")
     return tuple(labels), index
+
+
+def _frames(cell: str) -> list[str]:
+    """Return the paths in a cell: several, separated by ``;``, where each of them looks like a picture."""
+    parts = [part.strip() for part in cell.split(";")]
+    return parts if all(Path(part).suffix.lower() in SUFFIXES for part in parts) else [cell]
+
+
+def _numbered(
+    names: Sequence[str], classes: int | None, background: int | None, offset: int | None, *, where: str
+) -> dict[str, int]:
+    """Return the class of each bare number. Raises DatasetError where it is open whether they count the background class."""
+    numbers = {name: int(name) for name in names}
+    if offset is None and background is not None and (classes is None or classes - 1 not in numbers.values()):
+        shifted = background in numbers.values()
+        why = "is among them" if shifted else "is not among them, which need not mean that it is counted"
+        more = "" if shifted else ", or --label-offset 0 where it is the background"
+        raise DatasetError(
+            f"{where}: its classes are bare numbers, and the model's class {background} is the background, which {why};"
+            f" say --label-offset 1 where number 0 is the first real class{more}"
+        )
+    lowest = min(numbers.values(), default=0)
+    if offset is not None and lowest + offset < 0:
+        raise DatasetError(f"{where}: class number {lowest} with label offset {offset} is {lowest + offset}, expected 0 or more")
+    return {name: number + (offset or 0) for name, number in numbers.items()}
 
 
 def _sorted(items: Iterator[ImageItem]) -> tuple[ImageItem, ...]:
@@ -257,7 +311,7 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         if len(row) != len(header):
             raise DatasetError(f"{path}: line {line} has {len(row)} columns, expected {len(header)} ({', '.join(header)})")
         cells = [cell.strip() for cell in row]
-        image = path.parent / cells[at]
+        frames = tuple(path.parent / part for part in _frames(cells[at]))
         name = Path(cells[at]).as_posix()
         if name in seen:
             raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
@@ -265,7 +319,9 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         label = cells[label_at] if label_at is not None else None
         if label == "":
             raise DatasetError(f"{path}: line {line} ({name}) has no label; fill it in or leave the row out")
-        found.append((ImageItem(id=name, path=image, targets=tuple(cells[i] for i in others)), label))
+        several = frames if len(frames) > 1 else ()
+        item = ImageItem(id=name, path=frames[-1], targets=tuple(cells[i] for i in others), frames=several)
+        found.append((item, label))
     if not found:
         raise DatasetError(f"{path}: a header and no rows")
     return found, tuple(header[i] for i in others)

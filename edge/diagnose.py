@@ -61,7 +61,7 @@ def input_changes(spec: InputSpec) -> Iterator[tuple[str, str, InputSpec]]:
         change = dataclasses.replace(spec, color=swapped, mean=spec.mean[::-1], scale=spec.scale[::-1])
         yield f"channels in the order {swapped}", f"input.color is {spec.color}, it should probably be {swapped}", change
     for name, (mean, scale) in _SCALES.items():
-        means, scales = (mean,) * spec.channels, (scale,) * spec.channels
+        means, scales = (mean,) * spec.frame_channels, (scale,) * spec.frame_channels
         if (means, scales) != (spec.mean, spec.scale):
             advice = f"input.mean is {spec.mean} and input.scale {spec.scale}, they should probably be {means} and {scales}"
             yield name, advice, dataclasses.replace(spec, mean=means, scale=scales)

@@ -101,6 +101,8 @@ class LoadedInterpreter:
     def invoke(self) -> None:
         """Run the model. Other Python threads go on meanwhile. Raises InterpreterError if a kernel fails."""
         try:
+            # Recurrent layers keep their state between runs; every answer here is to be of what it was asked alone.
+            self._native.reset_all_variables()
             self._native.invoke()
         except (RuntimeError, ValueError) as error:
             raise InterpreterError(f"the model failed while running in {self.runtime.package}: {error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +18,19 @@ from . import preprocess, tensors
 from .classify import Classifications, rank
 from .container import Container
 from .contract import Contract, OutputSpec
-from .errors import ContractError
+from .errors import ContractError, ShapeError
 from .interpreter import LoadedInterpreter, RuntimeInfo
 from .loading import load
-from .preprocess import Source
+from .preprocess import Sources
 from .tensors import TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Model", "load"]
+__all__ = ["Feed", "Model", "load"]
+
+Feed = NDArray[Any] | tuple[NDArray[Any], ...]
+"""An input tensor, or all of them in the order of the file."""
 
 
 class Model:
@@ -41,11 +44,15 @@ class Model:
         self.container = source
         self.contract = contract
         self.runtime: RuntimeInfo = loaded.runtime
+        self.inputs: tuple[TensorSpec, ...] = loaded.inputs
         self.input: TensorSpec = loaded.inputs[0]
         self.outputs: tuple[TensorSpec, ...] = loaded.outputs
         self._loaded = loaded
         self._lock = threading.Lock()
-        self._table = preprocess.lookup_table(contract.input, self.input)
+        if contract.input.frames:
+            self._table = preprocess.lookup_table(contract.input, self.input)
+        if contract.extra_inputs:
+            self._check_names()
 
     @property
     def path(self) -> Path:
@@ -63,17 +70,41 @@ class Model:
 
         return graph_facts.arithmetic(self.container.graph)
 
-    def preprocess(self, source: Source) -> NDArray[Any]:
-        """Return the input tensor ``(1, H, W, C)`` in the model's dtype for a picture. Raises ImageError."""
+    def preprocess(self, source: Sources) -> NDArray[Any]:
+        """Return the input tensor ``(1, H, W, C)`` in the model's dtype for a picture. Raises ImageError.
+
+        A model that takes several frames takes a list of pictures here, the oldest first.
+        """
         return preprocess.to_tensor(preprocess.load_pixels(source, self.contract.input), self._table)
 
-    def invoke(self, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def feed(self, source: Sources | Mapping[str, Any] | None = None, **values: Any) -> Feed:
+        """Return what `invoke` takes: the picture's tensor, or all input tensors of a model that has several inputs.
+
+        ``model.feed(photo, speed=[...])`` or ``model.feed({"image": photo, "speed": [...]})``. Raises ImageError, and ShapeError for
+        an input that lacks or is too much.
+        """
+        contract = self.contract
+        if not contract.extra_inputs and not values and not isinstance(source, Mapping):
+            return self.preprocess(source)  # type: ignore[arg-type]  # a picture, as there is nothing else
+        from . import extra_inputs
+
+        picture, given = extra_inputs.split(contract, source, values)
+        image = () if picture is None else (self.preprocess(picture),)
+        specs = self.inputs[len(image) :]
+        extra = zip(contract.extra_inputs, specs, strict=True)
+        return (*image, *(extra_inputs.to_tensor(spec, given[spec.name], tensor) for spec, tensor in extra))
+
+    def invoke(self, tensor: Feed) -> dict[str, NDArray[Any]]:
         """Run the model on an input tensor and return each output by name as the file gives it (quantized, no batch axis).
 
-        Raises ShapeError if the tensor has another shape or dtype than the input.
+        A model with several inputs takes a tuple, in the order of ``inputs``. Raises ShapeError if a tensor has another shape or
+        dtype than its input.
         """
         with self._lock:
-            self._loaded.set_input(tensor)
+            if isinstance(tensor, tuple):
+                self._set_inputs(tensor)
+            else:
+                self._loaded.set_input(tensor)
             self._loaded.invoke()
             raw = [self._loaded.output(i) for i in range(len(self.outputs))]
         return {spec.name: _without_batch(array) for spec, array in zip(self.contract.outputs, raw, strict=True)}
@@ -89,18 +120,36 @@ class Model:
         specs = {output.name: tensor for output, tensor in zip(self.contract.outputs, self.outputs, strict=True)}
         return {name: _real(array, specs[name]) for name, array in raw.items()}
 
-    def predict(self, source: Source) -> dict[str, NDArray[np.float32]]:
-        """Return each output by name as float32 without batch axis, as the model gives it (no softmax is added)."""
-        return self.dequantize(self.invoke(self.preprocess(source)))
+    def predict(self, source: Sources | Mapping[str, Any] | None = None, **values: Any) -> dict[str, NDArray[np.float32]]:
+        """Return each output by name as float32 without batch axis, as the model gives it (no softmax is added).
 
-    def classify(self, source: Source, *, output: str | None = None) -> Classifications:
+        source: a picture; a list of pictures for stacked frames; with extra inputs also their values (see `feed`).
+        """
+        return self.dequantize(self.invoke(self.feed(source, **values)))
+
+    def classify(
+        self, source: Sources | Mapping[str, Any] | None = None, *, output: str | None = None, **values: Any
+    ) -> Classifications:
         """Return the classes of a picture, the most probable first: ``model.classify("rose.jpg").top(3)``.
 
-        output: the name of the output to read; default the first that has classes. Logits go through a softmax. The background
-        class is never among the answers. Raises ContractError if the model has no such output.
+        source, values: as `predict` takes them. output: the name of the output to read; default the first that has classes. Logits
+        go through a softmax. The background class is never among the answers. Raises ContractError if the model has no such output.
         """
         spec = self.class_output(output)
-        return rank(self.predict(source)[spec.name], spec)
+        return rank(self.predict(source, **values)[spec.name], spec)
+
+    def _set_inputs(self, given: tuple[NDArray[Any], ...]) -> None:
+        if len(given) != len(self.inputs):
+            names = ", ".join(spec.name for spec in self.inputs)
+            raise ShapeError(f"{self.path}: it takes {len(self.inputs)} tensors ({names}), got {len(given)}")
+        for position, each in enumerate(given):
+            self._loaded.set_input(each, position)
+
+    def _check_names(self) -> None:
+        names = [extra.name for extra in self.contract.extra_inputs]
+        found = [spec.name for spec in self.inputs[-len(names) :]]
+        if names != found:  # equal shapes would hide a change of order
+            raise ContractError(f"{self.path}: its last inputs are called {found}, its contract says {names}; make it again")
 
     def class_output(self, name: str | None = None) -> OutputSpec:
         """Return the output ``name``, default the first that has classes. Raises ContractError if there is no such output."""

@@ -6,7 +6,9 @@ looking each pixel up (`to_tensor`). With a quantized input the table holds quan
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from .errors import ShapeError
 from .images import Source, open_rgb
 from .tensors import TensorSpec
 
-__all__ = ["Source", "load_pixels", "lookup_table", "preprocess", "to_tensor"]
+__all__ = ["Source", "Sources", "load_pixels", "lookup_table", "preprocess", "to_tensor"]
 
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -28,14 +30,20 @@ _RESAMPLE = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 Box = tuple[float, float, float, float]
+Sources = Source | Sequence[Source]  # the second for models that take several frames, the oldest first
 
 
-def load_pixels(source: Source, spec: InputSpec) -> NDArray[np.uint8]:
+def load_pixels(source: Sources, spec: InputSpec) -> NDArray[np.uint8]:
     """Return the picture as uint8 ``(height, width, channels)`` with the channels in the order of ``spec.color``.
 
     source: see `edge.images.open_rgb`, which also names the errors. A JPEG given as path, bytes or file is decoded at reduced
     size where it is much larger than the input, unless ``spec`` samples without a low-pass filter (then every pixel counts).
+    Stacked frames: a sequence of as many pictures, the oldest first. Raises ShapeError for another number.
     """
+    if spec.frames != 1:
+        return _stack(source, spec)
+    if isinstance(source, list | tuple):
+        raise ShapeError(f"the model takes one picture, got a sequence of {len(source)}")
     picture = open_rgb(source, needed=_needed(spec))
     picture = _fit(picture, spec)
     if spec.color == "gray":
@@ -66,21 +74,30 @@ def lookup_table(spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[A
 def to_tensor(pixels: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
     """Return ``table[channel, pixel]`` for each pixel, with a batch axis: ``(1, H, W, C)`` of the table's dtype.
 
-    pixels: uint8 ``(H, W, C)``, C as in the table. Raises ShapeError otherwise.
+    pixels: uint8 ``(H, W, C)``, C as in the table, or a multiple of it for stacked frames. Raises ShapeError otherwise.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != len(table):
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] % len(table) or not pixels.shape[2]:
         raise ShapeError(f"pixels are uint8 (H, W, {len(table)}), got {pixels.dtype} {pixels.shape}")
     if (table == table[0]).all():
         return _look_up(np.ascontiguousarray(pixels), table[0])[np.newaxis]
     looked_up = np.empty((1, *pixels.shape), table.dtype)
-    for channel, row in enumerate(table):
-        looked_up[0, :, :, channel] = row[pixels[:, :, channel]]
+    for channel in range(pixels.shape[2]):
+        looked_up[0, :, :, channel] = table[channel % len(table)][pixels[:, :, channel]]
     return looked_up
 
 
-def preprocess(source: Source, spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[Any]:
+def preprocess(source: Sources, spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[Any]:
     """Return the input tensor ``(1, H, W, C)`` for a picture: the three steps in one."""
     return to_tensor(load_pixels(source, spec), lookup_table(spec, tensor))
+
+
+def _stack(source: Sources, spec: InputSpec) -> NDArray[np.uint8]:
+    """Return the frames behind each other in the channels, ``(H, W, frames * channels of one)``."""
+    given = len(source) if isinstance(source, list | tuple) else 1
+    if given != spec.frames or not isinstance(source, list | tuple):
+        raise ShapeError(f"the model takes {spec.frames} pictures, the oldest first, got {given}; give a list of them")
+    one = dataclasses.replace(spec, frames=1)
+    return np.concatenate([load_pixels(each, one) for each in source], axis=2)
 
 
 def _look_up(pixels: NDArray[np.uint8], row: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .dataset import LabelledImages
 from .errors import ImageError
-from .files import sha256_bytes
+from .extra_inputs import Columns, identity
 from .model import Model
 from .reference import ReferenceWriter
 
@@ -20,11 +20,13 @@ def store(
     Raises OutputError if the place cannot be written to, DatasetError if no image could be read.
     """
     unreadable: list[str] = []
+    columns = Columns.find(images, model.contract)
     with ReferenceWriter(path, model.contract) as writer:
         for item in images:
             try:
-                data = item.path.read_bytes()
-                writer.add(sha256_bytes(data), model.predict(data))
+                data = item.read() if model.contract.input.frames else b""
+                values = {} if columns is None else columns.values(item)
+                writer.add(identity(data, item, columns), model.predict(data or None, **values))
             except (OSError, ImageError):
                 unreadable.append(item.id)
             advance()

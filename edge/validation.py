@@ -51,6 +51,7 @@ def validate(
     limit: int | None = None,
     unlabelled: bool = False,
     follow_links: bool = False,
+    label_offset: int | None = None,
     workers: int | None = None,
     threads: int | None = None,
     max_unreadable: float = MOST_UNREADABLE,
@@ -64,8 +65,8 @@ def validate(
     has what needs none: agreement, probability shift and changed answers.
     reference: an artefact, usually the float one, or a file of stored outputs (``.npz`` of ``quantize.reference_outputs``).
     max_drop: the drop of top-1 that is acceptable, a fraction (0.01 is one point); the verdict comes from the 95 % interval.
-    limit: take this many images, evenly spread. unlabelled: ignore all classes that the folder or manifest names. follow_links:
-    as of `LabelledImages.open`.
+    limit: take this many images, evenly spread. unlabelled: ignore all classes that the folder or manifest names. follow_links,
+    label_offset: as of `LabelledImages.open`.
     workers, threads: interpreters at work and the threads of each; default one single-threaded worker per core. The report does
     not depend on them.
     max_unreadable: share of images that may be unreadable; they are listed, and left out on both sides.
@@ -81,9 +82,9 @@ def validate(
     if candidate.runtime.delegate not in BUILT_IN_DELEGATES:
         count = 1
     headline = next((spec for spec in candidate.contract.outputs if spec.is_classes), None)
-    dataset = _dataset(images, headline, unlabelled=unlabelled, follow_links=follow_links)
+    dataset = _dataset(images, headline, unlabelled=unlabelled, follow_links=follow_links, label_offset=label_offset)
     dataset = dataset if limit is None else dataset.subset(limit)
-    comparison = Comparison(candidate, compared, workers=count, threads=each)
+    comparison = Comparison(candidate, compared, workers=count, threads=each, dataset=dataset)
     truths = {output.spec.name: _truth(comparison, dataset, output, headline) for output in comparison.outputs}
     if max_drop is not None and (headline is None or truths[headline.name] is None):
         what = "the model has no output with classes" if headline is None else f"{dataset.root} has no labels"
@@ -134,13 +135,25 @@ def _reference(reference: PathOrModel | ReferenceOutputs | None, threads: int) -
 
 
 def _dataset(
-    images: str | os.PathLike[str] | LabelledImages, headline: OutputSpec | None, *, unlabelled: bool, follow_links: bool
+    images: str | os.PathLike[str] | LabelledImages,
+    headline: OutputSpec | None,
+    *,
+    unlabelled: bool,
+    follow_links: bool,
+    label_offset: int | None,
 ) -> LabelledImages:
     if isinstance(images, LabelledImages):
         dataset = images
     else:
         labels = None if headline is None else headline.labels
-        dataset = LabelledImages.open(images, labels=labels, unlabelled=unlabelled or headline is None, follow_links=follow_links)
+        dataset = LabelledImages.open(
+            images,
+            labels=labels,
+            unlabelled=unlabelled or headline is None,
+            follow_links=follow_links,
+            background=None if headline is None else headline.background_index,
+            label_offset=label_offset,
+        )
     if headline is not None and dataset.labelled and dataset.labels and dataset.labels != headline.labels:
         # Also where the model has none: the order of the folders would be a guess.
         known = f"labels {shown(headline.labels)}" if headline.labels else "no labels"
@@ -158,16 +171,18 @@ def _journal(comparison: Comparison, dataset: LabelledImages, *, resume: bool) -
     for runtime in runtimes:
         del runtime["threads"]
     models = [None if m is None else (m.sha256, m.contract.to_json()) for m in (candidate, reference)]
-    name = key("validation", __version__, models, runtimes, [_stamp(item) for item in dataset])
+    # The other columns count where they are inputs; as targets they only enter the summary.
+    fed = [item.targets for item in dataset] if candidate.contract.extra_inputs else None
+    name = key("validation", __version__, models, runtimes, [_stamp(item) for item in dataset], *([fed] if fed else []))
     return Journal(cache_folder() / "validate", name, comparison.dtype, resume=resume)
 
 
 def _stamp(item: ImageItem) -> tuple[str, str, int, int]:
     try:
-        status = item.path.stat()
+        found = [path.stat() for path in item.sources]
     except OSError:
         return item.id, str(item.path), -1, -1
-    return item.id, str(item.path), status.st_size, status.st_mtime_ns
+    return item.id, str(item.path), sum(status.st_size for status in found), sum(status.st_mtime_ns for status in found)
 
 
 def _run(comparison: Comparison, dataset: LabelledImages, journal: Journal, max_unreadable: float, stream: TextIO | None) -> None:
@@ -251,6 +266,8 @@ def _report(
                 notes += _causes(comparison, dataset, output, found, predicted, truth, diagnose, stream)
         elif isinstance(output.scorer, FeatureScorer):
             outputs[output.spec.name] = output.scorer.summary(rows, paired=comparison.reference is not None)
+        elif isinstance(output.scorer, RegressionScorer):
+            outputs[output.spec.name] = output.scorer.summary(rows, truth, [item.id for item in dataset])
         else:
             outputs[output.spec.name] = output.scorer.summary(rows, truth)
     return build(
@@ -288,8 +305,11 @@ def _causes(
     sample = np.linspace(0, len(dataset) - 1, min(causes.SAMPLE, len(dataset))).astype(int)
     items = [dataset.items[i] for i in sample]
     trials = causes.try_labels(output.spec, predicted, truth)
-    with contextlib.nullcontext() if stream is None else stage("low top-1: looking for a cause", stream):
-        trials += causes.try_inputs(model.input, model.contract.input, answer, items, truth[sample], comparison.pool.size + 1)
+    if len(model.inputs) > 1 or model.contract.input.frames != 1:
+        items = []  # the changes of the preprocessing that are tried are those of one picture
+    with contextlib.nullcontext() if not items or stream is None else stage("low top-1: looking for a cause", stream):
+        if items:
+            trials += causes.try_inputs(model.input, model.contract.input, answer, items, truth[sample], comparison.pool.size + 1)
     found = causes.finding(trials)
     if found is not None:
         yield found

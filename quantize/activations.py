@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from edge import graph
 from edge.inference import Pool, default_workers, ordered
 from edge.interpreter import LoadedInterpreter, open_interpreter
+from edge.model import Feed
 from edge.tensors import dequantize, quantize
 
 from . import same_range
 from .errors import CalibrationError
 from .ranges import BINS, Observed, merged, widen
 
-Tensors = Callable[[], Iterable[NDArray[np.float32]]]
+Tensors = Callable[[], Iterable[Feed]]
 
 # A histogram needs no more values of one image than this; larger tensors are sampled evenly. Extremes are always exact.
 _HISTOGRAM_VALUES = 1 << 15
@@ -114,7 +115,7 @@ def gather(
     workers = default_workers(2 * len(flatbuffer) + kept)
     pool = Pool(open_interpreter(flatbuffer, threads=1, preserve=True) for _ in range(workers))
 
-    def look(tensor: NDArray[np.float32]) -> _Image:
+    def look(tensor: Feed) -> _Image:
         return pool.use(lambda interpreter: _look(interpreter, tensor, indices))
 
     for number, seen in enumerate(ordered(look, tensors(), workers)):
@@ -129,22 +130,29 @@ def gather(
 
 
 def run(
-    flatbuffer: bytes, tensors: Iterable[NDArray[np.float32]], *, kernels: str = "optimized"
+    flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None
 ) -> list[tuple[NDArray[np.float32], ...]]:
-    """Return the real-valued outputs, without batch axis, of ``flatbuffer`` (float or integer) for each of ``tensors``."""
-    workers = default_workers(2 * len(flatbuffer))
+    """Return the real-valued outputs, without batch axis, of ``flatbuffer`` (float or integer) for each of ``tensors``.
+
+    workers: interpreters at work; default one for each core.
+    """
+    workers = workers or default_workers(2 * len(flatbuffer))
     pool = Pool(open_interpreter(flatbuffer, threads=1, kernels=kernels) for _ in range(workers))
 
-    def answer(tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def answer(tensor: Feed) -> tuple[NDArray[np.float32], ...]:
         return pool.use(lambda interpreter: infer(interpreter, tensor))
 
     return list(ordered(answer, tensors, workers))
 
 
-def infer(interpreter: LoadedInterpreter, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Feed a real-valued input to a float or integer network and return its real-valued outputs without batch axis."""
-    spec = interpreter.inputs[0]
-    interpreter.set_input(tensor if spec.quant is None else quantize(tensor, spec.quant, spec.dtype))
+def infer(interpreter: LoadedInterpreter, tensor: Feed) -> tuple[NDArray[np.float32], ...]:
+    """Feed real-valued input (a tuple for several inputs) to a float or integer network; return its real-valued outputs.
+
+    The outputs are without batch axis.
+    """
+    for position, each in enumerate(tensor if isinstance(tensor, tuple) else (tensor,)):
+        spec = interpreter.inputs[position]
+        interpreter.set_input(each if spec.quant is None else quantize(each, spec.quant, spec.dtype), position)
     interpreter.invoke()
     outputs = []
     for position, output in enumerate(interpreter.outputs):
@@ -153,7 +161,7 @@ def infer(interpreter: LoadedInterpreter, tensor: NDArray[np.float32]) -> tuple[
     return tuple(outputs)
 
 
-def _look(interpreter: LoadedInterpreter, tensor: NDArray[np.float32], indices: Sequence[int]) -> _Image:
+def _look(interpreter: LoadedInterpreter, tensor: Feed, indices: Sequence[int]) -> _Image:
     outputs = infer(interpreter, tensor)
     lows, highs = np.zeros(len(indices)), np.zeros(len(indices))
     exponents, counts = np.zeros(len(indices), np.int64), []

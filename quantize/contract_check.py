@@ -6,6 +6,7 @@ in silence. What can be told from the network alone is decided here; what needs 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from edge.commands.preprocess_flags import RECIPES
 from edge.contract import InputSpec
 
 from .errors import LoadError
+from .inputs import NO_PICTURE
 
 PIXEL_RANGE = 255.0
 SMALLEST_SPAN, LARGEST_SPAN = 0.25, 20.0
@@ -64,18 +66,43 @@ def decide(
     Raises LoadError when nothing is said and the model does not say it itself, and when model and contract both normalise.
     """
     height, width, channels = shape
-    if channels not in (1, 3):
-        raise LoadError(f"{where}: its input has {channels} channels, expected 3 (RGB or BGR) or 1 (grey)")
+    if shape == NO_PICTURE:
+        if preprocess is not None:
+            raise LoadError(f"{where}: it takes no picture, so how pictures are fed cannot be said; leave --preprocess out")
+        return InputSpec(width=1, height=1, frames=0), ()
+    if channels != 1 and channels % 3:
+        raise LoadError(f"{where}: its input has {channels} channels, expected 3 (RGB or BGR), 1 (grey) or stacked frames of 3")
+    if channels > 3:
+        return _stacked(preprocess, shape=shape, where=where)
     if preprocess is None:
         spec = _unsaid(shape, inside, architecture, where=where)
         return spec, (f"the model normalises its input itself in {inside.describe()}, so pixels are fed as they are, 0..255",)
-    spec = _stated(preprocess, height=height, width=width, channels=channels, where=where)
+    spec = stated(preprocess, height=height, width=width, channels=channels, where=where)
     if (spec.height, spec.width, spec.channels) != shape:
         raise LoadError(
             f"{where}: the model takes {height}x{width}x{channels}, the contract says"
             f" {spec.height}x{spec.width}x{spec.channels}; they must agree"
         )
     return spec, _agreement(spec, inside, where=where)
+
+
+def _stacked(
+    preprocess: str | InputSpec | Mapping[str, Any] | None, *, shape: tuple[int, int, int], where: str
+) -> tuple[InputSpec, tuple[str, ...]]:
+    """Return the contract of a network that takes several frames in its channels."""
+    height, width, channels = shape
+    if preprocess is None:
+        raise LoadError(f"{where}: how are pictures fed? say it with --preprocess NAME ({', '.join(RECIPES)})")
+    said = preprocess
+    if isinstance(said, str | Mapping):
+        spec = stated(said, height=height, width=width, channels=3, where=where)
+        said = dataclasses.replace(spec, frames=channels // spec.frame_channels)
+    if (said.height, said.width, said.channels) != shape:
+        raise LoadError(
+            f"{where}: the model takes {height}x{width}x{channels}, the contract says"
+            f" {said.height}x{said.width}x{said.channels}; they must agree"
+        )
+    return said, (f"its {channels} input channels are {said.frames} frames of {said.frame_channels}, the oldest first",)
 
 
 def _unsaid(shape: tuple[int, int, int], inside: InsideNormalisation, architecture: str, *, where: str) -> InputSpec:
@@ -95,7 +122,8 @@ def _unsaid(shape: tuple[int, int, int], inside: InsideNormalisation, architectu
     raise LoadError(f"{where}: how are pictures fed? {said}; say it with --preprocess NAME ({recipes})")
 
 
-def _stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, width: int, channels: int, where: str) -> InputSpec:
+def stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, width: int, channels: int, where: str) -> InputSpec:
+    """Return the InputSpec that a recipe's name, fields without size, or an InputSpec stand for. Raises LoadError."""
     if isinstance(preprocess, InputSpec):
         return preprocess
     if isinstance(preprocess, Mapping):

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.model import Feed
+
+from . import recurrent_scale
 from .errors import ConversionError
 from .quiet import import_tensorflow, quiet
 
 if TYPE_CHECKING:
     from .source import Source
 
+_LSTM = b"effective_hidden_scale_intermediate"  # a tensor that only an int8 LSTM has
 IO_TYPES = ("int8", "uint8", "float32")
 
 
@@ -57,15 +61,16 @@ def convert_float(saved_model: Path, variant: str, *, per_channel_dense: bool = 
     return bytes(flatbuffer)
 
 
-def calibrate(flatbuffer: bytes, tensors: Iterable[np.ndarray]) -> bytes:
+def calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:
     """Return ``flatbuffer`` (float32) with the minimum and maximum that each tensor takes over ``tensors``.
 
-    tensors: float32 arrays ``(1, height, width, channels)``, preprocessed; consumed once, one at a time.
+    tensors: float32 arrays ``(1, height, width, channels)``, preprocessed, or a tuple with one array for each input; consumed
+    once, one at a time.
     """
     calibration = _calibrator_module()
     with quiet():
         calibrator = calibration.Calibrator(calibration.add_intermediate_tensors(flatbuffer))
-        return bytes(calibrator.calibrate(lambda: ([tensor] for tensor in tensors)))
+        return bytes(calibrator.calibrate(lambda: (list(t) if isinstance(t, tuple) else [t] for t in tensors)))
 
 
 def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = True, in_float: Iterable[str] = ()) -> bytes:
@@ -86,9 +91,10 @@ def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = Tr
                 output_data_type=io_type,
                 denylisted_nodes=set(in_float) or None,
             )
-            return bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
+            finished = bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
         except Exception as error:  # as above
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
+    return recurrent_scale.repair(finished) if _LSTM in finished else finished
 
 
 def quantize_int16x8(calibrated: bytes) -> bytes:

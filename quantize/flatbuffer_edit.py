@@ -14,8 +14,8 @@ from .quiet import import_tensorflow
 _BUFFER_ALIGNMENT = 16  # force_align of Buffer.data in the schema; kernels read weights in place
 
 
-def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_name: str, metadata: Mapping[str, bytes]) -> bytes:
-    """Return ``flatbuffer`` with its outputs in the order of ``output_names``, plainly named tensors, and ``metadata`` entries.
+def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_names: Sequence[str], metadata: Mapping[str, bytes]) -> bytes:
+    """Return ``flatbuffer`` with inputs and outputs in the order of their names, plainly named tensors, and ``metadata`` entries.
 
     The converter sorts the outputs of a signature by name and calls them ``StatefulPartitionedCall:0``. Values are untouched.
     """
@@ -27,8 +27,8 @@ def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_name: str, m
         )
     subgraph = model.subgraphs[0]
     indices = _outputs_by_name(model, output_names)
-    subgraph.inputs, subgraph.outputs = [int(subgraph.inputs[0])], indices
-    for index, name in zip([subgraph.inputs[0], *indices], [input_name, *output_names], strict=True):
+    subgraph.inputs, subgraph.outputs = _inputs_by_name(model, input_names), indices
+    for index, name in zip([*subgraph.inputs, *indices], [*input_names, *output_names], strict=True):
         _rename(subgraph, index, name)
     model.description = b"edgekit"
     model.metadata = [entry for entry in model.metadata or [] if _text(entry.name) == "min_runtime_version"]
@@ -36,6 +36,27 @@ def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_name: str, m
         model.buffers.append(_buffer(schema, payload))
         model.metadata.append(_entry(schema, name, len(model.buffers) - 1))
     return _pack(schema, model)
+
+
+def order_inputs(flatbuffer: bytes, names: Sequence[str]) -> bytes:
+    """Return ``flatbuffer`` with its inputs in the order of ``names``; the converter sorts them as it likes."""
+    schema = _schema()
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    model.subgraphs[0].inputs = _inputs_by_name(model, names)
+    return _pack(schema, model)
+
+
+def _inputs_by_name(model: Any, names: Sequence[str]) -> list[int]:
+    inputs = [int(index) for index in model.subgraphs[0].inputs]
+    if len(names) == len(inputs) == 1:
+        return inputs
+    signature = {_text(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
+    if sorted(signature) != sorted(names):
+        raise ConversionError(
+            f"the converted network has the inputs {sorted(signature)}, expected {sorted(names)}; an input that nothing reads is"
+            " left out: remove it from the model"
+        )
+    return [signature[name] for name in names]
 
 
 def _outputs_by_name(model: Any, names: Sequence[str]) -> list[int]:

@@ -90,9 +90,9 @@ def judge(divergence: Divergence | None) -> Finding | None:
 
 def _alternatives(spec: InputSpec) -> Iterator[tuple[InputSpec, bool, str]]:
     """Yield (contract, whether red and blue are swapped, in words) for the usual mistakes, the contract itself left out."""
-    for swapped in (False, True) if spec.channels == 3 else (False,):
+    for swapped in (False, True) if spec.channels == 3 else (False,):  # stacked frames would change places too
         for name, (mean, scale) in RECIPES.items():
-            other = replace(spec, mean=(mean,) * spec.channels, scale=(scale,) * spec.channels)
+            other = replace(spec, mean=(mean,) * spec.frame_channels, scale=(scale,) * spec.frame_channels)
             if not swapped and (other.mean, other.scale) == (spec.mean, spec.scale):
                 continue
             colour = f", {'rgb' if spec.color == 'bgr' else 'bgr'} instead of {spec.color}" if swapped else ""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import LoadError
+from .inputs import NO_PICTURE, picture_at
 
 MODEL_CLASSES = frozenset({"Functional", "Model", "Sequential"})
 SCALE_MODULE = "keras.src.applications.inception_resnet_v2"
@@ -90,9 +91,14 @@ def spatial_shape(config: Mapping[str, Any], *, where: str) -> tuple[int | None,
         if layers[0].get("class_name") in MODEL_CLASSES:
             return spatial_shape(layers[0], where=where)
         inputs = layers[:1]
-    if len(inputs) != 1:
-        names = ", ".join(layer_name(layer) for layer in inputs) or "none"
-        raise LoadError(f"{where}: the model has {len(inputs)} inputs ({names}), expected one image")
+    if not inputs:
+        raise LoadError(f"{where}: the model has 0 inputs (none), expected one image")
+    if len(inputs) > 1 or len(batch_shape(inputs[0]) or ()) in (2, 3):
+        names = [layer_name(layer) for layer in inputs]
+        at = picture_at([batch_shape(layer) for layer in inputs], names, where=where)
+        if at is None:
+            return NO_PICTURE
+        inputs = [inputs[at]]
     shape = batch_shape(inputs[0])
     if shape is None and config.get("class_name") == "Sequential" and isinstance(inner, Mapping):
         built = plain(inner.get("build_input_shape"))

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from . import keras_rewrite, keras_weights
+from . import keras_rewrite, keras_weights, recurrent
 from .architecture import recognise
 from .contract_check import InsideNormalisation
 from .errors import LoadError, first_line
 from .input_chain import follow
+from .inputs import NO_PICTURE, FoundInput, picture_at
 from .keras_files import build_from, load_h5
 from .keras_outputs import found_outputs
 from .outputs import FoundOutput
@@ -26,14 +27,19 @@ from .quiet import import_keras, import_tensorflow
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class KerasParts:
-    """A Keras model as ``quantize.load`` needs it; ``function`` takes a batch and returns ``{output name: tensor}``."""
+    """A Keras model as ``quantize.load`` needs it; ``function`` takes a batch and returns ``{output name: tensor}``.
 
-    function: Callable[[Any], Mapping[str, Any]]
+    Of a model with several inputs it takes the picture's batch, then those of ``extra_inputs`` in their order.
+    """
+
+    function: Callable[..., Mapping[str, Any]]
     trackables: tuple[Any, ...]
     input_shape: tuple[int, int, int]
     outputs: tuple[FoundOutput, ...]
     inside: InsideNormalisation
     architecture: str
+    extra_inputs: tuple[FoundInput, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def ready(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -> tuple[Any, tuple[str, ...]]:
@@ -78,12 +84,18 @@ def inspect(model: Any, *, where: str) -> KerasParts:
     chain = follow(model)
     inside = InsideNormalisation(names=tuple(chain.normalisers), scale=chain.scale, offset=chain.offset, opaque=chain.opaque)
     names = [layer.name for layer in keras_weights.leaves(model)]
+    traced, notes = recurrent.convertible(model)
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    at = picture_at(shapes, [str(tensor.name) for tensor in model.inputs], where=where)
+    order = [i for i in range(len(shapes)) if i != at]
     return KerasParts(
-        function=_function(model, [output.name for output in outputs]),
+        function=_function(traced, [output.name for output in outputs], order if at is None else [at, *order]),
         # A Keras 3 variable is no TensorFlow object; the one that it holds is.
         trackables=tuple(
-            getattr(variable, "value", variable) if _is_keras3(variable) else variable for variable in model.variables
+            getattr(variable, "value", variable) if _is_keras3(variable) else variable for variable in traced.variables
         ),
+        extra_inputs=tuple(FoundInput(name=str(model.inputs[i].name), shape=shapes[i][1:]) for i in order),
+        notes=notes,
         input_shape=(height, width, channels),
         outputs=outputs,
         inside=inside,
@@ -101,9 +113,12 @@ def sha256(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _function(model: Any, names: list[str]) -> Callable[[Any], Mapping[str, Any]]:
-    def call(tensor: Any) -> dict[str, Any]:
-        answer = model(tensor, training=False)
+def _function(model: Any, names: list[str], order: list[int]) -> Callable[..., Mapping[str, Any]]:
+    """Return the model as a function of its inputs, the picture first. order: which input of the model each argument is."""
+
+    def call(*tensors: Any) -> dict[str, Any]:
+        arranged = [tensor for _, tensor in sorted(zip(order, tensors, strict=True), key=lambda pair: pair[0])]
+        answer = model(arranged if len(arranged) > 1 else arranged[0], training=False)
         if isinstance(answer, Mapping):
             return {name: answer[name] for name in names}
         answers = answer if isinstance(answer, list | tuple) else [answer]
@@ -119,12 +134,11 @@ def _input_shape(model: Any, *, where: str) -> tuple[int | None, int | None, int
             f"{where}: its input shape is not known (a subclassed or never-built model); wrap it:"
             f" x = keras.Input((H, W, 3)); keras.Model(x, model(x))"
         )
-    if len(inputs) != 1:
-        names = ", ".join(tensor.name for tensor in inputs)
-        raise LoadError(f"{where}: has {len(inputs)} inputs ({names}), expected one image")
-    shape = tuple(inputs[0].shape)
-    if len(shape) != 4:
-        raise LoadError(f"{where}: input {inputs[0].name!r} has shape {shape}, expected (batch, height, width, channels)")
+    shapes = [tuple(tensor.shape) for tensor in inputs]
+    at = picture_at(shapes, [str(tensor.name) for tensor in inputs], where=where)
+    if at is None:
+        return NO_PICTURE
+    shape = shapes[at]
     height, width, channels = (None if value is None else int(value) for value in shape[1:])
     return height, width, channels
 
@@ -150,9 +164,10 @@ def _from_tf_keras(model: Any, *, input_shape: tuple[int, int, int] | None, wher
 def _difference(one: Any, other: Any) -> float:
     """Return the largest difference between two models' answers to one noise image, relative to the largest answer."""
     tf = import_tensorflow()
-    shape = [1, *one.inputs[0].shape[1:]]
-    noise = tf.constant(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
-    answers = [tf.nest.flatten(model(noise, training=False)) for model in (one, other)]
+    rng = np.random.default_rng(0)
+    noise = [tf.constant(rng.uniform(-1, 1, [1, *tensor.shape[1:]]).astype(np.float32)) for tensor in one.inputs]
+    given = noise if len(noise) > 1 else noise[0]
+    answers = [tf.nest.flatten(model(given, training=False)) for model in (one, other)]
     pairs = [(np.asarray(a.numpy()), np.asarray(b.numpy())) for a, b in zip(*answers, strict=True)]
     return max(float(np.abs(a - b).max() / max(1e-6, np.abs(a).max())) for a, b in pairs)
 

@@ -16,15 +16,20 @@ from typing import Any
 from edge.contract import Contract, InputSpec, Provenance
 from edge.files import sha256_file
 
-from . import h5_files, keras_files, keras_object, saved_model
+from . import background_class, h5_files, keras_files, keras_object, saved_model, slim_files
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .errors import LoadError
+from .inputs import FoundInput, Inputs
+from .inputs import specify as specify_inputs
 from .outputs import FoundOutput, Labels, Outputs, specify
 from .quiet import import_keras, import_tensorflow, quiet
 from .source import Source
 
-SUPPORTED = ".keras, a whole-model .h5, a SavedModel directory, or .weights.h5 with its architecture"
+SUPPORTED = (
+    ".keras, a whole-model .h5, a SavedModel directory, .weights.h5 with its architecture, or a frozen graph or checkpoint of TF-slim's"
+    " Inception-ResNet-v2"
+)
 
 _FOREIGN = (
     (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle: loading it would run whatever is in it"),
@@ -51,6 +56,7 @@ class _Loaded:
     parameters: int
     notes: tuple[str, ...]
     saved_with: str = ""
+    extra_inputs: tuple[FoundInput, ...] = ()
 
 
 def load(
@@ -63,11 +69,14 @@ def load(
     input_shape: tuple[int, ...] | None = None,
     architecture: str | Architecture | None = None,
     allow_code: bool = False,
+    background: int | None = None,
+    inputs: Inputs | None = None,
 ) -> Source:
     """Load a trained network.
 
-    source: path of a ``.keras`` file, a whole-model ``.h5`` (Keras 2 or 3), a SavedModel directory or a weights file; or a Keras
-    model object (Keras 3 or tf_keras).
+    source: path of a ``.keras`` file, a whole-model ``.h5`` (Keras 2 or 3), a SavedModel directory or a weights file; TF-slim's
+    Inception-ResNet-v2 as frozen graph, meta graph or checkpoint (see ``quantize.slim``); or a Keras model object (Keras 3 or
+    tf_keras).
     name: of the artefacts made from it; by default the file's.
     preprocess: how pictures are fed: the name of a recipe (``inception``, ``raw``, ``unit``), an InputSpec, or its fields without
     width and height. None is enough only for a model that normalises its input itself.
@@ -79,10 +88,17 @@ def load(
     one at another size.
     architecture: of a weights file: ``inception_resnet_v2``, or an Architecture.
     allow_code: run the Python code of Lambda layers in the file.
+    background: the class that means nothing and is never an answer (0 in TF-slim's 1001 classes), -1 for none; labels may then
+    leave it out. None is none, except for slim's own files with 1001 classes.
+    inputs: of a network that takes more than a picture: ``{input: ExtraInput, or its mean, scale, meaning}``.
 
     Raises LoadError (UnsafeModelError where the file could do harm): one line that says what, where, and what to do.
     """
     shape = _three(input_shape)
+    if isinstance(source, str | os.PathLike) and slim_files.recognises(Path(source)):
+        _without(_architecture(architecture), where=str(source))
+        specify_inputs((), inputs, where=str(source))
+        return _from_slim(Path(source), shape, name, preprocess, labels, outputs, background)
     if not isinstance(source, str | os.PathLike):
         loaded, provenance = _from_object(source, shape), None
         where = f"model {getattr(source, 'name', type(source).__name__)!r}"
@@ -91,12 +107,15 @@ def load(
         where = str(path)
         loaded, form = _from_path(path, shape, _architecture(architecture), allow_code=allow_code, where=where)
         provenance = Provenance(file=path.name, sha256=_sha256(path), format=form)
+    extra, silent = specify_inputs(loaded.extra_inputs, inputs, where=where)
     input_spec, said = decide(
         preprocess, shape=loaded.input_shape, inside=loaded.inside, architecture=loaded.architecture, where=where
     )
-    output_specs, inferred = specify(loaded.outputs, outputs, labels, where=where)
+    named = background_class.name(loaded.outputs, labels, background, where=where)
+    output_specs, inferred = specify(loaded.outputs, outputs, named, where=where)
+    output_specs = background_class.mark(output_specs, background, where=where)
     provenance = provenance or Provenance(sha256=keras_object.sha256(source), format="object")
-    notes = (*loaded.notes, *said, *inferred)
+    notes = (*loaded.notes, *said, *inferred, *silent)
     contract = Contract(
         name=_name(name, source),
         input=input_spec,
@@ -110,6 +129,7 @@ def load(
             tools=_tools(loaded.saved_with),
         ),
         notes=notes,
+        extra_inputs=extra,
     )
     return Source(
         name=contract.name,
@@ -169,7 +189,8 @@ def _from_keras(model: Any, notes: tuple[str, ...], *, where: str) -> _Loaded:
         inside=parts.inside,
         architecture=parts.architecture,
         parameters=int(model.count_params()),
-        notes=notes,
+        notes=notes + parts.notes,
+        extra_inputs=parts.extra_inputs,
     )
 
 
@@ -178,6 +199,31 @@ def _from_object(model: Any, shape: tuple[int, int, int] | None) -> _Loaded:
     with quiet():
         ready, notes = keras_object.ready(model, input_shape=shape, where=where)
     return _from_keras(ready, notes, where=where)
+
+
+def _from_slim(
+    path: Path,
+    shape: tuple[int, int, int] | None,
+    name: str | None,
+    preprocess: str | InputSpec | Mapping[str, Any] | None,
+    labels: Labels | None,
+    outputs: Outputs | None,
+    background: int | None,
+) -> Source:
+    from . import slim
+
+    where = str(path)
+    if isinstance(labels, str | Mapping):
+        raise LoadError(f"{where}: it has one output; expected labels as a list of class names")
+    options = slim.SlimOptions(background=background)
+    source = slim.load(path, options, name=name, preprocess=preprocess, labels=labels, input_shape=shape).source
+    (output,) = source.contract.outputs
+    said = outputs.get(output.name) if isinstance(outputs, Mapping) else outputs
+    if isinstance(said, str) and said != output.kind:
+        raise LoadError(
+            f"{where}: its output is {output.kind}, {said!r} was said; edgekit import takes another one with --output"
+        )
+    return source
 
 
 def _from_saved_model(path: Path, shape: tuple[int, int, int] | None, *, where: str) -> _Loaded:

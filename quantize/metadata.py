@@ -29,7 +29,7 @@ def build(contract: Contract, label_files: dict[str, str]) -> bytes:
     subgraph = _table(
         builder,
         {
-            2: _vector(builder, [_input_tensor(builder, contract.input)]),
+            2: _vector(builder, _inputs(builder, contract)),
             3: _vector(builder, [_output_tensor(builder, o, label_files.get(o.name)) for o in contract.outputs]),
         },
     )
@@ -45,6 +45,21 @@ def build(contract: Contract, label_files: dict[str, str]) -> bytes:
     )
     builder.Finish(root, IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _inputs(builder: Any, contract: Contract) -> list[int]:
+    spec = contract.input
+    # Standard readers know pictures of 1 or 3 channels; stacked frames are plain features to them.
+    picture = [_input_tensor(builder, spec)] if spec.frames == 1 else []
+    if spec.frames > 1:
+        picture = [_feature(builder, "image", f"{spec.frames} frames of {spec.width} x {spec.height} {spec.color}")]
+    return [*picture, *(_feature(builder, extra.name, extra.meaning) for extra in contract.extra_inputs)]
+
+
+def _feature(builder: Any, name: str, description: str) -> int:
+    feature = _table(builder, {})
+    content = _table(builder, {1: feature}, numbers={0: ("Uint8", _FEATURE_PROPERTIES)})
+    return _table(builder, {0: builder.CreateString(name), 1: builder.CreateString(description), 3: content})
 
 
 def _input_tensor(builder: Any, spec: InputSpec) -> int:

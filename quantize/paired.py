@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge import statistics
 from edge.contract import Contract
 from edge.dataset import LabelledImages
-from edge.errors import DatasetError, ImageError
+from edge.errors import DatasetError, ImageError, UsageError
 from edge.metrics import top_k
 from edge.preprocess import preprocess
 
@@ -36,6 +36,11 @@ class Photos:
     @classmethod
     def open(cls, path: str | Path, contract: Contract, *, limit: int | None = None) -> Photos:
         """Read a folder or manifest as the contract says, at most ``limit`` images evenly spread. Raises DatasetError."""
+        if contract.extra_inputs or contract.input.frames != 1:
+            raise UsageError(
+                f"{contract.name}: explain and tune take networks of one picture; this one takes {contract.input.frames} frames and"
+                f" {len(contract.extra_inputs)} other inputs: compare its variants with edgekit validate or compare"
+            )
         spec = next((output for output in contract.outputs if output.is_classes), None)
         dataset = LabelledImages.open(path, labels=spec.labels if spec and spec.labels else None, unlabelled=spec is None)
         dataset = dataset if limit is None else dataset.subset(limit)

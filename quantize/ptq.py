@@ -17,11 +17,12 @@ from edge.files import atomic_write
 from edge.progress import Progress, stage
 from edge.version import __version__
 
-from . import auto_ranges, conversion, flatbuffer_edit, metadata, refine, runtimes
+from . import auto_ranges, conversion, flatbuffer_edit, metadata, pixel_range, recurrent, refine, runtimes
 from .errors import CalibrationError, ConversionError
+from .inputs import PICTURE
 
 if TYPE_CHECKING:
-    import numpy as np
+    from edge.model import Feed
 
     from .representative import RepresentativeDataset
     from .source import Source
@@ -48,6 +49,8 @@ class PtqConfig:
     (see ``quantize.auto_ranges``), ``converter`` gives what TFLiteConverter gives, the others are one method for all tensors.
     ``runtime``: name of the interpreter release that must be able to load the files (see ``quantize.runtimes``), or None.
     ``golden_samples``: how many synthetic inputs are answered here and packed for boards to replay.
+    ``keep_float``: names of ops (``UNIDIRECTIONAL_SEQUENCE_LSTM``; ``lstm`` for short) that stay in float in the ``int8`` variant,
+    with conversions around them; the ranges are then the converter's.
     """
 
     io: str = "int8"
@@ -55,6 +58,7 @@ class PtqConfig:
     ranges: str = auto_ranges.AUTO
     runtime: str | None = None
     golden_samples: int = 2
+    keep_float: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.io not in conversion.IO_TYPES:
@@ -173,7 +177,9 @@ def _makers(
 
     def float32() -> bytes:
         if "float32" not in cache:
-            cache["float32"] = conversion.convert_float(directory, "float32")
+            converted = conversion.convert_float(directory, "float32")
+            names = source.input_names
+            cache["float32"] = converted if len(names) == 1 else flatbuffer_edit.order_inputs(converted, names)
         return cache["float32"]
 
     def calibrated() -> bytes:
@@ -184,11 +190,12 @@ def _makers(
 
     def int8() -> _Made:
         assert representative is not None
-        if config.ranges == auto_ranges.CONVERTER:
-            return _Made(
-                flatbuffer=conversion.quantize_int8(calibrated(), io=config.io, per_channel=config.per_channel), ranges="minmax"
-            )
-        return _int8(source, float32(), calibrated(), representative, config)
+        plain = _needs_converter_ranges(source, config)
+        if config.ranges == auto_ranges.CONVERTER or plain:
+            kept = _in_float(calibrated(), config.keep_float) if config.keep_float else ()
+            made = conversion.quantize_int8(calibrated(), io=config.io, per_channel=config.per_channel, in_float=kept)
+            return _Made(flatbuffer=made, ranges="minmax", notes=(plain,) if plain else ())
+        return full_int8(source, float32(), calibrated(), representative, config)
 
     def int16x8() -> _Made:
         base = calibrated()
@@ -206,7 +213,9 @@ def _makers(
     }
 
 
-def _int8(source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig) -> _Made:
+def full_int8(
+    source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig
+) -> _Made:
     """Full int8 with ranges by method, and what can be won in the finished weights and biases where they are chosen by measuring."""
     kinds = output_kinds(source, float32)
     choice = auto_ranges.choose_ranges(
@@ -218,13 +227,37 @@ def _int8(source: Source, float32: bytes, calibrated: bytes, representative: Rep
         kinds=kinds,
         per_channel=config.per_channel,
     )
-    flatbuffer = conversion.quantize_int8(choice.calibrated, io=config.io, per_channel=config.per_channel)
+    ready = pixel_range.exact(choice.calibrated, source.contract.input)
+    flatbuffer = conversion.quantize_int8(ready, io=config.io, per_channel=config.per_channel)
     notes = [choice.describe(), *(finding.message for finding in choice.findings)]
     if config.ranges == auto_ranges.AUTO:
         refinement = refine.refine(flatbuffer, float32, representative.tensors, kinds=kinds)
         flatbuffer = refinement.flatbuffer
         notes.append(refinement.describe())
     return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
+
+
+def _needs_converter_ranges(source: Source, config: PtqConfig) -> str:
+    """Return the sentence that says why no ranges are searched for, or "" where they are."""
+    if config.keep_float:
+        return f"ranges: the converter's, as {', '.join(config.keep_float)} stays in float"
+    if source.model is not None and recurrent.layers(source.model) and config.ranges != auto_ranges.CONVERTER:
+        return "ranges: the converter's, as the search does not know what a recurrent op holds inside"
+    return ""
+
+
+def _in_float(flatbuffer: bytes, ops: Sequence[str]) -> tuple[str, ...]:
+    """Return the tensors of the ops that are to stay in float. Raises ConversionError for an op that the network does not have."""
+    model = graph.read(flatbuffer)
+    names: list[str] = []
+    for op in ops:
+        wanted = recurrent.LSTM_OP if op.lower() == "lstm" else op.upper()
+        found = [model.tensors[index].name for each in model.ops if each.name == wanted for index in each.outputs]
+        if not found:
+            has = ", ".join(sorted(graph_facts.op_counts(model)))
+            raise ConversionError(f"keep_float: the network has no op {wanted}, only {has}")
+        names += found
+    return tuple(names)
 
 
 def output_kinds(source: Source, float32: bytes) -> list[str]:
@@ -235,7 +268,7 @@ def output_kinds(source: Source, float32: bytes) -> list[str]:
     return [kinds[names[index]] for index in model.main.outputs]
 
 
-def _with_progress(representative: RepresentativeDataset) -> Iterator[np.ndarray]:
+def _with_progress(representative: RepresentativeDataset) -> Iterator[Feed]:
     with Progress(len(representative), "calibrate") as progress:
         for tensor in representative.tensors():
             yield tensor
@@ -253,13 +286,13 @@ def _finish(
     contract = _contract(source, representative, variant, made, config)
     finished = assemble(made.flatbuffer, contract)
     model = graph.read(finished)
-    check(model, variant=variant, io=contract.quantization.io, runtime=config.runtime)
-    samples = golden.record(finished, contract, patterns=golden.PATTERNS[: config.golden_samples])
+    check(model, variant=variant, io=contract.quantization.io, runtime=config.runtime, mixed=bool(config.keep_float))
+    data, contract = complete(finished, contract, golden_samples=config.golden_samples)
     return Artefact(
         name=source.name,
         variant=variant,
-        data=pack(finished, contract.replace(golden=samples)),
-        contract=contract.replace(golden=samples),
+        data=data,
+        contract=contract,
         seconds=time.monotonic() - started,
         ops=graph_facts.op_counts(model),
         float_ops=len(graph_facts.float_ops(model)),
@@ -272,7 +305,8 @@ def _contract(
     ranges = variant in CALIBRATED
     quantization = Quantization(
         variant=variant,
-        scheme=SCHEMES[variant],
+        scheme=SCHEMES[variant]
+        + (f"; in float32: {', '.join(config.keep_float)}" if variant == "int8" and config.keep_float else ""),
         per_channel=config.per_channel if variant == "int8" else variant in ("dynamic", "int16x8"),
         ranges=made.ranges,
         io=config.io if variant == "int8" else "float32",
@@ -290,17 +324,28 @@ def assemble(flatbuffer: bytes, contract: Contract) -> bytes:
         marker.NAME: str(contract.schema_version).encode(),
     }
     names = [output.name for output in contract.outputs]
-    return flatbuffer_edit.finish(flatbuffer, output_names=names, input_name="input", metadata=entries)
+    inputs = [PICTURE] if contract.input.frames else []
+    inputs += [extra.name for extra in contract.extra_inputs]
+    return flatbuffer_edit.finish(flatbuffer, output_names=names, input_names=inputs, metadata=entries)
 
 
-def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None) -> None:
+def complete(assembled: bytes, contract: Contract, *, golden_samples: int = 2) -> tuple[bytes, Contract]:
+    """Return the whole artefact of an assembled flatbuffer, and its contract with the golden samples that were recorded here."""
+    full = contract.replace(golden=golden.record(assembled, contract, patterns=golden.PATTERNS[:golden_samples]))
+    return pack(assembled, full), full
+
+
+def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None, mixed: bool = False) -> None:
     """Hold the converted file to what was asked for, on the file itself. Raises ConversionError.
 
-    ``int8`` may have no float tensor anywhere; with float32 I/O only the input and outputs themselves.
+    ``int8`` may have no float tensor anywhere; with float32 I/O only the inputs and outputs themselves. mixed: ops were to stay in
+    float.
     """
-    if variant == "int8":
+    if variant == "int8" and not mixed:
         boundary = {*model.main.inputs, *model.main.outputs} if io == "float32" else set()
-        islands = [tensor for tensor in model.tensors if tensor.is_float and tensor.index not in boundary]
+        # What no op reads or writes only lends its scale: the intermediates of a recurrent op.
+        used = {index for op in model.ops for index in (*op.inputs, *op.outputs)}
+        islands = [t for t in model.tensors if t.is_float and t.index in used and t.index not in boundary]
         if islands:
             names = ", ".join(tensor.name for tensor in islands[:3])
             raise ConversionError(

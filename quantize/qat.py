@@ -25,10 +25,11 @@ from edge.files import atomic_write_text
 from edge.preprocess import preprocess
 from edge.progress import stage
 
-from . import ptq, qat_record
+from . import ptq, qat_record, qat_state, recurrent
 from .errors import TrainingError
 from .qat_config import QatConfig
 from .qat_data import check_apart
+from .qat_verdict import recommend
 from .quiet import import_tensorflow
 from .reference import reference_outputs
 from .representative import RepresentativeDataset
@@ -45,12 +46,14 @@ CHECK_IMAGES = 8
 class QatResult:
     """What a run made. ``trained``: the file of the best epoch; ``ptq``: what post-training quantization makes of the same network.
 
-    ``recommended`` is one of the two paths, ``reason`` why in one sentence. ``record``: the rows of all epochs; row 0 is before
-    training. ``reports``: both files' validation against float, paired, as `edge.validate` gives it. ``parity``: see `qat_parity`.
+    ``control``: the float network trained as long and quantized afterwards, where ``QatConfig.float_control`` asked for it.
+    ``recommended`` is one of these paths, ``reason`` why in one sentence. ``record``: the rows of all epochs; row 0 is before
+    training. ``reports``: the files' validation against float, paired, as `edge.validate` gives it. ``parity``: see `qat_parity`.
     """
 
     trained: Path
     ptq: Path
+    control: Path | None
     recommended: Path
     reason: str
     best_epoch: int
@@ -66,6 +69,7 @@ class QatResult:
         return {
             "trained": str(self.trained),
             "ptq": str(self.ptq),
+            "control": None if self.control is None else str(self.control),
             "recommended": str(self.recommended),
             "reason": self.reason,
             "best_epoch": self.best_epoch,
@@ -101,6 +105,12 @@ def quantization_aware(
         raise TrainingError(
             f"{source.name} is a bare SavedModel or graph: it has no layers to train; give the .keras or .h5 file it was exported from"
         )
+    source.require_one_picture("quantization-aware training")
+    if recurrent.layers(source.model):
+        raise TrainingError(
+            f"{source.name}: tensorflow-model-optimization cannot train recurrent layers ({', '.join(recurrent.layers(source.model))});"
+            " use post-training quantization (edgekit quantize), with --keep-float lstm where int8 costs too much"
+        )
     import_tensorflow()
     from .qat_run import Run  # imports TensorFlow
 
@@ -110,6 +120,8 @@ def quantization_aware(
     check_apart(training, checking)
     folder = Path(out)
     work = folder / f"{source.name}.qat"
+    if resume:
+        qat_state.check(work, qat_state.describe(config, source, training, checking))  # before minutes of work
     work.mkdir(parents=True, exist_ok=True)
     representative = RepresentativeDataset.open(
         _listing(train, training, work), source=source, count=config.representative, seed=config.seed
@@ -133,19 +145,25 @@ def quantization_aware(
         run.resume()
     run.train()
     artefact, best, parity = run.finish()
+    rows = tuple(run.rows)
     trained = artefact.save(folder / f"{source.name}.int8-qat.tflite")
-    reports = {
-        name: edge.validate(path, checking, reference=reference).to_dict() for name, path in (("ptq", ptq_path), ("qat", trained))
-    }
+    files = {"ptq": ptq_path, "qat": trained}
+    del run, artefact  # three networks and an optimizer
+    if config.float_control and best > 0:
+        files["control"] = _control(source, training, representative, config, options, best).save(
+            folder / f"{source.name}.int8-control.tflite"
+        )
+    reports = {name: edge.validate(path, checking, reference=reference).to_dict() for name, path in files.items()}
     recommended, reason = recommend(reports, parity, best)
     record_file, plot_file = work / "record.json", work / "record.svg"
     result = QatResult(
         trained=trained,
         ptq=ptq_path,
-        recommended=trained if recommended == "qat" else ptq_path,
+        control=files.get("control"),
+        recommended=files[recommended],
         reason=reason,
         best_epoch=best,
-        record=tuple(run.rows),
+        record=rows,
         reports=reports,
         parity=parity,
         record_file=record_file,
@@ -154,47 +172,26 @@ def quantization_aware(
     )
     atomic_write_text(record_file, json.dumps(result.to_dict(), indent=1) + "\n")
     base = reports["ptq"]["candidate"]["top1"] if reports["ptq"]["candidate"]["top1"] is not None else reports["ptq"]["agreement"]
-    atomic_write_text(plot_file, qat_record.plot(run.rows, base, f"{source.name}: validation accuracy by epoch"))
-    run.clean()
+    atomic_write_text(plot_file, qat_record.plot(rows, base, f"{source.name}: validation accuracy by epoch"))
+    qat_state.remove(work)
     return result
 
 
-def recommend(reports: dict[str, dict[str, Any]], parity: dict[str, Any], best_epoch: int) -> tuple[str, str]:
-    """Return (``qat`` or ``ptq``, why in a sentence), from both files' reports against float on the same images.
+def _control(
+    source: Source,
+    training: LabelledImages,
+    representative: RepresentativeDataset,
+    config: QatConfig,
+    options: ptq.PtqConfig,
+    epochs: int,
+) -> ptq.Artefact:
+    """Return the file of the float network after as many epochs as the best trained file has had."""
+    from .qat_control import FloatControl  # imports TensorFlow
 
-    best_epoch: 0 where no epoch of training made a better file than the one before training.
-    """
-    merits = {name: qat_record.merit(report) for name, report in reports.items()}
-    ptq_text, qat_text = (_sentence(reports[name]) for name in ("ptq", "qat"))
-    images = reports["qat"]["images"]
-    if not parity["holds"]:
-        return "ptq", (
-            f"the trained file answers otherwise than the network in training (agreement {parity['agreement']:.1%}, first at"
-            f" {parity['diverges'] or 'no single layer'}), so what was trained is not what it computes; PTQ: {ptq_text}"
-        )
-    if merits["qat"] > merits["ptq"] and best_epoch == 0:
-        return "qat", (
-            f"no epoch of training made a better file on {images} validation images; the one from before training (epoch 0, its own"
-            f" ranges) is a little better than PTQ: {qat_text}; PTQ {ptq_text}"
-        )
-    if merits["qat"] > merits["ptq"]:
-        return "qat", f"training paid on {images} validation images: QAT {qat_text}; PTQ {ptq_text}"
-    return "ptq", f"training did NOT make a better file on {images} validation images: QAT {qat_text}; PTQ {ptq_text}"
-
-
-def _sentence(report: dict[str, Any]) -> str:
-    parts = []
-    top1, drop = report["candidate"]["top1"], report["drop"]
-    if top1 is not None:
-        parts.append(f"top-1 {top1:.1%}")
-    if drop is not None:
-        low, high = drop["ci95"]
-        parts.append(f"drop {100 * drop['top1']:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})")
-    if report["agreement"] is not None:
-        parts.append(f"agreement {report['agreement']:.1%}")
-    if report["probability_shift"] is not None:
-        parts.append(f"probability shift {report['probability_shift']:.4f}")
-    return ", ".join(parts) or f"merit {qat_record.merit(report):.4f}"
+    control = FloatControl(source, training, config)
+    control.train(epochs)
+    with stage("post-training quantization of the float control"):
+        return ptq.post_training(control.source(), representative, "int8", config=options)
 
 
 def _short(report: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.dataset import LabelledImages
 from edge.errors import ImageError
-from edge.files import sha256_file
+from edge.extra_inputs import Columns, identity
 from edge.preprocess import preprocess
 from edge.progress import Progress
 from edge.reference import ReferenceOutputs, ReferenceWriter
@@ -34,30 +34,40 @@ def reference_outputs(source: Source, images: str | Path | LabelledImages, out: 
     tf = import_tensorflow()
     # A SavedModel's own signature may be for one image only; a Keras model takes any number.
     size = 1 if source.model is None else _BATCH
-    signature = [tf.TensorSpec([None if size > 1 else 1, *source.input_shape], tf.float32)]
+    columns = Columns.find(dataset, source.contract)
+    signature = [tf.TensorSpec([None if size > 1 else 1, *shape], tf.float32) for shape in source.input_shapes]
     with quiet():
         function = tf.function(source.function, input_signature=signature, autograph=False).get_concrete_function()
     with ReferenceWriter(out, source.contract) as writer, Progress(len(dataset), "reference outputs") as progress:
-        for hashes, tensors in _batches(dataset, source, size):
-            answers = {name: array.numpy() for name, array in function(tf.constant(tensors)).items()}
+        for hashes, tensors in _batches(dataset, source, columns, size):
+            answers = {name: array.numpy() for name, array in function(*map(tf.constant, tensors)).items()}
             for row, sha256 in enumerate(hashes):
                 writer.add(sha256, {name: array[row] for name, array in answers.items()})
             progress.advance(len(hashes))
     return ReferenceOutputs.open(out)
 
 
-def _batches(dataset: LabelledImages, source: Source, size: int) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Yield the hashes and the preprocessed tensors ``(<= size, height, width, channels)`` of the readable images."""
+def _batches(
+    dataset: LabelledImages, source: Source, columns: Columns | None, size: int
+) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Yield the hashes and the preprocessed tensors ``(<= size, height, width, channels)`` of the readable images.
+
+    The tensors of the other inputs follow, where the network has them.
+    """
     hashes: list[str] = []
-    tensors: list[np.ndarray] = []
+    rows: list[tuple[np.ndarray, ...]] = []
+    spec = source.contract.input
     for item in dataset:
         try:
-            tensors.append(preprocess(item.path, source.contract.input))
-        except ImageError:
+            data = item.read() if spec.frames else b""
+            picture = (preprocess(data, spec),) if spec.frames else ()
+        except (OSError, ImageError):
             continue
-        hashes.append(sha256_file(item.path))
+        extra = () if columns is None else columns.tensors(item, (None,) * len(columns.inputs))
+        rows.append((*picture, *extra))
+        hashes.append(identity(data, item, columns))
         if len(hashes) == size:
-            yield hashes, np.concatenate(tensors)
-            hashes, tensors = [], []
+            yield hashes, [np.concatenate(each) for each in zip(*rows, strict=True)]
+            hashes, rows = [], []
     if hashes:
-        yield hashes, np.concatenate(tensors)
+        yield hashes, [np.concatenate(each) for each in zip(*rows, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from edge.contract import Contract, InputSpec
 from edge.dataset import ImageItem, LabelledImages, match_labels, shown
 from edge.errors import DatasetError, ImageError
-from edge.files import sha256_bytes, sha256_file
+from edge.extra_inputs import Columns, identity
+from edge.files import sha256_file
 from edge.findings import ERROR, INFO, WARNING, Finding
+from edge.model import Feed
 from edge.preprocess import load_pixels, lookup_table, to_tensor
 from edge.progress import Progress
 
@@ -49,6 +51,7 @@ class RepresentativeDataset:
     seed: int
     findings: tuple[Finding, ...] = ()
     _pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    _columns: Columns | None = field(default=None, repr=False)
 
     @classmethod
     def from_folder(
@@ -73,8 +76,9 @@ class RepresentativeDataset:
         """
         if count < 1:
             raise CalibrationError(f"asked for {count} representative images, expected at least {FEWEST}")
-        strata = _strata(path)
-        chosen = _Choice(spec=contract.input)
+        dataset, strata = _strata(path)
+        columns = Columns.find(dataset, contract)
+        chosen = _Choice(spec=contract.input, columns=columns)
         with Progress(min(count, sum(map(len, strata.values()))), "read representative images") as progress:
             for name, quota in _quotas(strata, count).items():
                 for item in _shuffled(strata[name], seed):
@@ -96,6 +100,7 @@ class RepresentativeDataset:
             seed=seed,
             findings=tuple(findings),
             _pixels=chosen.pixels,
+            _columns=columns,
         )
 
     @classmethod
@@ -128,31 +133,33 @@ class RepresentativeDataset:
             return dataset
         findings = [*dataset.findings, finding]
         _raise_errors(findings, strict=strict)
-        return cls(
-            items=dataset.items,
-            identities=dataset.identities,
-            spec=dataset.spec,
-            seed=dataset.seed,
-            findings=tuple(findings),
-            _pixels=dataset._pixels,
-        )
+        return replace(dataset, findings=tuple(findings))
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def tensors(self) -> Iterator[NDArray[np.float32]]:
-        """Yield each image preprocessed by the contract: float32 ``(1, H, W, C)``, one at a time."""
+    def tensors(self) -> Iterator[Feed]:
+        """Yield each image preprocessed by the contract: float32 ``(1, H, W, C)``, one at a time.
+
+        Of a contract with extra inputs: a tuple of the image and each of them.
+        """
         table = lookup_table(self.spec)
         for item in self.items:
-            yield to_tensor(self._load(item), table)
+            if self._columns is None:
+                yield to_tensor(self._load(item), table)
+            else:
+                picture = (to_tensor(self._load(item), table),) if self.spec.frames else ()
+                yield (*picture, *self._columns.tensors(item, (None,) * len(self._columns.inputs)))
 
     def sample(self, count: int = 32) -> list[NDArray[np.uint8]]:
-        """Return the pixels, uint8 ``(H, W, C)``, of about ``count`` images at equal spacing."""
+        """Return the pixels, uint8 ``(H, W, C)``, of about ``count`` images at equal spacing; none where no pictures are taken."""
+        if not self.spec.frames:
+            return []
         return [self._load(item) for item in self.items[:: max(1, len(self.items) // count)][:count]]
 
     def _load(self, item: ImageItem) -> NDArray[np.uint8]:
         pixels = self._pixels.get(item.id)
-        return load_pixels(item.path, self.spec) if pixels is None else pixels
+        return load_pixels(item.frames or item.path, self.spec) if pixels is None else pixels
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,6 +167,7 @@ class _Choice:
     """Images as they are taken: decoded once, hashed, those that cannot be decoded remembered with the reason."""
 
     spec: InputSpec
+    columns: Columns | None = None
     items: list[ImageItem] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -169,8 +177,13 @@ class _Choice:
 
     def take(self, item: ImageItem) -> bool:
         """Read one image; return whether it can be used."""
+        if not self.spec.frames:
+            self.items.append(item)
+            self.hashes.append(identity(b"", item, self.columns))
+            self.sizes.append(0)
+            return True
         try:
-            data = item.path.read_bytes()
+            data = item.read()
             pixels = load_pixels(data, self.spec)
         except OSError as error:
             self.unreadable[item.id] = str(error.strerror)
@@ -179,8 +192,8 @@ class _Choice:
             self.unreadable[item.id] = str(error).removeprefix("image: ")
             return False
         self.items.append(item)
-        self.hashes.append(sha256_bytes(data))
-        self.sizes.append(len(data))
+        self.hashes.append(identity(data, item, self.columns))
+        self.sizes.append(len(data) if isinstance(data, bytes) else sum(map(len, data)))
         if self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
             self._cached_bytes += pixels.nbytes
             self.pixels[item.id] = pixels
@@ -203,8 +216,8 @@ class _Choice:
             yield Finding(check="duplicates", severity=WARNING, message=message)
 
 
-def _strata(path: str | os.PathLike[str]) -> dict[str, list[ImageItem]]:
-    """Return the images by class folder or label; one stratum without a name where there are none."""
+def _strata(path: str | os.PathLike[str]) -> tuple[LabelledImages, dict[str, list[ImageItem]]]:
+    """Return the images, and by class folder or label; one stratum without a name where there are none."""
     if Path(path).is_dir():
         dataset = LabelledImages.open(path, unlabelled=True)
         names = [item.id.split("/")[0] if "/" in item.id else "" for item in dataset]
@@ -214,7 +227,7 @@ def _strata(path: str | os.PathLike[str]) -> dict[str, list[ImageItem]]:
     strata: dict[str, list[ImageItem]] = {}
     for name, item in sorted(zip(names, dataset, strict=True), key=lambda pair: (pair[0], pair[1].id)):
         strata.setdefault(name, []).append(item)
-    return strata
+    return dataset, strata
 
 
 def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int) -> dict[str, int]:

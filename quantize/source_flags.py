@@ -18,7 +18,9 @@ _ARCHITECTURE = ("classes", "headless", "pooling", "activation")
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add MODEL and everything that its file may leave open."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras, .h5 or .weights.h5 file, or a SavedModel directory")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .keras, .h5 or .weights.h5 file, a SavedModel directory, or TF-slim's .pb"
+    )
     group = parser.add_argument_group("what the model is")
     group.add_argument("--name", help="of the files that are made (default: the model's file name)")
     group.add_argument("--labels", type=Path, metavar="FILE", help="one class name a line (default: the sub-folders of --images)")
@@ -27,7 +29,19 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         metavar="KIND|NAME=KIND,...",
         help="what outputs mean where their last layer leaves it open: logits, regression, features, probabilities, multilabel",
     )
-    group.add_argument("--input-shape", type=_shape, metavar="HxW", help="where the model leaves it open, such as 299x299")
+    group.add_argument(
+        "--background",
+        type=int,
+        metavar="INDEX",
+        help="the class that means nothing, never an answer (0 in TF-slim), -1 for none",
+    )
+    group.add_argument("--input-shape", type=shape, metavar="HxW", help="where the model leaves it open, such as 299x299")
+    group.add_argument(
+        "--input",
+        action="append",
+        metavar="NAME[:KEY=VALUE...]",
+        help="an input beside the picture: mean=M, scale=S (one number, or one per value with commas), meaning=TEXT; repeatable",
+    )
     group.add_argument(
         "--allow-code", action="store_true", help="run the Python code of Lambda layers in the file: trust it first"
     )
@@ -51,6 +65,8 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
         "input_shape": args.input_shape,
         "architecture": _architecture(args),
         "allow_code": args.allow_code,
+        "inputs": dict(map(_input, args.input or [])),
+        "background": args.background,
     }
     if args.labels is not None:
         return load(args.model, labels=model_flags.read_labels(args.labels), **options)
@@ -59,8 +75,12 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
 
 
 def _with_folder_labels(source: Source, images: Path) -> Source:
-    """Return ``source`` with the class folders of ``images`` as labels, if it has one output with as many classes."""
+    """Return ``source`` with the class folders of ``images`` as labels, if it has one output with as many classes (and no folder
+    for a background class).
+    """
     import dataclasses
+
+    from edge import class_labels
 
     if not images.is_dir():
         return source
@@ -68,7 +88,11 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
     outputs = source.contract.outputs
     sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
     open_ones = [
-        o for o in outputs if (o.is_classes or o.kind == "multilabel") and not o.labels and sizes[o.name] == len(folders)
+        o
+        for o in outputs
+        if (o.is_classes or o.kind == "multilabel")
+        and not o.labels
+        and sizes[o.name] - (o.background_index is not None) == len(folders)
     ]
     if len(open_ones) != 1:
         return source
@@ -76,7 +100,9 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
         f"labels of {open_ones[0].name!r} are the sub-folders of {images} in sorted order, as Keras' image_dataset_from_directory"
         " has them; --labels FILE says otherwise"
     )
-    named = tuple(dataclasses.replace(o, labels=folders) if o is open_ones[0] else o for o in outputs)
+    (own,) = open_ones
+    labels = class_labels.fit(folders, sizes[own.name], own.background_index, where=str(images))
+    named = tuple(dataclasses.replace(o, labels=labels) if o is own else o for o in outputs)
     notes = (*source.notes, note)
     return dataclasses.replace(source, contract=source.contract.replace(outputs=named, notes=notes), notes=notes)
 
@@ -112,7 +138,22 @@ def _outputs(text: str | None) -> str | dict[str, str] | None:
     return {name.strip(): kind.strip() for name, _, kind in pairs}
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _input(text: str) -> tuple[str, dict[str, Any]]:
+    name, *parts = text.split(":")
+    fields: dict[str, Any] = {}
+    for part in parts:
+        key, _, value = part.partition("=")
+        if key not in ("mean", "scale", "meaning") or not value:
+            raise LoadError(f"--input {text}: {part!r} is not understood, expected mean=M, scale=S or meaning=TEXT")
+        try:
+            fields[key] = value if key == "meaning" else tuple(float(number) for number in value.split(","))
+        except ValueError as error:
+            raise LoadError(f"--input {text}: {value!r} is no number, or numbers with commas between them") from error
+    return name, fields
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Return ``HxW`` as numbers, for argparse."""
     try:
         return tuple(int(part) for part in text.lower().split("x"))
     except ValueError:

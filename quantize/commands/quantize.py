@@ -11,6 +11,7 @@ EXAMPLES = """\
 examples:
   edgekit quantize flowers.keras --images train/ --preprocess inception --out out/
   edgekit quantize bot.keras --images frames/ --preprocess inception --outputs regression --variants int8,float32
+  edgekit quantize bot.keras --images frames.csv --preprocess inception --outputs regression --input speed:scale=30 --keep-float lstm
   edgekit quantize flowers.keras --images train/ --preprocess inception --variants int8 --io uint8     (for MediaPipe, Android)
   edgekit quantize flowers.h5 --images train/ --preprocess inception --runtime tflite-runtime-2.14     (32-bit Raspberry Pi OS)
   edgekit quantize flowers.weights.h5 --architecture inception_resnet_v2 --classes 5 --input-shape 96x96 --images train/ \\
@@ -52,6 +53,11 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument(
         "--ranges", default="auto", metavar="METHOD", help="of the int8 file: auto, converter, minmax, mean, ... (docs/ranges.md)"
     )
+    what.add_argument(
+        "--keep-float",
+        metavar="OP,...",
+        help="ops of the int8 file that stay in float, such as lstm (UNIDIRECTIONAL_SEQUENCE_LSTM); the rest is int8",
+    )
     what.add_argument("--per-tensor", action="store_true", help="one weight scale per tensor in the int8 file, not per channel")
     what.add_argument(
         "--runtime", metavar="NAME", help="the interpreter that must load it: tflite-runtime-2.14, ai-edge-litert-2.3"
@@ -69,7 +75,13 @@ def run(args: argparse.Namespace) -> int:
     from ..source_flags import load_source
 
     variants = ptq.parse_variants(args.variants)
-    config = ptq.PtqConfig(io=args.io, per_channel=not args.per_tensor, ranges=args.ranges, runtime=args.runtime)
+    config = ptq.PtqConfig(
+        io=args.io,
+        per_channel=not args.per_tensor,
+        ranges=args.ranges,
+        runtime=args.runtime,
+        keep_float=tuple(op.strip() for op in args.keep_float.split(",")) if args.keep_float else (),
+    )
     out = Path(args.out)
     source = load_source(args, images=args.images)
     representative = _representative(args, source, variants)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 import edge
-from edge.contract import SCHEMA_VERSION, Contract, InputSpec, OutputSpec
+from edge.contract import SCHEMA_VERSION, Contract, ExtraInput, InputSpec, OutputSpec
 from edge.errors import ContractError
 
 SAMPLES = Path(__file__).parents[1] / "data" / "contracts"
@@ -50,10 +50,52 @@ def test_writing_the_sample_gives_it_back() -> None:
 
 def test_a_newer_version_is_refused_with_what_reads_it() -> None:
     with pytest.raises(
-        ContractError, match=r"schema version 2, this edgekit reads up to 1; edgekit 3\.1\.0 wrote it and reads it"
+        ContractError, match=r"schema version 3, this edgekit reads up to 2; edgekit 3\.1\.0 wrote it and reads it"
     ):
-        Contract.from_json((SAMPLES / "version-2.json").read_text(encoding="utf-8"), where="version-2.json")
-    assert SCHEMA_VERSION == 1
+        Contract.from_json((SAMPLES / "version-3.json").read_text(encoding="utf-8"), where="version-3.json")
+    assert SCHEMA_VERSION == 2
+
+
+def test_the_sample_of_version_2_loads_and_is_written_back_as_it_is() -> None:
+    text = (SAMPLES / "version-2.json").read_text(encoding="utf-8")
+    contract = Contract.from_json(text, where="version-2.json")
+    assert contract.input.channels == 21
+    assert contract.extra_inputs[1].shape == (60, 3)
+    assert contract.extra_inputs[1].scale == (1.0, 1.0, 30.0)
+    assert contract.to_json() == text
+
+
+def test_the_oldest_version_that_says_it_all_is_written() -> None:
+    contract = Contract.from_json((SAMPLES / "version-2.json").read_bytes(), where="version-2.json")
+    plain = contract.replace(extra_inputs=(), input=InputSpec(width=96, height=72))
+    assert plain.schema_version == 1
+    assert "frames" not in plain.to_dict()["input"]
+    assert "extra_inputs" not in plain.to_dict()
+    assert plain.replace(input=InputSpec(width=96, height=72, frames=3)).to_dict()["schema_version"] == 2
+    assert contract.replace(input=InputSpec(width=1, height=1, frames=0)).to_dict()["input"]["frames"] == 0
+    with pytest.raises(ContractError, match=r"input\.frames is 0, expected 1 or more, as there are no extra_inputs"):
+        plain.replace(input=InputSpec(width=1, height=1, frames=0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": ()}, "shape"),
+        ({"shape": (0,)}, "shape"),
+        ({"mean": (1.0, 2.0)}, "mean"),
+        ({"scale": (0.0,)}, "scale"),
+        ({"scale": (math.inf,)}, "scale"),
+    ],
+)
+def test_extra_inputs_make_sense(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=rf"extra_inputs\[speed\]\.{message}"):
+        ExtraInput(**{"name": "speed", "shape": (60, 3), **fields})
+
+
+def test_names_of_extra_inputs_differ() -> None:
+    contract = Contract.from_json((SAMPLES / "version-2.json").read_bytes(), where="version-2.json")
+    with pytest.raises(ContractError, match=r"extra_inputs is \['image'\], expected names that differ"):
+        contract.replace(extra_inputs=(ExtraInput(name="image", shape=(1,)),))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"schema_version": 0}', '{"schema_version": true}', "[" * 100_000])
@@ -129,15 +171,22 @@ def _changed(plain: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _repeats_a_name(data: dict[str, Any]) -> bool:
-    outputs = data.get("outputs")
-    names = [str(o.get("name")) for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
-    return len(set(names)) < len(names)
+    for key in ("outputs", "extra_inputs"):
+        found = data.get(key)
+        names = [str(o.get("name")) for o in found if isinstance(o, dict)] if isinstance(found, list) else []
+        if len(set(names)) < len(names):
+            return True
+    return False
 
 
-def test_schema_and_code_agree_on_every_change(plain: dict[str, Any]) -> None:
+@pytest.mark.parametrize("sample", ["version-1.json", "version-2.json"])
+def test_schema_and_code_agree_on_every_change(sample: str) -> None:
+    plain = json.loads((SAMPLES / sample).read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(SCHEMA)
     disagree, accepted, refused = [], 0, 0
     for what, data in _changed(plain):
+        if sample == "version-2.json" and ("'shape'" in what or "without ('extra_inputs'" in what or "'extra_inputs') =" in what):
+            continue  # JSON Schema has no words for lengths that depend on each other
         if _repeats_a_name(data):
             continue  # the one rule that JSON Schema has no words for
         ours, theirs = _accepts(data), validator.is_valid(data)

@@ -31,7 +31,7 @@ def with_metadata(tiny_float_flatbuffer: bytes) -> Callable[..., bytes]:
         model = editing.finish(
             tiny_float_flatbuffer,
             output_names=list(signature.outputs),
-            input_name="image",
+            input_names=["image"],
             metadata={"TFLITE_METADATA": built},
         )
         packed = io.BytesIO(model)
