@@ -5,6 +5,8 @@ EdgeError
 │   └── UnsafeModelError (ValueError)    loading or running it could execute code or touch files
 ├── CalibrationError (ValueError)        the representative images cannot set the ranges
 ├── ConversionError (RuntimeError)       the converter refused the network
+├── FetchError (OSError)                 a published file is not what it should be
+│   └── UnreachableError (OSError)       its server cannot be reached
 └── TrainingError (ValueError)           quantization-aware training cannot start or go on
     └── BridgeError (ValueError)         the network holds a layer that cannot be rebuilt for training
 """
@@ -28,6 +30,22 @@ class CalibrationError(EdgeError, ValueError):
 
 class ConversionError(EdgeError, RuntimeError):
     """The converter refused the network, or made a file that is not what was asked for."""
+
+
+class FetchError(EdgeError, OSError):
+    """A published file is not in the catalogue, or what came is not what was published."""
+
+
+class UnreachableError(FetchError):
+    """The server cannot be reached, or breaks off again and again."""
+
+    exit_code = 3
+
+
+class BoardError(EdgeError, RuntimeError):
+    """A board that a file was to be explained on, or the connection to it, failed."""
+
+    exit_code = 3
 
 
 class TrainingError(EdgeError, ValueError):
