@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import outline, tflite_metadata
+from . import class_labels, outline, tflite_metadata
 from .container import Container, check_fit
 from .contract import Contract, InputSpec, OutputSpec
 from .errors import ArtefactError, ContractError
@@ -58,7 +58,8 @@ def contract(
     fed = _input(where, height, width, channels, input, described)
     specs = _outputs(where, source, described, kind) if outputs is None else tuple(outputs)
     if labels is not None or background is not None:
-        specs = _with_classes(where, specs, labels, background)
+        sizes = [tensor.elements for tensor in _output_tensors(source.graph)]
+        specs = _with_classes(where, specs, sizes, labels, background)
     built = Contract(
         name=source.path.stem,
         input=fed,
@@ -173,14 +174,15 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def _with_classes(
-    where: str, outputs: tuple[OutputSpec, ...], labels: Sequence[str] | None, background: int | None
+    where: str, outputs: tuple[OutputSpec, ...], sizes: Sequence[int], labels: Sequence[str] | None, background: int | None
 ) -> tuple[OutputSpec, ...]:
     for i, spec in enumerate(outputs):
         if spec.kind in ("probabilities", "logits", "multilabel"):
+            nothing = spec.background_index if background is None else background
             changed = dataclasses.replace(
                 spec,
-                labels=spec.labels if labels is None else tuple(labels),
-                background_index=spec.background_index if background is None else background,
+                labels=spec.labels if labels is None else class_labels.fit(labels, sizes[i], nothing, where=where),
+                background_index=nothing,
             )
             return (*outputs[:i], changed, *outputs[i + 1 :])
     raise ContractError(f"{where}: labels or a background class are given, and no output has classes")

@@ -6,6 +6,7 @@ Digits (Alpaydin and Kaynak, 1998).
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from edge.contract import InputSpec
+from edge.files import atomic_write_text
 from edge.preprocess import preprocess
 from edge.progress import Progress, stage
 
@@ -23,6 +25,7 @@ INPUT = InputSpec(width=75, height=75)
 TEST_IMAGES = 797  # enough that no flip at all proves a drop below 0.5 points; see edge.statistics
 # No interpreter has fast kernels for 16-bit activations (0.3 s an image here, where int8 takes 0.01): half of the digits must do.
 FEWER_IMAGES = {"int16x8": 400}
+BOARDS = ("pi-4b", "pi-5", "coral-dev-board")  # whose speed is predicted
 EPOCHS = 6
 BATCH = 32
 
@@ -44,6 +47,13 @@ def digits_dataset(folder: Path, *, seed: int = 0) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.round(digits.images[index] * (255 / 16)).astype(np.uint8)
             Image.fromarray(pixels).save(target)
+
+
+def photographs() -> list[np.ndarray]:
+    """Return the two photographs that come with scikit-learn, uint8 (height, width, 3) RGB: a palace and a flower."""
+    from sklearn.datasets import load_sample_images
+
+    return list(load_sample_images().images)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -110,6 +120,7 @@ def _network(keras: Any) -> Any:
 def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]]:
     """Make every variant of ``trained`` in ``out``, validate each against the Keras network, time it. One row of data each."""
     import edge
+    from edge import check_report
     from edge.benchmarking import benchmark
 
     from .loading import load
@@ -133,7 +144,12 @@ def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]
             limit=FEWER_IMAGES.get(variant),
             progress=sys.stderr,
         ).to_dict()
-        latency = benchmark(file, min_seconds=3.0).latency
+        measured = benchmark(file, min_seconds=3.0)
+        latency = measured.latency
+        _keep(out, f"validate.{variant}", report)
+        _keep(out, f"benchmark.{variant}", measured.to_dict())
+        for board in BOARDS:
+            _keep(out, f"check.{board}.{variant}", check_report.to_dict(edge.check(file, board)))
         rows.append(
             {
                 "variant": variant,
@@ -148,6 +164,20 @@ def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]
             }
         )
     return rows
+
+
+def write_page(out: Path) -> Path:
+    """Write ``out/report.html`` from what `compare` left in ``out/runs``. Raises MissingExtraError without the ``[report]`` extra."""
+    from edge.report import gathering, page, sources
+
+    runs, left_out = sources.read_place(str(out / "runs"))
+    place = out / "report.html"
+    atomic_write_text(place, page.render(gathering.gather(runs, left_out)))
+    return place
+
+
+def _keep(out: Path, name: str, report: dict[str, Any]) -> None:
+    atomic_write_text(out / "runs" / f"{name}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:

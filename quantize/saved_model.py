@@ -54,7 +54,7 @@ def load_directory(path: Path, *, input_shape: tuple[int, int, int] | None, wher
     tf = import_tensorflow()
     _check_files(path, where=where)
     meta_graph = _read(path, where=where)
-    view = scan(meta_graph, where=where, op_stateful=_installed_ops())
+    view = scan(meta_graph, where=where, op_stateful=installed_ops())
     if SIGNATURE not in meta_graph.signature_def:
         found = ", ".join(sorted(n for n in meta_graph.signature_def if not n.startswith("__"))) or "none"
         raise LoadError(f"{where}: has no signature {SIGNATURE!r} (it has {found}); save it with model.export(DIR)")
@@ -109,7 +109,7 @@ def _read(path: Path, *, where: str) -> Any:
     return stored.meta_graphs[0]
 
 
-def _installed_ops() -> dict[str, bool]:
+def installed_ops() -> dict[str, bool]:
     """Return every op that this TensorFlow has, and whether it is stateful."""
     import_tensorflow()
     from tensorflow.core.framework import op_def_pb2
