@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import statistics
+from . import published, statistics
 from .class_scores import RANKS
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _CLASSES = 5  # that changed most
 _FLIPS = 10  # images named before "and N more (all are in --json)"
 _LABELS = 12  # of a multi-label output
+_WORST = 5  # images of a regression output
 
 
 def render(report: ValidationReport) -> str:
@@ -25,6 +26,8 @@ def render(report: ValidationReport) -> str:
     head = report.headline
     if head is not None and head.candidate is not None:
         lines += [*_accuracy(head), ""]
+    if report.published is not None:
+        lines += [*published.text(report.published), ""]
     if head is not None and head.agreement is not None:
         lines += [*_agreement(head), ""]
     if head is not None and head.drop is not None:
@@ -138,9 +141,24 @@ def _output(name: str, output: Mapping[str, Any]) -> Iterator[str]:
     if "difference" in output:
         mean, most = (_number(output["difference"][key]) for key in ("mean_absolute", "max_absolute"))
         yield f"    candidate minus reference: mean {mean}, at most {most}"
+    drop = output.get("exact_match_drop")
+    if drop is not None:
+        low, high = drop["ci95"]
+        yield f"    exact match drop {points(drop['mean'])} points, 95 % interval {points(low)} to {points(high)}"
+    for what, title in (("worst", "largest errors"), ("moved", "moved most by the candidate")):
+        rows = output.get(what, [])[:_WORST]
+        if rows:
+            yield f"    {title}:"
+        for row in rows:
+            told = [f"{side} {_numbers(row[side])}" for side in ("target", "reference", "candidate") if side in row]
+            yield f"      {row['image']}: {', '.join(told)}"
     shifted = sorted(output.get("per_label", []), key=lambda row: -abs(row.get("threshold_shift", 0.0)))
     for row in [row for row in shifted if row.get("threshold_shift")][:_LABELS]:
         yield f"    label {row['label']}: threshold shift {row['threshold_shift']:+.3f}, same decision {row['agreement']:.2%}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(_number(value) for value in values)
 
 
 def _number(value: float) -> str:

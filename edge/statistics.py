@@ -52,6 +52,35 @@ def paired_interval(lost: int, won: int, images: int, confidence: float = CONFID
     return _solve(lost, won, images, z, -1.0, centre), _solve(lost, won, images, -z, centre, 1.0)
 
 
+def wilson_interval(rate: float, images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the two-sided interval of the true rate, where ``rate`` was seen on ``images``.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927) 209-212.
+    """
+    if images < 1 or not 0.0 <= rate <= 1.0:
+        raise ValueError(f"a rate of {rate} over {images} images: expected a fraction of at least one")
+    z = _quantile(confidence)
+    spread = z * math.sqrt(rate * (1 - rate) / images + z * z / (4 * images * images))
+    centre, total = rate + z * z / (2 * images), 1 + z * z / images
+    return max(0.0, (centre - spread) / total), min(1.0, (centre + spread) / total)
+
+
+def independent_interval(
+    first: float, first_images: int, second: float, second_images: int | None, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Return the interval of ``first - second``, two rates seen on images that have nothing to do with each other.
+
+    Both Wilson intervals put together: R. Newcombe, "Interval estimation for the difference between independent proportions",
+    Statistics in Medicine 17 (1998) 873-890, method 10. second_images None: the second rate is exact.
+    """
+    low, high = wilson_interval(first, first_images, confidence)
+    other_low, other_high = (second, second) if second_images is None else wilson_interval(second, second_images, confidence)
+    difference = first - second
+    below = math.hypot(first - low, other_high - second)
+    above = math.hypot(high - first, second - other_low)
+    return difference - below, difference + above
+
+
 def score_statistic(lost: int, won: int, images: int, drop: float) -> float:
     """Return Tango's statistic for the hypothesis that the true drop is ``drop``; it falls as ``drop`` rises.
 

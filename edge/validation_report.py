@@ -38,7 +38,7 @@ class ValidationReport:
 
     ``headline`` is the first output with classes; ``outputs`` has every output by name. ``lost`` and ``won`` are the images that
     only the reference, or only the candidate, has right. ``verdict`` is None where no ``max_drop`` was given. ``unreadable`` maps
-    image to reason. ``note`` says why the run could not have been resumed.
+    image to reason. ``note`` says why the run could not have been resumed. ``published``: see `edge.published.compare`.
     """
 
     model: Mapping[str, Any]
@@ -59,6 +59,7 @@ class ValidationReport:
     host: Mapping[str, Any]
     timing: Mapping[str, Any]
     note: str | None = None
+    published: Mapping[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -98,6 +99,7 @@ class ValidationReport:
             "host": dict(self.host),
             "timing": dict(self.timing),
             "note": self.note,
+            "published": None if self.published is None else dict(self.published),
         }
         plain: dict[str, Any] = _finite(report)
         return plain

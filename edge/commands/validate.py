@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from . import model_flags, output_flags
+from . import model_flags, output_flags, report_formats
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -31,6 +32,9 @@ examples:
   edgekit validate flowers.int8.tflite --images test/ --reference flowers.float32.tflite --max-drop 0.01
   edgekit validate flowers.int8.tflite --images test/ --reference flowers.reference.npz --json report.json
   edgekit validate foreign.tflite --images test/ --preprocess inception --labels labels.txt
+  edgekit validate slim.int8.tflite --images val.csv --published top1=0.7782,top5=0.9403,images=50000 --label-offset 1
+  edgekit validate flowers.int8.tflite --on pi@raspberrypi.local --images test/ --reference flowers.npz --max-drop 0.01 --certify 50
+  edgekit validate flowers.int8.tflite --images test/ --reference flowers.reference.npz --max-drop 0.01 --format junit
   edgekit validate --plan --max-drop 0.01 --discordant 0.03        how many images are needed
 """
 
@@ -50,6 +54,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--max-drop", type=float, metavar="D", help="acceptable drop of top-1, a fraction: 0.01 is one point")
     parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread over all")
     parser.add_argument("--unlabelled", action="store_true", help="ignore the names of sub-folders and the label column")
+    parser.add_argument(
+        "--label-offset",
+        type=int,
+        metavar="N",
+        help="added to bare class numbers of the data: 1 where they do not count the model's background class 0",
+    )
+    parser.add_argument(
+        "--published",
+        metavar="CARD|top1=F,...",
+        help="compare with a published accuracy: omz:inception-resnet-v2-tf, keras:InceptionResNetV2, or its numbers and images",
+    )
     parser.add_argument("--follow-links", action="store_true", help="accept symbolic links that lead out of the folder")
     parser.add_argument(
         "--max-unreadable", type=float, default=0.01, metavar="F", help="share of images that may be unreadable (default 0.01)"
@@ -76,6 +91,7 @@ def add_parser(subparsers: Any) -> None:
     plan.add_argument("--power", type=float, default=0.8, metavar="P", help="probability of a verdict (default 0.8)")
     model_flags.add_runtime(parser)
     model_flags.add_foreign(parser)
+    report_formats.add_format(parser)
     output_flags.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -86,19 +102,22 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     if args.file is None or args.images is None:
         raise UsageError("give a FILE and --images DIR, or --plan --max-drop D (see edgekit validate --help)")
-    from .. import comparison, reference, validation
+    from .. import comparison, published, reference, validation
 
+    card = None if args.published is None else published.parse(args.published)
     workers, threads = comparison.share_cores(args.workers, args.threads, args.file, args.reference)
     stored = args.reference is None or args.reference.endswith(reference.SUFFIX)
     try:
+        model = _load(args, args.file, threads)
         report = validation.validate(
-            _load(args, args.file, threads),
+            model,
             args.images,
             reference=args.reference if stored else _load(args, args.reference, threads),
             max_drop=args.max_drop,
             limit=args.limit,
             unlabelled=args.unlabelled,
             follow_links=args.follow_links,
+            label_offset=args.label_offset,
             workers=workers,
             threads=threads,
             max_unreadable=args.max_unreadable,
@@ -109,7 +128,10 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("edgekit: what is done so far is kept; the same command goes on from here", file=sys.stderr)
         raise
-    output_flags.emit(args, report.to_dict(), report.to_text())
+    if card is not None:
+        report = dataclasses.replace(report, published=published.compare(report, card, fed=model.contract.input))
+    data = report.to_dict()
+    output_flags.emit(args, data, report_formats.text_of(args.format, data, report.to_text()))
     return report.exit_code
 
 
@@ -125,8 +147,6 @@ def _load(args: argparse.Namespace, file: str, threads: int) -> Model:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    import dataclasses
-
     from .. import report_text, statistics
 
     if args.max_drop is None:
