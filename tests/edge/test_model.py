@@ -199,12 +199,14 @@ def test_a_foreign_model_runs_once_it_is_said_how(foreign: Path, tiny_float_arte
     assert model.contract.input == InputSpec(width=24, height=24)
     twin = edge.load(tiny_float_artefact)
     assert model.classify(picture).top(4) == twin.classify(picture).top(4)
+    with_background = edge.load(foreign, input=INCEPTION, labels=["dog", "bird", "fish"], background=0)
+    assert with_background.contract.outputs[0].labels == ("background", "dog", "bird", "fish")
 
 
 def test_a_foreign_models_recipe_must_fit_it(foreign: Path) -> None:
     with pytest.raises(ContractError, match="inputs have the shapes"):
         edge.load(foreign, input=InputSpec(width=299, height=299))
-    with pytest.raises(ContractError, match="4 values and 2 labels"):
+    with pytest.raises(ContractError, match="2 labels for 4 classes; expected one for each"):
         edge.load(foreign, input=INCEPTION, labels=["a", "b"])
 
 
