@@ -6,6 +6,7 @@ moved. That is some 60 bytes, however many classes there are.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,19 @@ class ClassSummary:
             "agreement": self.agreement,
             "probability_shift": self.probability_shift,
             "changed": len(self.changed),
+            "mean_recall": self.mean_recall,
+            "per_class": [dataclasses.asdict(row) for row in self.per_class],
+        }
+
+    @property
+    def mean_recall(self) -> dict[str, float | None] | None:
+        """The mean over classes of the share of their images that are right, per side: what counts where classes are imbalanced."""
+        if not self.per_class:
+            return None
+        before = [row.reference for row in self.per_class if row.reference is not None]
+        return {
+            "reference": sum(before) / len(before) if before else None,
+            "candidate": sum(row.candidate for row in self.per_class) / len(self.per_class),
         }
 
 

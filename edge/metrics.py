@@ -113,6 +113,22 @@ def r_squared(predicted: Floats, target: Floats) -> float:
     return 1.0 - float(np.sum(np.square(real - predicted))) / spread if spread > 0.0 else math.nan
 
 
+def sign_agreement(predicted: Floats, target: Floats) -> float:
+    """Return the share of values whose sign is the target's, among those whose target is not zero; NaN where all are.
+
+    A steering angle of the wrong sign is worse than one of the wrong size.
+    """
+    turning = target != 0
+    return float(np.mean(np.sign(predicted[turning]) == np.sign(target[turning]))) if np.any(turning) else math.nan
+
+
+def f1_score(precision: Floats, recall: Floats) -> NDArray[np.float64]:
+    """Return ``2 p r / (p + r)``; 0 where both are 0, NaN where one is not defined."""
+    both = precision.astype(np.float64) + recall
+    with np.errstate(invalid="ignore"):
+        return np.where(both == 0.0, 0.0, 2.0 * precision * recall / np.where(both == 0.0, 1.0, both))
+
+
 def cosine(a: Floats, b: Floats) -> float:
     """Return ``a . b / (|a| |b|)``; 1 for two zero vectors, 0 where only one is zero."""
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from . import metrics, statistics
 from .contract import OutputSpec
 
 _STEPS = 65535  # scores 0..1 are kept in this many steps
+_WORST = 10  # images named
 
 
 class MultilabelScorer:
@@ -31,13 +33,15 @@ class MultilabelScorer:
         return record
 
     def summary(self, records: NDArray[Any], truth: NDArray[np.bool_] | None) -> dict[str, Any]:
-        """Return precision, recall and threshold shift per label. truth: (N, labels), or None where it is not known.
+        """Return precision, recall, F1 and threshold shift per label. truth: (N, labels), or None where it is not known.
 
+        ``exact_match`` is the share of images with every label right; ``exact_match_drop`` is reference minus candidate, paired.
         The threshold shift of a label is how far the candidate's threshold would have to move to decide most like the reference.
         """
         sides = self.dtype.names or ()
         rows: list[dict[str, Any]] = []
         agreements, shifts = [], []
+        right = {side: np.ones(len(records), np.bool_) for side in sides}
         # Label by label: the records may be a mapped file larger than the memory.
         for i in range(self.dtype["candidate"].shape[0]):
             steps = {side: np.asarray(records[side][:, i], np.int32) for side in sides}
@@ -45,8 +49,11 @@ class MultilabelScorer:
             if truth is not None:
                 row["positives"] = int(truth[:, i].sum())
                 for side, values in steps.items():
-                    precision, recall = metrics.precision_recall(values[:, None] >= self._cut, truth[:, i, None])
-                    row[side] = {"precision": float(precision[0]), "recall": float(recall[0])}
+                    decided = values >= self._cut
+                    right[side] &= decided == truth[:, i]
+                    precision, recall = metrics.precision_recall(decided[:, None], truth[:, i, None])
+                    f1 = metrics.f1_score(precision, recall)
+                    row[side] = {"precision": float(precision[0]), "recall": float(recall[0]), "f1": float(f1[0])}
             if "reference" in steps:
                 decided = steps["reference"] >= self._cut
                 row["agreement"] = float(np.mean((steps["candidate"] >= self._cut) == decided))
@@ -58,7 +65,17 @@ class MultilabelScorer:
         result: dict[str, Any] = {"kind": self.spec.kind, "images": len(records), "threshold": self.spec.threshold}
         if truth is not None:
             for side in sides:
-                result[side] = {what: _mean(np.array([row[side][what] for row in rows])) for what in ("precision", "recall")}
+                means = {what: _mean(np.array([row[side][what] for row in rows])) for what in ("precision", "recall", "f1")}
+                result[side] = {**means, "exact_match": float(np.mean(right[side]))}
+            if "reference" in sides:
+                before, after = right["reference"], right["candidate"]
+                lost, won = int(np.sum(before & ~after)), int(np.sum(~before & after))
+                result["exact_match_drop"] = {
+                    "mean": (lost - won) / len(records),
+                    "ci95": list(statistics.paired_interval(lost, won, len(records))),
+                    "lost": lost,
+                    "won": won,
+                }
         if agreements:
             result |= {"agreement": float(np.mean(agreements)), "score_shift": float(np.mean(shifts))}
         return result | {"per_label": rows}
@@ -87,11 +104,13 @@ class RegressionScorer:
             record["reference"] = reference.reshape(-1)
         return record
 
-    def summary(self, records: NDArray[Any], truth: NDArray[np.float64] | None) -> dict[str, Any]:
+    def summary(self, records: NDArray[Any], truth: NDArray[np.float64] | None, images: Sequence[str] = ()) -> dict[str, Any]:
         """Return MAE, RMSE and R2 per side and what the candidate adds to the error. truth: (N, values), or None.
 
-        R2 of several values is the mean of theirs. ``mae_increase`` is candidate minus reference, paired image by image, with
-        the interval of the mean of paired differences (Student's t).
+        R2 of several values is the mean of theirs; ``sign_agreement`` is there for targets of both signs, such as steering.
+        ``mae_increase`` is candidate minus reference, paired image by image, with the interval of the mean of paired differences
+        (Student's t). ``worst`` lists the images (N ids, in the order of the records) with the largest error, ``moved`` those
+        whose answer is farthest from the reference's.
         """
         values: dict[str, NDArray[np.float64]] = {side: np.asarray(records[side], np.float64) for side in self.dtype.names or ()}
         result: dict[str, Any] = {"kind": self.spec.kind, "images": len(records)}
@@ -102,9 +121,15 @@ class RegressionScorer:
                     "rmse": metrics.root_mean_square_error(found, truth),
                     "r2": _mean(np.array([metrics.r_squared(found[:, i], truth[:, i]) for i in range(truth.shape[1])])),
                 }
+                if np.any(truth > 0) and np.any(truth < 0):
+                    result[side]["sign_agreement"] = metrics.sign_agreement(found, truth)
+            if images:
+                result["worst"] = _worst(values, truth, truth, images)
         if "reference" in values:
             apart = np.abs(values["candidate"] - values["reference"])
             result["difference"] = {"mean_absolute": float(np.mean(apart)), "max_absolute": float(np.max(apart))}
+            if images:
+                result["moved"] = _worst(values, values["reference"], truth, images)
             if truth is not None:
                 errors = {side: np.mean(np.abs(found - truth), axis=1) for side, found in values.items()}
                 increase = errors["candidate"] - errors["reference"]
@@ -114,6 +139,18 @@ class RegressionScorer:
                     "method": "paired t interval",
                 }
         return result
+
+
+def _worst(
+    values: dict[str, NDArray[np.float64]], against: NDArray[np.float64], truth: NDArray[np.float64] | None, images: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the images whose candidate is farthest from ``against``, the worst first."""
+    error = np.abs(values["candidate"] - against).max(axis=1)
+    rows = []
+    for i in np.argsort(-error, kind="stable")[:_WORST]:
+        row = {"image": images[i], "error": float(error[i])} | {side: found[i].tolist() for side, found in values.items()}
+        rows.append(row if truth is None else row | {"target": truth[i].tolist()})
+    return rows
 
 
 class FeatureScorer:
