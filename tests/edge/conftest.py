@@ -152,3 +152,35 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> colours_network.Colours
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def tiny_frames_artefact(pack: PackArtefact) -> Path:
+    """A float artefact that sees three frames at once, the oldest first, and answers with ``steering``."""
+    import keras
+
+    keras.utils.set_random_seed(2)
+    image = keras.Input((SIZE, SIZE, 9), batch_size=1, name="image")
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+    network = keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x)))
+    contract = _contract(
+        input=InputSpec(width=SIZE, height=SIZE, frames=3),
+        outputs=(OutputSpec(name="steering", kind="regression"),),
+        quantization=Quantization(),
+    )
+    return pack(_convert(network), contract, "frames.float32.tflite")
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of noise for each class of the tiny models: ``CLASS/N.png``."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("tiny-images")
+    rng = np.random.default_rng(3)
+    for number, label in enumerate(LABELS):
+        (folder / label).mkdir()
+        for image in range(10):
+            pixels = rng.integers(0, 60 + 60 * number, (SIZE, SIZE, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{image}.png")
+    return folder

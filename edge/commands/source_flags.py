@@ -1,0 +1,33 @@
+"""What SOURCE may be, and how it is played: shared by the commands that work on frames."""
+
+from __future__ import annotations
+
+import argparse
+
+SOURCE_HELP = "an image, a folder of images, a video file, or a camera: 0, /dev/video0, rtsp://..., http://..."
+
+
+def add_fps(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fps``."""
+    parser.add_argument(
+        "--fps",
+        type=float,
+        metavar="N",
+        help="play files at N frames a second, as a camera would: what comes while the model is busy is dropped",
+    )
+
+
+def positive(text: str) -> float:
+    """Return a number above zero, for argparse."""
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def count(text: str) -> int:
+    """Return a whole number above zero, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value

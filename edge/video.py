@@ -1,0 +1,211 @@
+"""Video files and cameras through OpenCV: the only module that imports it, and only when one is opened (extra ``[video]``)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DatasetError, MissingExtraError, OutputError, UsageError
+from .frames import Frame
+
+# File name suffix -> the codec that OpenCV's own builds can always write. mp4v is MPEG-4 Part 2, MJPG is one JPEG a frame.
+WRITES = {".mp4": "mp4v", ".avi": "MJPG"}
+
+# A damaged place is skipped if a whole frame follows within so many.
+_MAX_BROKEN_RUN = 25
+# A camera that fails for so long has gone.
+_CAMERA_PATIENCE_S = 5.0
+_CAMERA_RETRY_S = 0.05
+# FFmpeg itself would wait half a minute for a stream.
+_STREAM_OPEN_MS = 10_000
+_STREAM_READ_MS = 5_000
+_PASSWORD = re.compile(r"://[^/@]*@")
+
+
+class VideoFile:
+    """The frames of a video file, all of them. Opened once to see that it can be; ``fps`` and ``count`` are what the file says."""
+
+    live = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self._stopped = threading.Event()
+        capture = self._open()
+        cv2 = _cv2()
+        fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+        self.fps: float | None = float(fps) if 0.0 < fps < 1000.0 else None
+        self.count: int | None = int(count) if 0.0 < count < 1e9 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame. A damaged place is one or more broken frames; a file that was cut off ends with one that says so."""
+        capture = self._open()
+        index = 0
+        try:
+            while not self._stopped.is_set():
+                captured_at = time.monotonic()
+                pixels, skipped = self._next(capture)
+                if pixels is None:
+                    break
+                for _ in range(skipped):
+                    error = f"{self.name}: frame {index} is damaged"
+                    yield Frame(index=index, captured_at=captured_at, error=error)
+                    index += 1
+                yield Frame(index=index, captured_at=captured_at, pixels=pixels)
+                index += 1
+            else:
+                return
+        finally:
+            capture.release()
+        # Containers without an index estimate their count, so a frame or two is no sign of anything.
+        if self.count is not None and self.count - index > max(2, self.count // 100):
+            error = f"{self.name}: ends after {index} of {self.count} frames; it is cut off or damaged, copy or record it again"
+            yield Frame(index=index, captured_at=time.monotonic(), error=error)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _open(self) -> Any:
+        capture = _cv2().VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise DatasetError(
+                f"{self.path}: OpenCV cannot open it as a video (cut off, damaged, or a codec that it does not have)"
+            )
+        return capture
+
+    def _next(self, capture: Any) -> tuple[NDArray[np.uint8] | None, int]:
+        """Return the next whole frame and how many damaged ones were before it; None at the end."""
+        for skipped in range(_MAX_BROKEN_RUN):
+            read, picture = capture.read()
+            if read:
+                return _rgb(picture), skipped
+            if self._stopped.is_set():
+                break
+        return None, 0
+
+
+class Camera:
+    """A camera by number, device or address. It is opened at once, so that a missing one is known before anything starts.
+
+    ``captured_at`` is when OpenCV handed the frame over: what exposure, transfer and driver took before is not in it.
+    A frame that cannot be read is broken; a camera that gives none for five seconds has gone, and the iteration raises DatasetError.
+    """
+
+    live = True
+
+    def __init__(self, name: str) -> None:
+        self.name = f"camera {name}" if name.isdecimal() else _PASSWORD.sub("://***@", name)
+        self._address: int | str = int(name) if name.isdecimal() else name
+        self._stopped = threading.Event()
+        self._capture: Any = self._open()
+        fps = self._capture.get(_cv2().CAP_PROP_FPS)
+        self.fps: float | None = float(fps) if 0.0 < fps < 1000.0 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        capture, self._capture = self._capture or self._open(), None
+        index, last_good = 0, time.monotonic()
+        try:
+            while not self._stopped.is_set():
+                # grab takes the frame, retrieve decodes it: the time between them is the frame's age already.
+                grabbed = capture.grab()
+                captured_at = time.monotonic()
+                _, picture = capture.retrieve() if grabbed else (False, None)
+                if picture is not None:
+                    last_good = captured_at
+                    yield Frame(index=index, captured_at=captured_at, pixels=_rgb(picture))
+                elif captured_at - last_good > _CAMERA_PATIENCE_S:
+                    raise DatasetError(f"{self.name}: no frame for {_CAMERA_PATIENCE_S:.0f} s; is it still connected?")
+                else:
+                    yield Frame(index=index, captured_at=captured_at, error=f"{self.name}: frame {index} could not be read")
+                    self._stopped.wait(_CAMERA_RETRY_S)
+                index += 1
+        finally:
+            capture.release()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _open(self) -> Any:
+        cv2 = _cv2()
+        if isinstance(self._address, int) or self._address.startswith("/dev/"):
+            capture = cv2.VideoCapture(self._address)
+            hint = (
+                "no such camera, or another program has it; on Linux, ls /dev/video* lists them, and your user must be in the"
+                " group video"
+            )
+        else:
+            patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_READ_MS]
+            capture = cv2.VideoCapture(self._address, cv2.CAP_FFMPEG, patience)
+            hint = "no stream there; check address, user and password, and that this machine reaches it"
+        if not capture.isOpened():
+            raise DatasetError(f"{self.name}: {hint}")
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver can: less waits inside it
+        return capture
+
+
+class VideoWriter:
+    """Writes frames of one size to a video file at a fixed rate. `close` completes the file; it is not readable before."""
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, suffix: str) -> None:
+        """``size`` is (width, height), ``suffix`` chooses the codec (see WRITES), whatever ``path`` is called. Raises OutputError."""
+        cv2 = _cv2()
+        self._to_bgr = cv2.COLOR_RGB2BGR
+        self._convert = cv2.cvtColor
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec(suffix)), fps, size)
+        if not self._writer.isOpened():
+            raise OutputError(
+                f"{path}: OpenCV cannot write a video here; check the folder, or try the other of {', '.join(WRITES)}"
+            )
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Append a frame: uint8 ``(H, W, 3)`` RGB of the size that was given."""
+        self._writer.write(self._convert(pixels, self._to_bgr))
+
+    def close(self) -> None:
+        self._writer.release()
+
+
+def codec(suffix: str) -> str:
+    """Return the four letters of the codec for a file name suffix. Raises UsageError for other kinds of file."""
+    if suffix.lower() not in WRITES:
+        raise UsageError(f"a video cannot be written as {suffix!r}, expected {' or '.join(WRITES)}")
+    return WRITES[suffix.lower()]
+
+
+def require() -> None:
+    """Raise MissingExtraError if OpenCV is not installed."""
+    _cv2()
+
+
+def _cv2() -> ModuleType:
+    # FFmpeg reports damaged frames on stderr by itself; here they are counted and reported once. Read by OpenCV when it is loaded.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    try:
+        import cv2
+    except ImportError as error:
+        install = "pip install 'edgekit[video]'"
+        if platform.machine() in ("armv7l", "armv8l"):
+            install = "sudo apt-get install python3-opencv"  # no wheel for 32-bit ARM; the venv must see system packages
+        raise MissingExtraError(f"videos and cameras need OpenCV, which cannot be loaded here ({error}): {install}") from error
+    module: ModuleType = cv2
+    return module
+
+
+def _rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    if picture.ndim == 2:
+        picture = picture[:, :, np.newaxis]
+    if picture.shape[2] == 1:
+        picture = np.repeat(picture, 3, axis=2)
+    return np.ascontiguousarray(picture[:, :, 2::-1])
