@@ -71,12 +71,20 @@ def load(path: Path | None = None) -> dict[str, list[Run]]:
     return entries
 
 
-def learn(network: Network, found: BoardFit, benchmark: Mapping[str, Any], *, model_sha256: str, path: Path | None = None) -> Run:
+def learn(
+    network: Network,
+    found: BoardFit,
+    benchmark: Mapping[str, Any],
+    *,
+    board: BoardProfile,
+    model_sha256: str,
+    path: Path | None = None,
+) -> Run:
     """Keep how the measured run of ``benchmark`` (the JSON of ``edgekit benchmark`` on that board) relates to the prediction.
 
-    model_sha256: of the model that was predicted; on an Edge TPU the measured file is another one, compiled from it. A run replaces
-    an earlier one of the same model with the same threads on the same host. Raises UsageError if there is nothing to compare with,
-    or if the measurement is of another kind of board or another way of running.
+    board: the one that ``found`` is about. model_sha256: of the model that was predicted; on an Edge TPU the measured file is
+    another one, compiled from it. A run replaces an earlier one of the same model with the same threads on the same host. Raises
+    UsageError if there is nothing to compare with, or if the measurement is of another kind of board or another way of running.
     """
     try:
         measured = float(benchmark["p50_ms"])
@@ -86,7 +94,7 @@ def learn(network: Network, found: BoardFit, benchmark: Mapping[str, Any], *, mo
         raise UsageError(f"the measurement says {measured} ms for one run")
     if found.latency is None:
         raise UsageError(f"{found.board}: there is no prediction that a measurement could refine")
-    host = _check(found, benchmark)
+    host = _check(board, found, benchmark)
     threads = benchmark.get("threads")
     run = Run(
         model_sha256=model_sha256,
@@ -129,9 +137,8 @@ def _refined(estimate: latency.Latency | None, runs: Sequence[Run], model_sha256
     return latency.calibrated(estimate, ratio, f"refined by {others} measured on {where} ({ratio:.2f} x the prediction)")
 
 
-def _check(found: BoardFit, benchmark: Mapping[str, Any]) -> str | None:
-    """Return what the measured machine calls itself. Raises UsageError if it is not ``found``'s, or its time not the board's."""
-    board = profiles.board(found.board)
+def _check(board: BoardProfile, found: BoardFit, benchmark: Mapping[str, Any]) -> str | None:
+    """Return what the measured machine calls itself. Raises UsageError if it is not ``board``, or its time not the board's."""
     if benchmark.get("quotable") is False:
         reasons = "; ".join(str(reason) for reason in benchmark.get("not_quotable_because", ()))
         raise UsageError(f"the measurement is not this board's speed ({reasons}): measure again")
@@ -141,7 +148,8 @@ def _check(found: BoardFit, benchmark: Mapping[str, Any]) -> str | None:
     about = benchmark.get("host")
     host = about.get("processor") if isinstance(about, Mapping) else None
     host = host if isinstance(host, str) and host else None
-    other = _named(host)
+    is_it = board.device_tree is not None and host is not None and board.device_tree.value in host
+    other = None if is_it else _named(host)
     if other is not None and other.name != board.name:
         raise UsageError(f"the measurement is from {host!r}, which is {other.name}: give --board {other.name}")
     runtime = benchmark.get("runtime")

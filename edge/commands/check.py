@@ -19,7 +19,7 @@ examples:
   edgekit check flowers.int8.tflite --board coral-dev-board -n 2        split over two Edge TPUs
   edgekit check flowers.int8.tflite --board pi-4b --learn bench.json    refine by a run measured on that board
   edgekit check flowers.int8.tflite --board coral-dev-board --compile out/
-  edgekit check flowers.int8.tflite --board coral-dev-board --learn bench.json --compiled out/flowers.int8_edgetpu.tflite
+  edgekit check a.tflite --board coral-dev-board --learn bench.json --compiled out/a_edgetpu.tflite
 
 exit codes: 0 it fits, 1 it does not or nobody knows, 2 wrong usage or input
 """
@@ -140,10 +140,9 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
-    found = fit.on_board(
-        network, profiles.board(args.board, board_choice.own(args.boards_file)), attached, options=options, threads=threads
-    )
-    calibration.learn(network, found, measured, model_sha256=source.model_sha256)
+    board = profiles.board(args.board, board_choice.own(args.boards_file))
+    found = fit.on_board(network, board, attached, options=options, threads=threads)
+    calibration.learn(network, found, measured, board=board, model_sha256=source.model_sha256)
 
 
 def _check_compiled(compiled: Container, source: Container) -> None:

@@ -8,15 +8,17 @@ import os
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from devices import edgetpu_log, edgetpu_outcome, profiles, resize
+from devices import edgetpu_log, edgetpu_outcome, fit, profiles, resize
 from devices.edgetpu_ops import COMPILED, MAPPED
 from devices.errors import UnknownProfileError
+from devices.records import verified
 from edge import calibration, checking, container, edgetpu_compiler, edgetpu_runtime, graph, tflite_metadata
 from edge.cli import main
 from edge.edgetpu_compiler import CompilerError
@@ -186,20 +188,16 @@ def test_a_measurement_of_something_else_is_refused(
     assert not calibration.default_path().exists()
 
 
-@pytest.mark.slow
-def test_the_advice_is_refined_with_the_prediction(artefacts: dict[str, Path], tmp_path: Path) -> None:
-    file = artefacts["float32"]
-    plain = checking.check(file, "pi-4b")
-    guess = plain.boards[0].latency
-    assert guess
-    main(["check", str(file), "--board", "pi-4b", "--learn", bench(tmp_path / "bench.json", file, 4 * guess.expected)])
-    refined = checking.check(file, "pi-4b")
-    by_board = {item.change: item for item in refined.advice}
-    for before in plain.advice:
-        after = by_board.get(before.change)
-        if after is None or before.expected_ms is None or "x" not in before.change.split():
-            continue
-        assert after.expected_ms == pytest.approx(4 * before.expected_ms), "a smaller input is compared with the measured time"
+def test_a_board_of_the_users_own_learns_too(small_artefacts: dict[str, Path], tmp_path: Path) -> None:
+    own = replace(profiles.board("pi-4b"), name="garden", device_tree=verified("My Board", "its maker"))
+    source = container.read(small_artefacts["int8"])
+    network = network_of(source.graph, source.path)
+    found = fit.on_board(network, own)
+    measured = {"p50_ms": 7.0, "host": {"processor": "My Board rev 2"}}
+    run = calibration.learn(network, found, measured, board=own, model_sha256=source.model_sha256)
+    assert run.host == "My Board rev 2"
+    refined = calibration.apply(calibration.load(), network, found, model_sha256=source.model_sha256)
+    assert refined.latency and refined.latency.expected == pytest.approx(7.0)
 
 
 def test_without_a_compiler_one_sentence_says_where_it_is(
