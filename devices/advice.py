@@ -9,6 +9,7 @@ from .edgetpu import NOT_QUANTIZED
 from .edgetpu_ops import ONE_SUBGRAPH
 from .fit import BoardFit, CompilerOptions, on_board
 from .footprint import MIB
+from .latency import Latency
 from .network import Network
 from .records import AcceleratorProfile, BoardProfile
 from .resize import as_int8, resized, side
@@ -69,6 +70,14 @@ def _now(fit: BoardFit) -> float | None:
     return fit.latency.expected if fit.latency else None
 
 
+def _unlike(now: Latency | None, then: Latency | None) -> str:
+    """Return what to add where a time that measured runs refined is compared with one that none did, or the other way round."""
+    if now is None or then is None or now.refined == then.refined:
+        return ""
+    one, other = ("now", "then") if now.refined else ("then", "now")
+    return f"; the time {one} is refined by measured runs and the time {other} is not: measure both"
+
+
 def _remedies(fit: BoardFit) -> Iterator[Advice]:
     """The op that sends others to the CPU, and the way out. Of a model that is not quantized, `_integer` says more."""
     if fit.tpu is None or not fit.tpu.prediction.cpu or fit.tpu.prediction.failure == NOT_QUANTIZED:
@@ -96,7 +105,7 @@ def _integer(network: Network, fit: BoardFit, board: BoardProfile, predict: Pred
         change=f"full-integer quantization (int8){gain}",
         expected_ms=_now(then),
         instead_of_ms=_now(fit),
-        cost="needs representative images; check the accuracy with edgekit validate",
+        cost=f"needs representative images; check the accuracy with edgekit validate{_unlike(fit.latency, then.latency)}",
     )
 
 
@@ -109,7 +118,7 @@ def _cpu_instead(fit: BoardFit) -> Iterator[Advice]:
             change=f"the board's CPU instead of the Edge TPU, {why}",
             expected_ms=fit.cpu.expected,
             instead_of_ms=fit.tpu.latency.expected,
-            cost="all cores are busy, and the board gets warmer",
+            cost=f"all cores are busy, and the board gets warmer{_unlike(fit.tpu.latency, fit.cpu)}",
         )
 
 
@@ -155,6 +164,6 @@ def _other_boards(network: Network, fit: BoardFit, others: tuple[BoardProfile, .
         then = predict(network, board)
         expected = _now(then)
         if board.name != fit.board and then.fits and expected is not None and (now is None or expected < _WORTH * now):
-            faster.append((expected, board))
-    for expected, board in sorted(faster, key=lambda entry: entry[0])[:2]:
-        yield Advice(change=f"{board.title}", expected_ms=expected, instead_of_ms=now, cost="another board")
+            faster.append((expected, board.title, f"another board{_unlike(fit.latency, then.latency)}"))
+    for expected, title, cost in sorted(faster)[:2]:
+        yield Advice(change=title, expected_ms=expected, instead_of_ms=now, cost=cost)

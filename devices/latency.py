@@ -20,12 +20,16 @@ FLOAT, INT8, INT16 = "float32", "int8", "int16"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Milliseconds of one run. ``basis`` says what the figure rests on, and why the interval is as wide as it is."""
+    """Milliseconds of one run. ``basis`` says what the figure rests on, and why the interval is as wide as it is.
+
+    refined: runs measured on the board went into it.
+    """
 
     low: float
     expected: float
     high: float
     basis: str
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,8 +276,8 @@ def calibrated(estimate: Latency, ratio: float, basis: str, *, spread: float | N
     """
     if spread is None:
         spread = math.sqrt(max(estimate.high / estimate.expected, estimate.expected / estimate.low)) if estimate.low > 0 else 1.5
-    expected = estimate.expected * ratio
-    return Latency(low=expected / spread, expected=expected, high=expected * spread, basis=f"{basis}; before: {estimate.basis}")
+    expected, basis = estimate.expected * ratio, f"{basis}; before: {estimate.basis}"
+    return Latency(low=expected / spread, expected=expected, high=expected * spread, basis=basis, refined=True)
 
 
 def cpu_ms(macs: float, elements: float, cost: CoreCost, *, clock_mhz: float, scale: float) -> float:

@@ -210,6 +210,30 @@ def test_advice_for_a_float_model_is_int8_and_predicted() -> None:
     assert found.cpu and integer.instead_of_ms == found.cpu.expected
 
 
+def test_advice_is_refined_like_the_prediction_and_says_where_it_is_not() -> None:
+    network = chain((64, 64), (64, 64), side=299, dtype="float32")
+
+    def refine(changed: Network, found: fit.BoardFit) -> fit.BoardFit:
+        """Four times slower than predicted, known for floats on a Pi 4."""
+        if found.cpu is None or found.board != PI_4.name or changed.ops[0].outputs[0].dtype != "float32":
+            return found
+        return replace(found, cpu=latency.calibrated(found.cpu, 4.0, "measured"))
+
+    plain = fit.on_board(network, PI_4)
+    before = {line.change: line for line in advice.advise(network, plain, PI_4, None, others=(PI_3, ZERO))}
+    lines = advice.advise(network, refine(network, plain), PI_4, None, others=(PI_3, ZERO), refine=refine)
+    assert plain.latency and all(line.instead_of_ms == pytest.approx(4 * plain.latency.expected) for line in lines)
+    sizes = [line for line in lines if line.change.startswith("input of")]
+    assert len(sizes) == 3
+    for line in sizes:
+        was = before[line.change].expected_ms
+        assert was is not None and line.expected_ms == pytest.approx(4 * was)
+    assert not any("measure both" in line.cost for line in [*before.values(), *sizes])
+    others = [line for line in lines if line not in sizes]
+    assert {line.cost.split(";")[0] for line in others} >= {"another board", "needs representative images"}
+    assert all("the time now is refined by measured runs and the time then is not: measure both" in line.cost for line in others)
+
+
 def test_advice_takes_the_cpu_where_the_link_is_slower() -> None:
     light = chain(*[(2048, 2048)] * 12, side=8)
     found = fit.on_board(light, PI_3, USB)
@@ -269,6 +293,7 @@ def test_a_measured_run_replaces_the_guess() -> None:
     refined = latency.calibrated(guess, 2.0, "refined")
     assert refined.expected == pytest.approx(2 * guess.expected)
     assert refined.high / refined.low < guess.high / guess.low
+    assert refined.refined and not guess.refined
 
 
 def test_very_large_activations_are_warned_of() -> None:
