@@ -12,9 +12,11 @@ _SINCE_START = 16
 def now_and_since_start(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Return the flags set now and those set at some time since the start, for ``throttled=0x50005``; None for another text."""
     match = re.fullmatch(r"throttled=0x([0-9a-fA-F]{1,8})", text.strip())
-    if match is None:
-        return None
-    bits = int(match[1], 16)
+    return None if match is None else names(int(match[1], 16))
+
+
+def names(bits: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the flags set now and those set at some time since the start."""
     return (
         tuple(name for bit, name in FLAGS.items() if bits >> bit & 1),
         tuple(name for bit, name in FLAGS.items() if bits >> (bit + _SINCE_START) & 1),
