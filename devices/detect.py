@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .profiles import BOARDS
+from .records import BoardProfile
 
 # Raspberry Pi's firmware puts the name into the device tree's model. The longer names first: "Raspberry Pi 5" begins two of them.
 _RASPBERRY_PI = (
@@ -28,12 +30,12 @@ _CORES = {
 }
 
 
-def profile_name(model: str, compatible: str) -> str | None:
-    """Return the profile's name for the device tree's ``model`` and ``compatible`` texts, or None."""
+def profile_name(model: str, compatible: str, own: Sequence[BoardProfile] = ()) -> str | None:
+    """Return the profile's name for the device tree's ``model`` and ``compatible`` texts, or None. own: the user's boards."""
     for pattern, name in _RASPBERRY_PI:
         if re.match(pattern, model):
             return name
-    for board in BOARDS:
+    for board in (*own, *BOARDS):
         if board.device_tree is not None and board.device_tree.value.lower() in f"{model} {compatible}".lower():
             return board.name
     return None

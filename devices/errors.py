@@ -2,6 +2,7 @@
 
 DeviceError                                   wrong usage or input: exit code 2
 ├── UnknownProfileError (LookupError)         no board, accelerator or operating system of that name
+├── BoardFileError (ValueError)               a file of own boards that says something impossible
 ├── TargetError (ValueError)                  a target or a name that cannot be one
 ├── VirtualBoardError (RuntimeError)          a virtual board cannot be made or started here
 └── RemoteError (RuntimeError)                the board or the connection failed: exit code 3
@@ -21,6 +22,10 @@ class DeviceError(Exception):
 
 class UnknownProfileError(DeviceError, LookupError):
     """No profile has that name; the message lists the names that exist."""
+
+
+class BoardFileError(DeviceError, ValueError):
+    """A file of the user's own boards cannot be read, or says what a profile cannot say."""
 
 
 class TargetError(DeviceError, ValueError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import detect
+from . import board_files, detect
 from .errors import RemoteError
+from .records import BoardProfile
 from .shell import Shell
 
 _SCRIPT = Path(__file__).with_name("probe.sh")
@@ -44,11 +45,12 @@ class BoardFacts:
 def ask(shell: Shell) -> BoardFacts:
     """Run the probe on a board. Reads only. Raises BoardConnectionError; RemoteError where /bin/sh does not answer sensibly."""
     script = _SCRIPT.read_bytes()
-    return parse(shell.run(["/bin/sh", "-s"], timeout_s=_TIMEOUT_S, stdin=script, check=False).stdout, where=shell.name)
+    said = shell.run(["/bin/sh", "-s"], timeout_s=_TIMEOUT_S, stdin=script, check=False).stdout
+    return parse(said, where=shell.name, own=board_files.read())
 
 
-def parse(text: str, *, where: str) -> BoardFacts:
-    """Return the facts in the probe's output. Raises RemoteError if it is not complete."""
+def parse(text: str, *, where: str, own: Sequence[BoardProfile] = ()) -> BoardFacts:
+    """Return the facts in the probe's output. own: the user's boards. Raises RemoteError if it is not complete."""
     answers: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         key, found, value = line.partition("\t")
@@ -65,7 +67,7 @@ def parse(text: str, *, where: str) -> BoardFacts:
     available = _mib(one("memory_available_kib"))
     swap = _mib(one("swap_free_kib")) or 0
     return BoardFacts(
-        profile=detect.profile_name(model or "", one("compatible") or ""),
+        profile=detect.profile_name(model or "", one("compatible") or "", own),
         model=model,
         arch=detect.arch(one("machine") or "unknown", one("userland_bits")),
         os_name=one("os_name"),

@@ -26,9 +26,9 @@ class _Named(Protocol):
 _Profile = TypeVar("_Profile", bound=_Named)
 
 
-def board(name: str) -> BoardProfile:
-    """Return the board called ``name``. Raises UnknownProfileError, which lists the known ones."""
-    return _find(name, BOARDS, "board")
+def board(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile:
+    """Return the board called ``name``, also of the user's ``own``. Raises UnknownProfileError, which lists the known ones."""
+    return _find(name, (*BOARDS, *own), "board")
 
 
 def accelerator(name: str) -> AcceleratorProfile:
@@ -41,9 +41,10 @@ def system(name: str) -> SystemProfile:
     return _find(name, SYSTEMS, "operating system")
 
 
-def find(name: str) -> BoardProfile | AcceleratorProfile:
-    """Return the board or accelerator called ``name``. Raises UnknownProfileError, which lists the known ones."""
-    return _find(name, PROFILES, "board or accelerator")
+def find(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile | AcceleratorProfile:
+    """Return the board or accelerator called ``name``, also of ``own``. Raises UnknownProfileError, which lists the known ones."""
+    everything: tuple[BoardProfile | AcceleratorProfile, ...] = (*BOARDS, *own, *ACCELERATORS)
+    return _find(name, everything, "board or accelerator")
 
 
 def _find(name: str, profiles: Iterable[_Profile], kind: str) -> _Profile:

@@ -9,10 +9,11 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import board_files
 from ..errors import DeviceError
 from ..profiles import ACCELERATORS, BOARDS, find, system
 from ..records import AcceleratorProfile, BoardProfile, CpuCluster, Fact, SystemProfile, ThermalLimit, Wheel
@@ -22,6 +23,7 @@ examples:
   edgekit boards                       all boards and accelerators in one table
   edgekit boards pi-4b                 everything known about one, each fact with its source
   edgekit boards pi-4b --json -        the same for a program
+  edgekit boards --boards-file my.toml     with your own boards among them
 """
 
 _LABELS = {
@@ -52,20 +54,22 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a board or accelerator, for example pi-4b or coral-usb")
+    parser.add_argument("--boards-file", metavar="FILE", help=f"your own boards, in TOML (default: {board_files.SHOWN_PLACE})")
     parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table or one profile. Raises UnknownProfileError for a name that does not exist."""
+    own = board_files.read(args.boards_file)
     if args.name is None:
-        text = table()
+        text = table(own)
         data: dict[str, Any] = {
-            "boards": [dataclasses.asdict(profile) for profile in BOARDS],
+            "boards": [dataclasses.asdict(profile) for profile in (*BOARDS, *own)],
             "accelerators": [dataclasses.asdict(profile) for profile in ACCELERATORS],
         }
     else:
-        profile = find(args.name)
+        profile = find(args.name, own)
         text = details(profile)
         data = dataclasses.asdict(profile)
         if isinstance(profile, BoardProfile):
@@ -77,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table() -> str:
-    """Return all boards as one table, then the accelerators."""
+def table(own: Sequence[BoardProfile] = ()) -> str:
+    """Return all boards as one table, the user's own last, then the accelerators."""
     rows = [("board", "SoC", "cores", "dot", "memory", "USB", "runs edgekit on")]
-    for board in BOARDS:
+    for board in (*BOARDS, *own):
         rows.append(
             (
                 board.name,

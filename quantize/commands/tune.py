@@ -15,7 +15,7 @@ bound of the interval. An interrupted run goes on where it stopped. Exit code 1:
 _EPILOG = """\
 examples:
   edgekit tune flowers.keras --images train/ --validation test/ --max-drop 0.01 --preprocess inception --out out/
-  edgekit tune flowers.keras --images train/ --validation test/ --max-drop 0.01 --preprocess inception --board raspberry-pi-4
+  edgekit tune flowers.keras --images train/ --validation test/ --max-drop 0.01 --preprocess inception --board pi-4b
 """
 
 
@@ -63,7 +63,16 @@ def run(args: argparse.Namespace) -> int:
     photos = Photos.open(args.validation, source.contract)
     reference, int8 = int8_and_float(source, representative)
     predict = None if board is None else tune.predictor(board)
-    found = tune.tune(reference, int8, photos, source.contract, max_drop=args.max_drop, integer_only=on_tpu, predict_ms=predict)
+    found = tune.tune(
+        reference,
+        int8,
+        photos,
+        source.contract,
+        max_drop=args.max_drop,
+        integer_only=on_tpu,
+        predict_ms=predict,
+        board=args.board or "",
+    )
     report = found.to_dict()
     if found.flatbuffer is not None and found.chosen is not None:
         path = Path(args.out) / f"{source.name}.tuned.tflite"
@@ -78,10 +87,11 @@ def run(args: argparse.Namespace) -> int:
 def _target(args: argparse.Namespace) -> tuple[Any, bool]:
     from devices import profiles
     from devices.errors import DeviceError
+    from edge import board_choice
     from edge.errors import UsageError
 
     try:
-        board = None if args.board is None else profiles.board(args.board)
+        board = None if args.board is None else profiles.board(args.board, board_choice.own())
         accelerator = None if args.accelerator is None else profiles.accelerator(args.accelerator)
     except DeviceError as error:
         raise UsageError(str(error)) from error
