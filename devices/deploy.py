@@ -61,6 +61,18 @@ class Deployment:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "removed": list(self.removed)}
 
+    def row(self) -> dict[str, str]:
+        """Return the line of a table over several boards."""
+        tested = "exact" if (self.selftest or {}).get("exact") is True else "passed" if self.selftest else "skipped"
+        change = "deployed" if self.changed else "was there"
+        return {
+            "release": self.release,
+            "": change,
+            "self-test": tested,
+            "runtime": self.runtime,
+            "before": self.previous or "none",
+        }
+
     def to_text(self) -> str:
         if not self.changed:
             return f"{self.target}: {self.release} is already the current release and answers as it should; nothing to do"

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ..errors import DeviceError, RemoteError
 from ..fleet import Outcome, expand, on_each
@@ -24,6 +24,11 @@ class _Answer(Protocol):
     def to_text(self) -> str: ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class _HasRow(Protocol):
+    def row(self) -> dict[str, str]: ...
 
 
 _Answered = TypeVar("_Answered", bound=_Answer)
@@ -73,15 +78,17 @@ def on_targets(args: argparse.Namespace, work: Callable[[Shell, Reporter], _Answ
         if outcome.error is not None:
             raise outcome.error
         assert outcome.result is not None
-        emit(args.json, outcome.result.to_dict(), outcome.result.to_text())
+        args.report = outcome.result.to_dict()  # the root command remembers it
+        emit(args.json, args.report, outcome.result.to_text())
         return 0 if good(outcome.result) else 1
     data = [_as_dict(outcome) for outcome in outcomes]
-    texts = [o.result.to_text() if o.result is not None else f"{o.target}: error: {o.error}" for o in outcomes]
+    texts = _table(outcomes)
     failed = [o.target for o in outcomes if o.result is None]
     summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} boards done" + (
         f"; failed: {', '.join(failed)}" if failed else ""
     )
-    emit(args.json, {"boards": data}, "\n".join([*texts, summary]))
+    args.report = {"boards": data}
+    emit(args.json, args.report, "\n".join([*texts, summary]))
     return max(_code(outcome, good) for outcome in outcomes)
 
 
@@ -115,6 +122,22 @@ def write_json(place: str, data: dict[str, Any]) -> None:
         raise DeviceError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _table(outcomes: Sequence[Outcome[_Answered]]) -> list[str]:
+    """Return one table over the boards, where the answers have a row for it, else their texts; then the errors."""
+    rows: dict[str, dict[str, str]] = {}
+    for outcome in outcomes:
+        found: object = outcome.result
+        if isinstance(found, _HasRow):
+            rows[outcome.target] = found.row()
+    lines = [o.result.to_text() for o in outcomes if o.result is not None and o.target not in rows]
+    if rows:
+        names = ["target", *dict.fromkeys(name for row in rows.values() for name in row)]
+        cells = [names, *([target, *(row.get(name, "") for name in names[1:])] for target, row in rows.items())]
+        widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return [*lines, *(f"{o.target}: error: {o.error}" for o in outcomes if o.result is None)]
 
 
 def _as_dict(outcome: Outcome[_Answered]) -> dict[str, Any]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--on`` and what belongs to it to a command that can also be carried out on a board."""
     group = parser.add_argument_group("on a board")
     group.add_argument(
-        "--on", action="append", metavar="TARGET", help="do it there: local, [user@]host[:port] or virtual:NAME; may be repeated"
+        "--on",
+        action="append",
+        metavar="TARGET",
+        help="do it there: local, [user@]host[:port] or virtual:NAME; may be repeated, or @FILE.toml with a list 'targets'",
     )
     if parser.prog.endswith("validate"):
         group.add_argument("--sequential", action="store_true", help="stop as soon as --max-drop is decided (a sequential test)")
+        group.add_argument(
+            "--certify",
+            type=int,
+            metavar="N",
+            help="compare N images bit by bit; if all are equal, this machine's accuracy holds there and is measured here",
+        )
+        group.add_argument("--shard", action="store_true", help="share the images among equal boards, and give one report")
     group.add_argument("--folder", default=".edgekit", metavar="DIR", help="edgekit's folder on the board (default: %(default)s)")
     group.add_argument("--ssh-config", metavar="FILE", help="read by ssh instead of ~/.ssh/config")
     group.add_argument("--wheels", metavar="DIR", help="a folder with the board's wheels, where this machine cannot fetch them")
@@ -20,12 +31,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command line ``args.argv`` on the targets of ``--on``. Returns the worst exit code."""
-    from .. import remote
+    from .. import fleet, remote, request, shards
     from ..shell import Shell
-    from .common import Reporter, on_targets
+    from .common import Reporter, emit, on_targets, say
 
     args.targets = args.on
-    wanted = remote.read(args)
+    args.ssh_config = Path(args.ssh_config) if args.ssh_config else None
+    wanted = request.read(args)
+    if getattr(args, "shard", False):
+        outcome = shards.validate(fleet.expand(args.on), wanted, say, config=args.ssh_config)
+        args.report = outcome.report
+        emit(args.json, outcome.to_dict(), outcome.to_text())
+        return outcome.exit_code
 
     def work(shell: Shell, report: Reporter) -> remote.Outcome:
         return remote.carry_out(shell, wanted, report)

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,25 +46,6 @@ def current(root: Path) -> str:
 def everything(root: Path) -> set[str]:
     """All files but those that Python itself makes beside its sources."""
     return {str(path.relative_to(root)) for path in root.rglob("*") if "__pycache__" not in path.parts}
-
-
-@pytest.fixture(scope="session")
-def first(small_artefacts: dict[str, Path]) -> Path:
-    return small_artefacts["int8"]
-
-
-@pytest.fixture(scope="session")
-def second(small_artefacts: dict[str, Path]) -> Path:
-    return small_artefacts["float32"]
-
-
-@pytest.fixture(scope="session")
-def prepared(first: Path) -> Iterator[Path]:
-    """A folder on a board with ``first`` deployed. In memory where that is possible: a disk's fsync is what takes the time."""
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="edgekit test ", dir=place) as folder:
-        put(LocalShell(), first, Path(folder) / "prepared")
-        yield Path(folder) / "prepared"
 
 
 @pytest.fixture
@@ -198,6 +178,46 @@ def test_an_upload_goes_on_where_it_stopped(shell: Shell, root: Path, tmp_path: 
             path = session.upload(whole, name, report=count)
         assert Path(path).read_bytes() == data
         assert len(steps) == -(-sent // (4 << 20))
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_an_upload_that_is_damaged_on_the_way(shell: Shell, root: Path, tmp_path: Path, always: bool) -> None:
+    whole = tmp_path / "large"
+    whole.write_bytes(os.urandom(5 << 20))
+    name = sha256(whole)
+    before = current(root)
+    damaged: list[int] = []
+
+    def damage(done: int, total: int) -> None:
+        if done == total and (always or not damaged):
+            damaged.append(done)
+            with (root / f"uploads/{name}.part").open("r+b") as stream:
+                stream.seek(1 << 20)
+                stream.write(b"a bit of noise")
+
+    with Session(shell, folder=str(root)) as session:
+        if always:
+            with pytest.raises(RemoteError, match="what arrived has SHA-256"):
+                session.upload(whole, name, report=damage)
+            assert len(damaged) == 2 and not (root / f"uploads/{name}.part").exists()
+        else:
+            assert Path(session.upload(whole, name, report=damage)).read_bytes() == whole.read_bytes()
+    assert current(root) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["-leading", "two\nlines", "$(touch pwned) `touch pwned`", "'\"; touch pwned; '", "größe 模型 🌹", "~"]
+)
+def test_folders_with_names_that_mean_something_to_a_shell(shell: Shell, prepared: Path, first: Path, name: str) -> None:
+    place = prepared.with_name("names") / name
+    shutil.copytree(prepared, place, symlinks=True, copy_function=os.link)
+    try:
+        assert not put(shell, first, place).changed
+        assert releases.status(shell, folder=str(place)).current is not None
+        assert releases.undeploy(shell, folder=str(place)) == ()
+        assert not place.exists() and sorted(os.listdir(place.parent)) == []
+    finally:
+        shutil.rmtree(place.parent)
 
 
 @pytest.mark.parametrize("cut_after", [4_000, 60_000, 1_000_000, 6_000_000])
@@ -362,13 +382,12 @@ def test_operations_that_are_none_and_names_that_lead_away(root: Path) -> None:
 
 def test_the_service_runs_what_is_current(tmp_path: Path) -> None:
     text = service.unit("/home/pi/my 100% $boards", "pi")
-    assert 'ExecStart="/home/pi/my 100%% $$boards/current/env/bin/python" -I -m edge selftest' in text
+    assert ' "/home/pi/my 100%% $$boards/current/env/bin/python" -I -m edge selftest' in text
     assert "User=pi" in text and "WantedBy=multi-user.target" in text
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    plain = service.unit(str(tmp_path), "root").replace(f'"{tmp_path}/current/env/bin/python"', "/bin/true")
     unit = tmp_path / service.UNIT
-    unit.write_text(plain)
+    unit.write_text(service.unit('/home/pi/it\'s my "board" 100% $x \\ größe; =1', "root"))
     checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert service.UNIT not in checked.stderr, checked.stderr
 

@@ -1,0 +1,162 @@
+"""Several validation reports of one model over disjoint images become one: what boards did in shares.
+
+    python -m edge.merging A.json B.json … [--max-drop D]
+
+prints one report as JSON. Counts are added, and interval, p-value and verdict are computed anew from them; what cannot be put
+together from counts (calibration error, confusion matrix, other outputs) is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import statistics
+from .class_scores import METHOD
+from .errors import EdgeError, UsageError
+from .report_text import points
+
+Report = Mapping[str, Any]
+
+
+def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str, Any]:
+    """Return one report. Raises UsageError for reports that do not belong together."""
+    if not reports:
+        raise UsageError("no reports to merge")
+    if len({report["model_sha256"] for report in reports}) > 1:
+        raise UsageError("the reports are of different models; merge the shares of one validation")
+    kinds = {(report["drop"] is None, report["candidate"]["top1"] is None) for report in reports}
+    if len(kinds) > 1:
+        raise UsageError("some of the reports have a reference or labels and others have none")
+    names = [name for report in reports for name in _named(report)]
+    if len(set(names)) != len(names):
+        raise UsageError("the reports name the same images; merge the shares of one validation")
+    total = sum(int(report["images"]) for report in reports)
+    drop = _drop(reports, total)
+    verdict = None if max_drop is None or drop is None else statistics.verdict(tuple(drop["ci95"]), max_drop)
+    more = None
+    if verdict == statistics.UNDECIDED and drop is not None and max_drop is not None:
+        more = statistics.images_to_decide(drop["flips_lost"], drop["flips_won"], total, max_drop)
+    first = reports[0]
+    return {
+        "schema_version": first["schema_version"],
+        "images": total,
+        "model": first["model"],
+        "reference": None if first["reference"] is None else {**first["reference"], **_accuracy(reports, "reference", total)},
+        "candidate": _accuracy(reports, "candidate", total),
+        "drop": drop,
+        "agreement": _mean(reports, "agreement", total),
+        "probability_shift": _mean(reports, "probability_shift", total),
+        "max_drop": max_drop,
+        "verdict": verdict,
+        "images_to_decide": more,
+        "findings": [finding for report in reports for finding in report["findings"]],
+        "per_class": _per_class(reports),
+        **{key: [item for report in reports for item in report[key]] for key in ("lost", "won", "changed", "unreadable")},
+        "model_sha256": first["model_sha256"],
+        "runtime": first["runtime"],
+        "shares": [
+            {key: report.get(key) for key in ("images", "dataset_sha256", "runtime", "host", "timing", "board")}
+            for report in reports
+        ],
+    }
+
+
+def to_text(report: Report) -> str:
+    """Return a merged report for people."""
+    lines = [f"{Path(report['model']['file']).name}, {report['images']:,} images in {len(report['shares'])} shares"]
+    after, before, drop = report["candidate"]["top1"], report["reference"], report["drop"]
+    if after is not None:
+        lines.append(f"  top-1 {after:.2%}" + ("" if drop is None else f", reference {before['top1']:.2%}"))
+    if drop is not None:
+        low, high = drop["ci95"]
+        lines.append(f"  lost {drop['flips_lost']}, won {drop['flips_won']}, exact McNemar p = {drop['p_value']:.3g}")
+        said = f"the drop is {points(drop['top1'])} points, and with 95 % confidence between {points(low)} and {points(high)}"
+        if report["verdict"] is None:
+            lines.append(f"  {said}")
+        else:
+            more = report["images_to_decide"]
+            how = "" if more is None else f"; about {more:,} images like these would decide it"
+            lines.append(f"{report['verdict'].upper()}: {said}; at most {points(report['max_drop'])} are allowed{how}.")
+    return "\n".join(lines)
+
+
+def _drop(reports: Sequence[Report], total: int) -> dict[str, Any] | None:
+    if reports[0]["drop"] is None:
+        return None
+    lost, won = (sum(int(report["drop"][key]) for report in reports) for key in ("flips_lost", "flips_won"))
+    return {
+        "top1": (lost - won) / total,
+        "ci95": list(statistics.paired_interval(lost, won, total)),
+        "flips_lost": lost,
+        "flips_won": won,
+        "p_value": statistics.mcnemar_exact(lost, won),
+        "method": METHOD,
+    }
+
+
+def _accuracy(reports: Sequence[Report], side: str, total: int) -> dict[str, float | None]:
+    found: dict[str, float | None] = {"ece": None}
+    for key in ("top1", "top5"):
+        rates = [(report[side][key], int(report["images"])) for report in reports]
+        # Back to whole numbers of images first: rates that were rounded must not add up to another count.
+        known = [round(rate * images) for rate, images in rates if rate is not None]
+        found[key] = sum(known) / total if len(known) == len(rates) else None
+    return found
+
+
+def _mean(reports: Sequence[Report], key: str, total: int) -> float | None:
+    values = [(report[key], int(report["images"])) for report in reports]
+    return None if any(value is None for value, _ in values) else sum(value * images for value, images in values) / total
+
+
+def _per_class(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    rows: dict[int, dict[str, Any]] = {}
+    for report in reports:
+        for row in report["per_class"]:
+            known = rows.setdefault(
+                row["class_id"], {**row, "images": 0, "flips_lost": 0, "flips_won": 0, "right": 0, "before": 0}
+            )
+            known["right"] += round(row["candidate"] * row["images"])
+            known["before"] += 0 if row["reference"] is None else round(row["reference"] * row["images"])
+            for key in ("images", "flips_lost", "flips_won"):
+                known[key] += row[key]
+    merged = []
+    for _, row in sorted(rows.items()):
+        right, before = row.pop("right"), row.pop("before")
+        row["candidate"] = right / row["images"]
+        if row["reference"] is not None:
+            row["reference"] = before / row["images"]
+            row["drop"] = row["reference"] - row["candidate"]
+        merged.append(row)
+    return merged
+
+
+def _named(report: Report) -> list[str]:
+    return [str(flip["image"]) for key in ("lost", "won") for flip in report[key]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the merged report as ``{"report": …, "text": …}``."""
+    parser = argparse.ArgumentParser(prog="edge.merging", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--max-drop", type=float)
+    args = parser.parse_args(argv)
+    try:
+        report = merge([json.loads(path.read_text("utf-8")) for path in args.files], args.max_drop)
+    except EdgeError as error:
+        print(f"edgekit: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        print(f"edgekit: error: a report cannot be merged ({type(error).__name__}: {error})", file=sys.stderr)
+        return 2
+    json.dump({"report": report, "text": to_text(report)}, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Several boards at once: two SSH servers with homes of their own, and one address where there is nobody."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices import fleet, probe, shards
+from devices.errors import DeviceError, TargetError
+from devices.local import LocalShell
+from devices.session import Session
+from edge.cli import main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Two boards and what to say to reach them; ``nobody`` is a target where no server listens."""
+
+    targets: tuple[str, str]
+    nobody: str
+    config: Path
+    homes: tuple[Path, Path]
+
+    def on(self, *targets: str) -> list[str]:
+        words = [word for target in targets or self.targets for word in ("--on", target)]
+        return [*words, "--folder", "board", "--ssh-config", str(self.config)]
+
+
+@pytest.fixture(scope="session")
+def boards(prepared: Path, serve: Callable[[Path | None], Any], tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    config = tmp_path_factory.mktemp("fleet") / "config"
+    homes = (prepared.with_name("home-a"), prepared.with_name("home-b"))
+    text = ""
+    for name, home in zip("ab", homes, strict=True):
+        home.mkdir()
+        shutil.copytree(prepared, home / "board", symlinks=True, copy_function=os.link)
+        (home / "board/lock").unlink()  # one file under two names is one lock
+        server = serve(home)
+        options = server.config.read_text().replace("\n", "\n  ")
+        text += (
+            f"Host {name}\n  HostKeyAlias [127.0.0.1]:{server.port}\n  HostName 127.0.0.1\n  Port {server.port}\n  {options}\n"
+        )
+    # Port 9 (discard) is refused on any machine that can run this.
+    config.write_text(f"{text}Host nobody\n  HostName 127.0.0.1\n  Port 9\n")
+    user = getpass.getuser()
+    return Fleet(targets=(f"{user}@a", f"{user}@b"), nobody=f"{user}@nobody", config=config, homes=homes)
+
+
+def test_deploying_to_an_inventory_with_one_board_that_is_not_there(
+    boards: Fleet, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory = tmp_path / "boards.toml"
+    inventory.write_text(f"targets = {json.dumps([boards.targets[0], boards.nobody, boards.targets[1]])}\n")
+    flags = ["--folder", "board", "--ssh-config", str(boards.config), "--json", str(tmp_path / "all.json")]
+    assert main(["deploy", str(first), f"@{inventory}", *flags]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["target", "release", "self-test", "runtime", "before"]
+    assert [line.split()[0] for line in lines[1:3]] == list(boards.targets)
+    assert lines[3].startswith(f"{boards.nobody}: error: ") and "2 of 3 boards done" in lines[4]
+    told = json.loads((tmp_path / "all.json").read_text())["boards"]
+    assert [one["target"] for one in told] == [boards.targets[0], boards.nobody, boards.targets[1]]
+    assert [one["error"] is None for one in told] == [True, False, True]
+    assert all((home / "board/current/model.tflite").exists() for home in boards.homes)
+
+
+def test_one_table_of_validations_and_benchmarks(
+    boards: Fleet, first: Path, second: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["validate", str(first), *boards.on(), "--images", str(few_digits / "test"), "--limit", "20"]
+    assert main([*command, "--reference", str(second), "--max-drop", "0.9"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["target", "board", "images", "top-1", "drop", "lost/won", "verdict"]
+    one, other = (line.split()[-5:] for line in lines[1:3])
+    assert one == other and one[0] == "20" and one[-1] == "pass"
+    assert main(["benchmark", str(first), *boards.on(), "--runs", "3", "--seconds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "p50 ms" in lines[0] and len(lines) == 4
+
+
+def sharded(boards: Fleet, first: Path, second: Path, images: Path, *targets: str) -> tuple[int, list[str]]:
+    command = ["validate", str(first), *boards.on(*targets), "--shard", "--images", str(images), "--reference", str(second)]
+    return main([*command, "--max-drop", "0.9", "--json", "-"]), command
+
+
+def test_a_validation_in_shares_is_the_whole_validation(
+    boards: Fleet, first: Path, second: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = sharded(boards, first, second, few_digits / "test")
+    report = json.loads(capsys.readouterr().out)
+    assert (
+        main(
+            [
+                "validate",
+                str(first),
+                "--images",
+                str(few_digits / "test"),
+                "--reference",
+                str(second),
+                "--max-drop",
+                "0.9",
+                "--json",
+                "-",
+            ]
+        )
+        == code
+        == 0
+    )
+    whole = json.loads(capsys.readouterr().out)
+    for key in ("images", "drop", "agreement", "verdict", "model_sha256"):
+        assert report[key] == whole[key], key
+    assert report["candidate"]["top1"] == whole["candidate"]["top1"]
+    assert [share["images"] for share in report["shares"]] == [40, 40]
+
+
+def test_a_board_that_fails_gives_its_share_to_the_others(
+    boards: Fleet, first: Path, second: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One is not there at all, one is busy.
+    with Session(LocalShell(), folder=str(boards.homes[1] / "board")):
+        code, _ = sharded(boards, first, second, few_digits / "test", *boards.targets, boards.nobody)
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert code == 0 and report["images"] == 80 and len(report["shares"]) == 3
+    assert f"{boards.nobody}: " in said.err and "another deployment is under way" in said.err
+    with Session(LocalShell(), folder=str(boards.homes[0] / "board")):
+        code, _ = main_code(boards, first, second, few_digits / "test")
+    assert code == 3 and "none of the boards is left" in capsys.readouterr().err
+
+
+def main_code(boards: Fleet, first: Path, second: Path, images: Path) -> tuple[int, list[str]]:
+    return sharded(boards, first, second, images, boards.targets[0], boards.nobody)
+
+
+def test_shares_are_for_equal_boards() -> None:
+    def facts(model: str) -> probe.BoardFacts:
+        return probe.parse(f"probe\t1\nmodel\t{model}\nmachine\taarch64\ndone\t1\n", where="pi")
+
+    shards.equal({"a": facts("Raspberry Pi 5 Model B Rev 1.0"), "b": facts("Raspberry Pi 5 Model B Rev 1.1")})
+    with pytest.raises(DeviceError, match="a: pi-5, aarch64; b: pi-4b, aarch64"):
+        shards.equal({"a": facts("Raspberry Pi 5 Model B Rev 1.0"), "b": facts("Raspberry Pi 4 Model B Rev 1.4")})
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--on", "local"], "two or more boards"),
+        (["--on", "a", "--on", "b", "--sequential", "--max-drop", "0.1", "--reference", "r"], "leave --sequential"),
+        (["--on", "a", "--on", "b", "--certify", "3"], "leave --sequential and --certify"),
+        (["--on", "a", "--on", "a"], "named twice"),
+    ],
+)
+def test_what_cannot_be_shared(
+    first: Path, few_digits: Path, extra: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", str(first), "--shard", "--images", str(few_digits / "test"), *extra]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_inventories(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text('targets = ["pi@kitchen", "pi@garden:2222", "local"]\n')
+    assert fleet.expand([f"@{path}", "virtual:desk"]) == ("pi@kitchen", "pi@garden:2222", "local", "virtual:desk")
+    for text in ("targets = []", 'targets = "pi@kitchen"', "boards = []", "targets = [1]", "targets = ["):
+        path.write_text(text)
+        with pytest.raises(TargetError):
+            fleet.expand([f"@{path}"])
+    with pytest.raises(TargetError, match="named twice"):
+        fleet.expand(["pi@kitchen", "pi@kitchen"])
+
+
+def test_an_error_of_one_board_is_its_own() -> None:
+    def work(shell: Any) -> str:
+        if shell.name != "local":
+            raise AssertionError("never reached")
+        raise DeviceError("broken")
+
+    (outcome,) = fleet.on_each(["local"], work)
+    assert outcome.result is None and str(outcome.error) == "broken"
