@@ -13,7 +13,10 @@ _TIMEOUT_S = 60.0
 
 
 def unit(root: str, user: str) -> str:
-    """Return the unit file. It follows ``current``, so it needs no change with a new release."""
+    """Return the unit file. It follows ``current``, so it needs no change with a new release.
+
+    systemd takes no quotes and no ``$`` in the name of a program, whatever is escaped; so a shell is given it as an argument.
+    """
     python, model = f"{root}/current/env/bin/python", f"{root}/current/model.tflite"
     log = f"{root}/log/selftest"
     return f"""\
@@ -26,7 +29,8 @@ ConditionPathExists={_escape(model)}
 [Service]
 Type=oneshot
 User={user}
-ExecStart={_word(python)} -I -m edge selftest {_word(model)} --json {_word(log + ".json")}
+ExecStartPre=-/bin/date --iso-8601=seconds
+ExecStart=/bin/sh -c 'exec "$$0" "$$@"' {_word(python)} -I -m edge selftest {_word(model)} --json {_word(log + ".json")}
 StandardOutput=append:{_escape(log + ".log")}
 StandardError=append:{_escape(log + ".log")}
 NoNewPrivileges=yes
@@ -39,6 +43,8 @@ WantedBy=multi-user.target
 
 def install(shell: Shell, root: str) -> None:
     """Install and enable the unit. Raises BoardRefusedError where there is no systemd, or sudo asks for a password."""
+    if not root.isprintable():
+        raise BoardRefusedError(f"{shell.name}: {root!r} cannot stand in a systemd unit; deploy into another folder (--folder)")
     if shell.run(["test", "-d", "/run/systemd/system"], timeout_s=_TIMEOUT_S, check=False).returncode != 0:
         raise BoardRefusedError(f"{shell.name}: no systemd runs there, so no service; the model itself is deployed")
     user = shell.run(["id", "-un"], timeout_s=_TIMEOUT_S).stdout.strip()
