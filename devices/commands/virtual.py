@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..virtual import boards
@@ -32,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     create = actions.add_parser("create", help="make a board")
     create.add_argument("--board", default="pi-4b", choices=[model.board for model in MODELS], help="default: %(default)s")
     create.add_argument("--arch", default="arm64", choices=[arch.debian for arch in ARCHITECTURES], help="default: %(default)s")
+    create.add_argument("--wheels", type=Path, metavar="DIR", help="install these wheels (*.whl) for the board's own Python")
     start = actions.add_parser("start", help="start a board, and wait until it answers")
     start.add_argument(
         "--global-binfmt", action="store_true", help="register qemu for the whole machine (needed on Linux before 6.7)"
@@ -49,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _create(args: argparse.Namespace) -> int:
-    board = boards.create(args.name, board=args.board, arch=args.arch, report=say)
+    board = boards.create(args.name, board=args.board, arch=args.arch, report=say, wheels_folder=args.wheels)
     emit(
         args.json,
         board.to_dict(),

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import VirtualBoardError
 from ..ssh import SshTarget
 from ..wheels import cache_folder
-from . import fakes, host, rootfs
+from . import board_wheels, fakes, host, rootfs
 from .models import architecture, model
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -72,11 +72,15 @@ def every() -> tuple[VirtualBoard, ...]:
     return tuple(find(name) for name in names if _NAME.fullmatch(name) and (home / name / "board.json").is_file())
 
 
-def create(name: str, *, board: str, arch: str, report: Callable[[str], None]) -> VirtualBoard:
-    """Make a board. Raises VirtualBoardError: the name is taken, or this machine cannot."""
+def create(name: str, *, board: str, arch: str, report: Callable[[str], None], wheels_folder: Path | None = None) -> VirtualBoard:
+    """Make a board. wheels_folder: its wheels are installed for the board's own Python.
+
+    Raises VirtualBoardError: the name is taken, this machine cannot, or a wheel is not for such a board.
+    """
     folder, emulated, system = folder_of(name), model(board), architecture(arch)
     if folder.exists() and (folder / "board.json").exists():
         raise VirtualBoardError(f"there already is a virtual board {name!r}; remove it first, or choose another name")
+    installed = [] if wheels_folder is None else board_wheels.find(wheels_folder, system)
     host.check(global_binfmt=True, building=True)
     if folder.exists():
         _remove_tree(folder)
@@ -85,6 +89,7 @@ def create(name: str, *, board: str, arch: str, report: Callable[[str], None]) -
     report(f"making {name}")
     rootfs.copy(source, folder / "rootfs")
     root = folder / "rootfs"
+    board_wheels.unpack(installed, root)
     fakes.write(folder / "fake", emulated, system)
     _generate_key(folder / "key", f"edgekit-{name}")
     _generate_key(root / "etc/ssh/ssh_host_ed25519_key", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from devices import probe, releases, target
 from devices.errors import TargetError, VirtualBoardError
 from devices.ssh import SshShell
-from devices.virtual import boards, fakes, host
+from devices.virtual import board_wheels, boards, fakes, host
 from devices.virtual.models import ARCHITECTURES, MODELS, VirtualModel, architecture, model
 from edge.cli import main
 
@@ -119,8 +120,41 @@ def test_every_architecture_is_complete() -> None:
     assert [found.debian for found in ARCHITECTURES] == ["arm64", "armhf"]
 
 
+def wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    return folder
+
+
+def test_wheels_for_a_board_are_checked_and_unpacked(tmp_path: Path) -> None:
+    arm64, armhf = ARCHITECTURES
+    name = "mine-1.0-cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
+    folder = wheel(
+        tmp_path / "good", name, {"mine.py": "x = 1", "mine-1.0.data/scripts/run": "#!", "mine-1.0.data/purelib/p.py": ""}
+    )
+    wheel(folder, "pure-1.0-py2.py3-none-any.whl", {"pure/__init__.py": ""})
+    found = board_wheels.find(folder, arm64)
+    board_wheels.unpack(found, tmp_path / "root")
+    site = tmp_path / "root/usr/local/lib/python3.11/dist-packages"
+    assert sorted(path.relative_to(site).as_posix() for path in site.rglob("*.py")) == ["mine.py", "p.py", "pure/__init__.py"]
+    with pytest.raises(VirtualBoardError, match="is for cp311 on .*aarch64, the board is cp311 on armv7l"):
+        board_wheels.find(folder, armhf)
+    for place, words in (
+        (tmp_path / "missing", "no wheels"),
+        (wheel(tmp_path / "bad", "mine.whl", {}), "not the name of a wheel"),
+    ):
+        with pytest.raises(VirtualBoardError, match=words):
+            board_wheels.find(place, arm64)
+    evil = wheel(tmp_path / "evil", "e-1-py3-none-any.whl", {"../../evil.py": ""})
+    with pytest.raises(VirtualBoardError, match="cannot be unpacked"):
+        board_wheels.unpack(board_wheels.find(evil, arm64), tmp_path / "root")
+    assert not list(tmp_path.rglob("evil.py"))
+
+
 @pytest.fixture(scope="module")
-def running() -> Iterator[str]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running virtual Pi 5. The unpacked system stays in edgekit's cache for the next time."""
     try:
         host.check(global_binfmt=False, building=True)
@@ -128,7 +162,8 @@ def running() -> Iterator[str]:
         pytest.skip(str(error))
     name = f"test-{os.getpid()}"
     try:
-        boards.create(name, board="pi-5", arch="arm64", report=quiet)
+        own = wheel(tmp_path_factory.mktemp("wheels"), "mine-1.0-py3-none-any.whl", {"mine.py": "print('from the wheel')"})
+        boards.create(name, board="pi-5", arch="arm64", report=quiet, wheels_folder=own)
         boards.start(name)
         yield name
     finally:
@@ -161,11 +196,20 @@ def test_a_virtual_board_from_nothing_to_a_validated_model(
     assert report["bit_equal"] is True and report["images"] == 40
     assert report["board"]["virtual"] is True and report["board"]["profile"] == "pi-5"
     assert "timing" not in report
+    # All ops of the emulated ARM processor give this machine's bits, so this machine measures for it.
+    assert report["certificate"]["ops_equal"] == report["certificate"]["ops"] > 5
+    command = ["validate", artefact, "--on", where, "--images", str(few_digits / "test"), "--certify", "3"]
+    assert main([*command, "--json", str(tmp_path / "certified.json")]) == 0
+    certified = json.loads((tmp_path / "certified.json").read_text())
+    assert certified["measured_on"] == "this machine" and certified["images"] == 80
+    assert "aarch64" in certified["certificate"]["there"]
+    assert main(["selftest", artefact, "--on", where]) == 0
     capsys.readouterr()
     assert main(["benchmark", artefact, "--on", where]) == 2
     assert "no speed" in capsys.readouterr().err
     shell = SshShell(boards.target(running))
     try:
+        assert shell.run(["python3", "-c", "import mine"], timeout_s=60).stdout == "from the wheel\n"
         assert releases.status(shell).current == deployed["release"]
         assert releases.undeploy(shell) == ()
         assert shell.run(["ls", "-A", ".edgekit"], timeout_s=60, check=False).returncode != 0
