@@ -18,7 +18,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def emit(args: argparse.Namespace, report: dict[str, Any], text: str) -> None:
-    """Print ``text``, or ``report`` where ``--json -`` asks for it; with ``--json FILE`` do both."""
+    """Print ``text``, or ``report`` where ``--json -`` asks for it; with ``--json FILE`` do both. ``args.report`` keeps it."""
+    args.report = report
     if args.json == "-":
         json.dump(report, sys.stdout, indent=1, allow_nan=False)
         print()

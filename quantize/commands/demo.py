@@ -33,8 +33,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train unless that is done, compare all variants, recommend one."""
+    """Train unless that is done, compare all variants, recommend one, and write the report."""
     from edge.commands import output_flags
+    from edge.errors import MissingExtraError
 
     from .. import demo
 
@@ -48,5 +49,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"reusing the trained network {trained} (--retrain trains again)")
     rows = demo.compare(out, trained, max_drop=args.max_drop)
     recommendation = demo.recommend(rows, max_drop=args.max_drop)
-    output_flags.emit(args, {"variants": rows, "recommendation": recommendation}, demo.table(rows) + "\n\n" + recommendation)
+    data = {"variants": rows, "recommendation": recommendation}
+    text = demo.table(rows) + "\n\n" + recommendation
+    try:
+        page = demo.write_page(out)
+    except MissingExtraError as error:
+        text += f"\nNo report as a page: {error}"
+    else:
+        data["report"] = str(page)
+        text += f"\nAll of it as a page: {page}"
+    output_flags.emit(args, data, text)
     return 0

@@ -15,7 +15,7 @@ examples:
   edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/
   edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/ --keras flowers.keras
   edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/ --limit 200 --no-blocks --json -
-  explain.json
+  edgekit explain flowers.int8.tflite --reference flowers.float32.tflite --images test/ --no-blocks --on pi@garden
 """
 
 
@@ -38,12 +38,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--no-ops", action="store_true", help="leave out the error of each op")
     parser.add_argument("--no-blocks", action="store_true", help="leave out the blocks, which take longest")
     parser.add_argument("--refine", type=int, default=1, metavar="N", help="blocks to take apart op by op (default: %(default)s)")
+    board = parser.add_argument_group("on a board")
+    # Not "on": a command with that is carried out on the board as a whole, and here only one rung is.
+    board.add_argument(
+        "--on", dest="target", metavar="TARGET", help="a last rung there: local, [user@]host[:port] or virtual:NAME"
+    )
+    board.add_argument("--folder", metavar="DIR", help="edgekit's folder on the board (default: .edgekit)")
+    board.add_argument("--ssh-config", metavar="FILE", help="read by ssh instead of ~/.ssh/config")
+    board.add_argument("--wheels", metavar="DIR", help="a folder with the board's wheels, where this machine cannot fetch them")
     output_flags.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain and print."""
+    from edge import container
     from edge.commands import output_flags
 
     from ..explain import explain
@@ -57,9 +66,17 @@ def run(args: argparse.Namespace) -> int:
         per_op=not args.no_ops,
         per_block=not args.no_blocks,
         refine=args.refine,
+        on=args.target,
+        board_flags=_board_flags(args),
     )
-    output_flags.emit(args, found.to_dict(), found.to_text())
+    models = {"file": args.file, "model_sha256": container.read(args.file).model_sha256}
+    output_flags.emit(args, {**models, **found.to_dict()}, found.to_text())
     return 0
+
+
+def _board_flags(args: argparse.Namespace) -> tuple[str, ...]:
+    given = {"--folder": args.folder, "--ssh-config": args.ssh_config, "--wheels": args.wheels}
+    return tuple(word for flag, value in given.items() if value is not None for word in (flag, value))
 
 
 def _keras(args: argparse.Namespace) -> Any:
@@ -74,7 +91,8 @@ def _keras(args: argparse.Namespace) -> Any:
         raise ContractError(f"{args.reference}: no contract; explain takes files made by edgekit quantize")
 
     def answers() -> Any:
-        source = load(args.keras, preprocess=contract.input)
+        kinds = {output.name: output.kind for output in contract.outputs}
+        source = load(args.keras, preprocess=contract.input, outputs=kinds)
         photos = Photos.open(args.images, contract, limit=args.limit)
         found = []
         for tensor in photos.tensors:

@@ -1,0 +1,4 @@
+"""A report on runs, as one HTML page, as text, as Markdown, or as JUnit XML.
+
+Only `edge.report.page` needs the ``[report]`` extra, and loads it when a page is written.
+"""

@@ -1,0 +1,175 @@
+"""What a report is about, as data: variants, accuracies, latencies, predictions. `edge.report.gathering` fills them from runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..run_record import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A model. ``key`` is the SHA-256 of its flatbuffer, ``name`` what it is called on the page: as short as is clear."""
+
+    key: str
+    name: str
+    file: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Of top-1, reference minus candidate, paired; fractions."""
+
+    top1: float
+    low: float
+    high: float
+    lost: int
+    won: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """An image that only one of the two has right."""
+
+    image: str
+    label: str
+    reference: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassChange:
+    """One class: shares of its images that are right, and how many were lost and won."""
+
+    label: str
+    images: int
+    reference: float | None
+    candidate: float
+    lost: int
+    won: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Validation:
+    """``confusion``: rows are true classes, columns answers, None where the answer is not in full."""
+
+    run: Run
+    variant: str
+    reference: str | None
+    place: str
+    images: int
+    top1: float | None
+    reference_top1: float | None
+    drop: Drop | None
+    agreement: float | None
+    max_drop: float | None
+    verdict: str | None
+    images_to_decide: int | None
+    classes: tuple[ClassChange, ...]
+    confusion: Mapping[str, list[list[int]]] | None
+    lost: tuple[Flip, ...]
+    won: tuple[Flip, ...]
+    dataset: str | None
+    findings: tuple[tuple[str, str], ...]
+    outputs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Timing:
+    """Measured. ``percentiles_ms``: 0 to 100, empty where not kept. ``trace``: (seconds, ms, degrees Celsius or None)."""
+
+    run: Run
+    variant: str
+    place: str
+    runs: int
+    threads: int
+    min_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    memory_mib: float
+    percentiles_ms: tuple[float, ...]
+    trace: tuple[tuple[float, float, float | None], ...]
+    quotable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """Of ``edgekit check``. ``mapped`` and ``on_cpu`` count ops; None without an Edge TPU. ``ops``: index, mapped, reason."""
+
+    run: Run
+    variant: str
+    place: str
+    fits: bool | None
+    low_ms: float | None
+    expected_ms: float | None
+    high_ms: float | None
+    peak_mib: float
+    mapped: int | None
+    on_cpu: int | None
+    ops: tuple[tuple[int, str, bool, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpError:
+    """``position`` in the network; ``sqnr_db`` is None where there is no error at all."""
+
+    position: int
+    op: str
+    tensor: str
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explanation:
+    """Of ``edgekit explain``. ``rungs``: name, drop, low, high against the rung before (fractions; None where not known)."""
+
+    run: Run
+    variant: str | None
+    images: int
+    rungs: tuple[tuple[str, float | None, float | None, float | None], ...]
+    worst_step: str
+    ops: tuple[OpError, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """Of ``edgekit qat``. ``epochs``: epoch, loss, and the shares right in float, with fake quantization, and as the int8 file."""
+
+    run: Run
+    name: str
+    epochs: tuple[tuple[int, float | None, float | None, float | None, float | None], ...]
+    best_epoch: int
+    post_training: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Facts:
+    """``left_out``: why a run, or a part of one, is not in the report."""
+
+    runs: tuple[Run, ...]
+    variants: tuple[Variant, ...]
+    validations: tuple[Validation, ...]
+    timings: tuple[Timing, ...]
+    predictions: tuple[Prediction, ...]
+    explanations: tuple[Explanation, ...]
+    trainings: tuple[Training, ...]
+    left_out: tuple[str, ...]
+
+    def variant(self, key: str) -> Variant:
+        return next(variant for variant in self.variants if variant.key == key)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Machines and boards, those that were measured first."""
+        return tuple(dict.fromkeys((*(entry.place for entry in self.timings), *(entry.place for entry in self.predictions))))
+
+
+def basename(file: str) -> str:
+    """Return the last part of a path of any system."""
+    return file.replace("\\", "/").rpartition("/")[2]

@@ -1,0 +1,65 @@
+"""Where a report's runs come from: numbers in the history, JSON files, folders of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import UsageError
+from ..run_record import Run, parse
+from ..runstore import RunStore, iso
+
+_MOST_BYTES = 256 << 20  # of one JSON file
+_NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]]:
+    """Return the runs that ``words`` name, the oldest first, and why files were left out.
+
+    A word is a run's number, a range of them (``12-17``), a JSON file, or a folder. Raises UsageError for a word that is nothing of
+    it, and StoreError.
+    """
+    runs: list[Run] = []
+    skipped: list[str] = []
+    for word in words:
+        numbers = _NUMBERS.fullmatch(word)
+        if numbers and not Path(word).exists():
+            first = int(numbers[1])
+            runs += [store.get(number) for number in range(first, int(numbers[2] or first) + 1)]
+        else:
+            found, reasons = read_place(word)
+            runs += found
+            skipped += reasons
+    if not runs:
+        raise UsageError(f"{', '.join(words)}: no run of a command in there; give numbers of edgekit runs, JSON files or folders")
+    return sorted(runs, key=lambda run: run.time), skipped
+
+
+def read_place(place: str) -> tuple[list[Run], list[str]]:
+    """Return the runs in a JSON file, or in a folder's (not in sub-folders), and why files were left out."""
+    path = Path(place)
+    if not path.exists():
+        raise UsageError(f"{place}: no such file or folder, and no number of a run; edgekit runs lists them")
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    runs: list[Run] = []
+    skipped: list[str] = []
+    for file in files:
+        try:
+            found = _read(file)
+        except (OSError, ValueError, RecursionError) as error:
+            skipped.append(f"{file}: {' '.join(str(error).split())}")
+            continue
+        runs += found
+        if not found:
+            skipped.append(f"{file}: not the answer of a command that a report shows")
+    return runs, skipped
+
+
+def _read(file: Path) -> tuple[Run, ...]:
+    status = file.stat()
+    if status.st_size > _MOST_BYTES:
+        raise ValueError(f"{status.st_size} bytes are more than any answer has")
+    time = iso(datetime.fromtimestamp(status.st_mtime, UTC))
+    return parse(file.read_text(encoding="utf-8"), time=time, source=str(file))
