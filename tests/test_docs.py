@@ -12,7 +12,7 @@ import pytest
 from edge.cli import COMMANDS, build_parser, main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 PAGE_IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 

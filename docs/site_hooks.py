@@ -1,0 +1,107 @@
+"""MkDocs hooks: what the program itself knows is taken from it while the site is built, so that no page can be out of step.
+
+- ``<!-- help -->`` on a command's page becomes its real ``--help``.
+- ``<!-- api: PACKAGE -->`` becomes an entry for every public name of the package.
+- The navigation lists every command, in the order of the work, and every page that nobody has put anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from edge.cli import COMMANDS, main
+
+HELP = "<!-- help -->"
+_API = re.compile(r"<!-- api: (\w+) -->")
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#\s]+)(?:#[^)]*)?\)")
+_ITEM = re.compile(r"(?:[-*]|\d+\.) ")
+_WIDTH = "96"
+
+
+def on_config(config: Any) -> Any:
+    """Fill the navigation."""
+    docs = Path(config["docs_dir"])
+    for entry in config["nav"]:
+        if isinstance(entry, dict) and "Commands" in entry:
+            entry["Commands"] = [{name: f"commands/{name}.md"} for name in COMMANDS]
+    named = set(_named(config["nav"]))
+    for entry in config["nav"]:
+        if isinstance(entry, dict) and "Guides" in entry:
+            entry["Guides"] += sorted(page.name for page in docs.glob("*.md") if page.name not in named)
+    return config
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
+    """Fill in options and API, and turn links to files beside the site into their names."""
+    folder, _, name = page.file.src_uri.rpartition("/")
+    if folder == "commands":
+        command = name.removesuffix(".md")
+        if HELP not in markdown:
+            raise ValueError(f"{page.file.src_uri}: has no {HELP}")
+        markdown = markdown.replace(HELP, f"```text\n{help_text(command)}\n```")
+    markdown = _API.sub(lambda found: "\n\n".join(f"::: {found[1]}.{name}" for name in public_names(found[1])), markdown)
+    markdown = _separate_lists(markdown)
+    depth = page.file.src_uri.count("/")
+    return _OUTSIDE.sub(lambda found: found[0] if _inside(found[0], depth) else f"`{found[2]}`", markdown)
+
+
+def _separate_lists(markdown: str) -> str:
+    """Put an empty line before a list that follows text, as Python-Markdown wants it and other readers do not."""
+    lines: list[str] = []
+    in_code = False
+    for line in markdown.split("\n"):
+        in_code ^= line.lstrip().startswith("```")
+        previous = lines[-1] if lines else ""
+        if not in_code and _ITEM.match(line) and previous.strip() and not _ITEM.match(previous) and not previous.startswith(" "):
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def help_text(command: str) -> str:
+    """Return what ``edgekit COMMAND --help`` prints, at a width that fits the page."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = _WIDTH
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            main([command, "--help"])
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    if not text.getvalue().startswith(f"usage: edgekit {command}"):
+        raise ValueError(f"edgekit {command} --help prints no help")
+    return "\n\n".join(_wrapped(block) for block in text.getvalue().rstrip().split("\n\n"))
+
+
+def _wrapped(block: str) -> str:
+    """Fit a paragraph to the width; what has indented lines (options, examples) keeps its form."""
+    return block if "\n " in block or block.startswith(" ") else textwrap.fill(" ".join(block.split()), int(_WIDTH))
+
+
+def public_names(package: str) -> list[str]:
+    """Return the names that a package exports: functions and types first, errors last."""
+    names = [name for name in importlib.import_module(package).__all__ if not name.startswith("_")]
+    return sorted(names, key=lambda name: (name.endswith("Error"), name[0].isupper(), name))
+
+
+def _named(nav: Any) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    if isinstance(nav, dict):
+        return [page for part in nav.values() for page in _named(part)]
+    return [page for part in nav for page in _named(part)]
+
+
+def _inside(link: str, depth: int) -> bool:
+    """Whether a link with ``../`` stays within docs/, seen from a page so many folders deep."""
+    return link.count("../") <= depth

@@ -1,0 +1,111 @@
+"""The documentation site: in step with the program, complete, and free of requests to anybody."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edge.cli import COMMANDS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+HELP = "<!-- help -->"
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_command_has_a_page_and_every_page_a_command() -> None:
+    assert {page.stem for page in (DOCS / "commands").glob("*.md")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_page_shows_its_options_and_an_example(name: str) -> None:
+    text = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# edgekit {name}\n") and text.count(HELP) == 1
+    assert re.search(rf"^\$ (sudo )?edgekit {name}\b", text, flags=re.MULTILINE)
+
+
+def test_the_help_on_a_page_is_the_programs(hooks: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    text = hooks.help_text("check")
+    assert text.startswith("usage: edgekit check") and "--compiled FILE" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(" ")) <= 96
+    assert capsys.readouterr().out == ""
+
+
+def test_the_api_pages_list_what_the_packages_export(hooks: ModuleType) -> None:
+    import edge
+
+    names = hooks.public_names("edge")
+    assert set(names) == {name for name in edge.__all__ if not name.startswith("_")}
+    assert names.index("load") < names.index("Model") < names.index("EdgeError")
+
+
+def test_a_list_after_text_gets_the_line_that_markdown_wants(hooks: ModuleType) -> None:
+    text = "Limits:\n- one\n- two\n```\ntext\n- code\n```"
+    assert hooks._separate_lists(text) == "Limits:\n\n- one\n- two\n```\ntext\n- code\n```"
+
+
+def test_parameters_in_a_paragraph_become_a_list() -> None:
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("site_griffe", DOCS / "site_griffe.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    paragraph = "threads: default all; at most 4.\n    low, high: the bounds. Note: not a name. Raises OSError if not."
+    assert module.as_list(paragraph, {"threads", "low", "high"}) == (
+        "- `threads`: default all; at most 4.\n- `low`, `high`: the bounds. Note: not a name.\n\nRaises OSError if not."
+    )
+    assert module.as_list("Formula: a / b.", {"threads"}) == "Formula: a / b."
+
+
+def built_links(site: Path) -> Iterator[tuple[str, str]]:
+    """What a browser fetches by itself: scripts, styles, images, frames, fonts."""
+    for page in site.rglob("*.html"):
+        for tag in re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8")):
+            if re.search(r'rel="?(?:canonical|next|prev)', tag):
+                continue
+            for target in re.findall(r'(?:src|href)="?([^"\s>]+)', tag):
+                yield str(page.relative_to(site)), target
+    for style in site.rglob("*.css"):
+        for target in re.findall(r"url\((?!data:)[\"']?([^)\"']+)", style.read_text(encoding="utf-8")):
+            yield style.name, target
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mkdocstrings") is None, reason="the [docs] extra is not installed")
+def test_the_site_builds_without_a_warning_and_asks_nobody(tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=REPOSITORY,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    site = tmp_path / "site"
+    links = list(built_links(site))
+    assert len(links) > 100
+    assert [(page, target) for page, target in links if re.match(r"(?:https?:)?//", target)] == []
+    for name in COMMANDS:
+        page = (site / "commands" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"usage: edgekit {name}" in page and HELP not in page
+    assert 'id="edge.load"' in (site / "api" / "edge.html").read_text(encoding="utf-8")
+    assert 'id="quantize.post_training"' in (site / "api" / "quantize.html").read_text(encoding="utf-8")
