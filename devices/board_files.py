@@ -25,7 +25,7 @@ def read(path: str | None = None) -> tuple[BoardProfile, ...]:
     place = default_place() if path is None else Path(path)
     try:
         text = place.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second where EDGEKIT_HOME is a file
         if path is None:
             return ()
         raise BoardFileError(f"{place}: no such file of boards") from None
