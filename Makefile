@@ -2,6 +2,7 @@
 # make test     all tests
 # make lint     formatting, ruff, mypy
 # make format   let ruff rewrite the formatting
+# make docs     the documentation site, into site/
 # make bench    side-by-side measurements on the demo's network, or on MODEL=... TRAIN=... TEST=... (long)
 # make clean    remove .venv and caches
 #
@@ -14,7 +15,7 @@ STAMP  := $(VENV)/.installed
 CODE   := edge quantize devices examples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -27,7 +28,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "no venv module for $(PYTHON): apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing edgekit with TensorFlow into $(VENV): once, about 650 MB to fetch, 2.5 GB on disk."
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[quantize,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[quantize,report,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -45,6 +46,13 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --select I .
 
+# mkdocs reads the code of edgekit, and the hook runs its --help; neither needs TensorFlow.
+docs: $(STAMP)
+	@$(BIN)/python -c 'import material, mkdocstrings' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+	@echo "site/index.html"
+
 MODEL ?= edgekit-demo/digits.keras
 TRAIN ?= edgekit-demo/photos/train
 TEST  ?= edgekit-demo/photos/test
@@ -54,5 +62,5 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py $(MODEL) --images $(TRAIN) --test $(TEST)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

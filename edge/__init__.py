@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .benchmarking import benchmark
     from .checking import check
     from .classify import Classification, Classifications
-    from .contract import Contract, InputSpec, OutputSpec
+    from .contract import Contract, ExtraInput, InputSpec, OutputSpec
     from .errors import (
         ArtefactError,
         ContractError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ShapeError,
         UsageError,
     )
+    from .generations import compare
     from .golden import replay
     from .loading import load
     from .model import Model
@@ -40,6 +41,7 @@ __all__ = [
     "ContractError",
     "DatasetError",
     "EdgeError",
+    "ExtraInput",
     "ImageError",
     "InputSpec",
     "InterpreterError",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "check",
+    "compare",
     "load",
     "replay",
     "validate",
@@ -59,13 +62,14 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Classification", "Classifications"), "classify"),
-    **dict.fromkeys(("Contract", "InputSpec", "OutputSpec"), "contract"),
+    **dict.fromkeys(("Contract", "ExtraInput", "InputSpec", "OutputSpec"), "contract"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
     "Model": "model",
     "load": "loading",
     "benchmark": "benchmarking",
     "check": "checking",
     "replay": "golden",
+    "compare": "generations",
     "validate": "validation",
 }
 

@@ -13,6 +13,7 @@ import importlib
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
@@ -29,10 +30,15 @@ COMMANDS = {
     "qat": "quantize.commands.qat",
     "explain": "quantize.commands.explain",
     "tune": "quantize.commands.tune",
+    "import": "quantize.commands.import_model",
+    "fetch": "quantize.commands.fetch",
     "inspect": "edge.commands.inspect",
     "classify": "edge.commands.classify",
+    "watch": "edge.commands.watch",
     "validate": "edge.commands.validate",
+    "compare": "edge.commands.compare",
     "benchmark": "edge.commands.benchmark",
+    "throughput": "edge.commands.throughput",
     "selftest": "edge.commands.selftest",
     "outputs": "edge.commands.outputs",
     "boards": "devices.commands.boards",
@@ -43,12 +49,17 @@ COMMANDS = {
     "rollback": "devices.commands.rollback",
     "undeploy": "devices.commands.undeploy",
     "virtual": "devices.commands.virtual",
+    "runs": "edge.commands.runs",
+    "report": "edge.commands.report",
     "demo": "quantize.commands.demo",
 }
 
 # Commands that `devices` can also carry out on a board (`--on TARGET`), and its module that does so.
 ON_BOARD = ("validate", "benchmark", "selftest")
 _ON_BOARD_MODULE = "devices.commands.on_board"
+
+# Commands whose runs are remembered (`edgekit runs`).
+REMEMBERED = ("quantize", "qat", "explain", "tune", "validate", "benchmark", "selftest", "check", "deploy")
 
 # Top-level module -> what installs it.
 _PROVIDED_BY = {
@@ -57,7 +68,8 @@ _PROVIDED_BY = {
         ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "scipy", "sklearn", "h5py", "flatbuffers"),
         "edgekit[quantize]",
     ),
-    "matplotlib": "edgekit[report]",
+    **dict.fromkeys(("jinja2", "vl_convert"), "edgekit[report]"),
+    "cv2": "edgekit[video]",
 }
 
 _EPILOG = """\
@@ -90,17 +102,28 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def command_line() -> int:
+    """Run what the installed ``edgekit`` was called with, and remember it (`edgekit runs`)."""
+    return main(remember=True)
+
+
+def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     """Run one command line (without the program's name; default ``sys.argv[1:]``) and return its exit code.
 
-    Usage errors leave through ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse does.
+    remember: add the run to the history. Otherwise, as in ``python -m edge``, which is what workstations call on boards, only
+    with ``--store FILE``. Usage errors leave through ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse
+    does.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    begin = time.monotonic()
+    args = argparse.Namespace()
+    failure: Exception | None = None
     try:
-        args = _parse(sys.argv[1:] if argv is None else list(argv))
+        args = _parse(words)
         run: Callable[[argparse.Namespace], int] = args.run
         if getattr(args, "on", None):
             run = importlib.import_module(_ON_BOARD_MODULE).run
-        return run(args)
+        code = run(args)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PROVIDED_BY:
@@ -118,7 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
         if not isinstance(getattr(error, "exit_code", None), int):
             raise
-        return _fail(error)
+        code, failure = _fail(error), error
+    # What was used wrongly did nothing worth remembering; a board that failed did.
+    if words[:1] and words[0] in REMEMBERED and (failure is None or code == 3 or hasattr(args, "report")):
+        from . import recording
+
+        recording.record(args, words, code, seconds=time.monotonic() - begin, error=failure, by_default=remember)
+    return code
 
 
 def command_names() -> tuple[str, ...]:
@@ -157,6 +186,8 @@ def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:
     target = COMMANDS.get(name) or _foreign_commands()[name]
     try:
         importlib.import_module(target).add_parser(subparsers)
+        if name in REMEMBERED:
+            importlib.import_module(".recording", __package__).add_flags(subparsers.choices[name])
         if name in ON_BOARD:
             importlib.import_module(_ON_BOARD_MODULE).add_flags(subparsers.choices[name])
     except (ImportError, AttributeError) as error:

@@ -42,7 +42,7 @@ def one_line(text: str) -> str:
 def test_the_known_commands_are_the_declared_ones() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"][ENTRY_POINT_GROUP] == COMMANDS
-    assert project["scripts"] == {"edgekit": "edge.cli:main"}
+    assert project["scripts"] == {"edgekit": "edge.cli:command_line"}
 
 
 def test_help_describes_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ LEAVES = {
     f"devices.{name}"
     for name in (
         *("profiles", "records", "network", "latency", "footprint", "fit", "advice", "resize", "errors"),
-        *("edgetpu", "edgetpu_ops", "edgetpu_memory", "edgetpu_log"),
+        *("edgetpu", "edgetpu_ops", "edgetpu_rules", "edgetpu_outcome", "edgetpu_memory", "edgetpu_log", "throttling", "own_boards"),
     )
 }
 DOES_IO = {"io", "os", "pathlib", "select", "shutil", "socket", "subprocess", "sys", "tempfile", "threading", "urllib"}
@@ -36,7 +36,8 @@ ALLOWED = {
 # One module each: the only place where this may be imported.
 ONLY_IN = {
     **dict.fromkeys(INTERPRETERS, "edge.interpreter"),
-    "matplotlib": "edge.report",
+    **dict.fromkeys(("jinja2", "markupsafe", "vl_convert"), "edge.report.page"),
+    "cv2": "edge.video",
     "sklearn": "quantize.demo",
 }
 
