@@ -20,7 +20,8 @@ class QatConfig:
     ``loss_weights``: of each output by name, 1 where absent. ``augment``: some of ``qat_data.AUGMENTATIONS``.
     ``unlabelled``: ignore the labels of the training images. ``representative``: how many of them set the first ranges.
     ``sparsity``: share of each kernel's weights set to zero and kept there. ``clusters``: distinct values per kernel, or None.
-    ``io`` and ``per_channel`` as in ``PtqConfig``.
+    ``io`` and ``per_channel`` as in ``PtqConfig``. ``float_control``: train the float network as long too, and quantize it afterwards,
+    to tell what fake quantization gains from what fine-tuning alone does.
     """
 
     epochs: int = 5
@@ -38,6 +39,7 @@ class QatConfig:
     per_channel: bool = True
     sparsity: float = 0.0
     clusters: int | None = None
+    float_control: bool = False
     golden_samples: int = 2
     seed: int = 0
 

@@ -72,15 +72,8 @@ class Exporter:
         return conversion.quantize_int8(calibrated.write_ranges(flatbuffer, named), io=io, per_channel=per_channel)
 
     def _convert(self) -> bytes:
-        names = self.source.output_names
-
-        def function(image: Any) -> dict[str, Any]:
-            answer = self.network(image, training=False)
-            return dict(zip(names, answer if isinstance(answer, list | tuple) else [answer], strict=True))
-
-        rebuilt = dataclasses.replace(self.source, function=function, trackables=(self.network,), model=self.network, _traced={})
         with tempfile.TemporaryDirectory(prefix="edgekit-") as directory:
-            conversion.export_saved_model(rebuilt, Path(directory))
+            conversion.export_saved_model(rebuilt(self.source, self.network), Path(directory))
             return conversion.convert_float(Path(directory), "float32")
 
     def _find_tensors(self, model: Graph) -> dict[str, str]:
@@ -182,6 +175,17 @@ class Exporter:
         else:
             kernel = kernel.transpose(3, 0, 1, 2)
         return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def rebuilt(source: Source, network: Any) -> Source:
+    """Return ``source`` with ``network`` (of `bridge.bridge`) in place of its model: the same outputs by the same names."""
+    names = source.output_names
+
+    def function(image: Any) -> dict[str, Any]:
+        answer = network(image, training=False)
+        return dict(zip(names, answer if isinstance(answer, list | tuple) else [answer], strict=True))
+
+    return dataclasses.replace(source, function=function, trackables=(network,), model=network, _traced={})
 
 
 def tap(network: Any, layers: Iterable[str], image: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,8 +13,8 @@ _LINES = (("float", "#4a7ebb"), ("fake_quantized", "#d08a2e"), ("int8", "#2f8f4e
 def merit(report: Mapping[str, Any]) -> float:
     """Return one number for a validation report (``ValidationReport.to_dict``), higher is better, to choose between epochs.
 
-    Classes with labels count by top-1, with a tenth of agreement and probability shift to tell equal ones apart; without labels by
-    agreement less shift. Numbers count by their error against the truth, or the reference, relative to the reference's error.
+    Classes with labels count by top-1, with a hundredth of agreement and probability shift to tell equal ones apart; without labels
+    by agreement less shift. Numbers count by their error against the truth, or the reference, relative to the reference's error.
     """
     total = 0.0
     for output in report["outputs"].values():
@@ -22,7 +22,7 @@ def merit(report: Mapping[str, Any]) -> float:
         if kind in ("probabilities", "logits"):
             close = (output.get("agreement") or 0.0) - (output.get("probability_shift") or 0.0)
             top1 = (output.get("candidate") or {}).get("top1")
-            total += close if top1 is None else top1 + 0.1 * close
+            total += close if top1 is None else top1 + 0.01 * close
         elif kind == "multilabel":
             total += (output.get("agreement") or 0.0) - (output.get("score_shift") or 0.0)
         elif kind == "features":

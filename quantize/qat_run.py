@@ -23,13 +23,12 @@ from edge.progress import stage
 from edge.reference import ReferenceOutputs
 from edge.version import __version__
 
-from . import bridge, ptq, qat_compress, qat_loss, qat_parity, qat_record, qat_scheme, qat_state, qat_tensors
+from . import bridge, ptq, qat_compress, qat_heads, qat_parity, qat_record, qat_scheme, qat_state, qat_tensors
 from .bridge import QUANTIZED_INPUT, Bridged
-from .errors import BridgeError, TrainingError
+from .errors import BridgeError
 from .qat_config import QatConfig
 from .qat_data import TrainingImages
 from .qat_export import Exporter
-from .qat_loss import Head
 from .qat_ranges import RangeTable
 from .qat_train import Trainer, predictor
 from .quiet import import_tf_keras, quiet
@@ -39,7 +38,6 @@ from .source import Source
 VARIANT = "int8-qat"
 SCHEME = "int8 weights and activations, int32 biases, trained with fake quantization"
 _PARITY_IMAGES = 200
-_SQUASHING = {"softmax", "sigmoid"}
 
 
 class Run:
@@ -58,6 +56,7 @@ class Run:
     ) -> None:
         self.source, self.config, self.work, self.reference = source, config, work, reference
         self.validation, self.representative = validation, representative
+        self._settings = qat_state.describe(config, source, training, validation)
         with stage("rebuild the network for training"):
             self.bridged: Bridged = bridge.bridge(source.model)
         self.network = self.bridged.network
@@ -68,7 +67,7 @@ class Run:
         self.headline = next((i for i, output in enumerate(source.contract.outputs) if output.is_classes), None)
         self.rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {}
-        self._start = (0, 0)
+        self._start = 0
 
     def check_bridge(self, tensors: np.ndarray) -> None:
         """Compare the rebuilt network with the original on real images, and its outputs with the contract's by name."""
@@ -86,42 +85,32 @@ class Run:
 
     def resume(self) -> None:
         """Take up the state of an interrupted run. Raises TrainingError if there is none, or it was made with other settings."""
+        qat_state.check(self.work, self._settings)
         arrays, meta = qat_state.load(self.work)
-        mine = self._fingerprint()
-        for key, value in mine.items():
-            if meta["settings"].get(key) != value:
-                raise TrainingError(
-                    f"the interrupted run had {key} {meta['settings'].get(key)!r}, this one has {value!r}; give the same settings, or"
-                    " start again without --resume"
-                )
         self.trainer.restore(arrays)
-        self.rows, self._best, self._start = meta["rows"], meta["best"], (meta["epoch"], meta["step"])
+        self._best, self._start = meta["best"], meta["epoch"]
+        # An interrupt between a row and the next epoch's start: that epoch is validated again.
+        self.rows = [row for row in meta["rows"] if row["epoch"] <= meta["epoch"]]
 
     def train(self) -> None:
         """Run all epochs; stop early where the converted file no longer gets better. The state is saved after each, and on Ctrl-C."""
-        config, (epoch, step) = self.config, self._start
+        config, epoch = self.config, self._start
         if not self.rows:
             self._evaluate(0, None, time.monotonic())
-        done = step
         try:
             while epoch < config.epochs and not self._stale():
                 started = time.monotonic()
-
-                def note(count: int) -> None:
-                    nonlocal done
-                    done = count
-
-                loss = self.trainer.epoch(epoch, start=done, on_step=note)
+                loss = self.trainer.epoch(epoch)
                 self._evaluate(epoch + 1, None if math.isnan(loss) else loss, started)
-                epoch, done = epoch + 1, 0
-                self._save(epoch, done)
+                epoch += 1
+                self._save(epoch)
         except KeyboardInterrupt:
-            self._save(epoch, done)
+            self._save(epoch)
             raise
 
     def finish(self) -> tuple[ptq.Artefact, int, dict[str, Any]]:
         """Return the best epoch's artefact with golden samples, its number, and its parity."""
-        flatbuffer = (self.work / "best.flatbuffer").read_bytes()
+        flatbuffer = (self.work / qat_state.best_file(self._best["epoch"])).read_bytes()
         contract = self._contract()
         samples = golden.record(flatbuffer, contract, patterns=golden.PATTERNS[: self.config.golden_samples])
         contract = contract.replace(golden=samples)
@@ -137,17 +126,11 @@ class Run:
         )
         return artefact, int(self._best["epoch"]), self._best["parity"]
 
-    def clean(self) -> None:
-        """Delete what only an interrupted run needs."""
-        qat_state.remove(self.work)
-        for name in ("best.flatbuffer", "epoch.int8.tflite"):
-            (self.work / name).unlink(missing_ok=True)
-
     def _prepare(self) -> None:
         config = self.config
         with stage("convert the float network"):
-            self.exporter = Exporter(self.source, self.network, self.places, self.representative.tensors)
-        self.teacher = self._teacher()
+            self.exporter = Exporter(self.source, self.network, self.places, self._calibrating)
+        self.teacher = qat_heads.teacher(self.network, self.places, self.images, config)
         if config.sparsity:
             qat_compress.prune(self.network, config.sparsity)
         if config.clusters is not None:
@@ -157,7 +140,9 @@ class Run:
             self.table.set_observed(self._observe())
         with stage("build the fake-quantized network"):
             self.quantized = qat_scheme.quantize_network(self.network, self.places, self.table, per_channel=config.per_channel)
-        heads, taps = self._heads()
+        heads = qat_heads.heads(self.source, self.network, self.places, self.images, config)
+        wiring = qat_scheme.wiring(self.quantized)
+        taps = [wiring[head.layer][0 if head.squashed else 1] for head in heads]
         steps = config.epochs * self.images.steps(config.batch_size)
         keep = qat_compress.keeper(self.network, self.quantized, sparsity=config.sparsity, clusters=config.clusters)
         self.trainer = Trainer(
@@ -176,58 +161,10 @@ class Run:
         self._predict_float = predictor(self.network, None)
         self._predict_quantized = predictor(self.quantized, self.table)
 
-    def _heads(self) -> tuple[tuple[Head, ...], list[Any]]:
-        unknown = sorted(set(self.config.loss_weights) - set(self.source.output_names))
-        if unknown:
-            raise TrainingError(
-                f"loss weights for {', '.join(unknown)}: the model's outputs are {', '.join(self.source.output_names)}"
-            )
-        heads, taps = [], []
-        wiring = qat_scheme.wiring(self.quantized)
-        for spec, (layer, squashed) in zip(self.source.contract.outputs, output_layers(self.network, self.places), strict=True):
-            truth = self.images.truth.get(spec.name)
-            distills = truth is None if self.config.distill is None else self.config.distill
-            weights = None
-            if self.config.balanced and truth is not None and spec.is_classes:
-                size = int(self.network.get_layer(layer).output_shape[-1])
-                weights = tf.constant(self.images.class_weights(spec.name, size))
-            scale = qat_loss.spread(truth) if truth is not None and spec.kind == "regression" else 1.0
-            heads.append(
-                Head(
-                    spec=spec,
-                    layer=layer,
-                    squashed=squashed,
-                    has_truth=truth is not None,
-                    distills=distills,
-                    weight=self.config.loss_weights.get(spec.name, 1.0),
-                    class_weights=weights,
-                    scale=scale,
-                )
-            )
-            taps.append(wiring[layer][0 if squashed else 1])
-        return tuple(heads), taps
-
-    def _teacher(self) -> Any:
-        """What gives the float network's values before the last softmax, or None where nothing learns from them.
-
-        They are computed once where the pictures stay the same, else for each batch by a copy of the network.
-        """
-        keras = import_tf_keras()
-        layers = output_layers(self.network, self.places)
-        distill = self.config.distill
-        if distill is False or (distill is None and len(self.images.truth) == len(layers)):
-            return None
-        if self.config.augment:
-            with quiet():
-                copy = keras.models.clone_model(self.network)
-                copy.set_weights(self.network.get_weights())
-            live = predictor(keras.Model(copy.input, [_tap(copy, *layer) for layer in layers]), None)
-            return lambda tensors, numbers: live(tensors)
-        answer = predictor(keras.Model(self.network.input, [_tap(self.network, *layer) for layer in layers]), None)
-        with stage("the float network's answers to the training images"):
-            chunks = [answer(tensors) for tensors in self.images.in_order(self.config.batch_size)]
-        stored = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
-        return lambda tensors, numbers: [values[numbers] for values in stored]
+    def _calibrating(self) -> Iterator[np.ndarray]:
+        for tensor in self.representative.tensors():
+            assert isinstance(tensor, np.ndarray)  # the bridge refuses several inputs
+            yield tensor
 
     def _observe(self) -> dict[str, tuple[float, float]]:
         """Return the extremes of every observed place over the representative images; the input's are those of the preprocessing."""
@@ -242,7 +179,7 @@ class Run:
         traced = tf.function(extremes, autograph=False)
         low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
         with quiet():
-            for tensor in self.representative.tensors():
+            for tensor in self._calibrating():
                 lows, highs = traced(tf.constant(tensor))
                 low, high = np.minimum(low, lows), np.maximum(high, highs)
         ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
@@ -257,7 +194,7 @@ class Run:
             raw = self.exporter.int8(self.table.read(), io=self.config.io, per_channel=self.config.per_channel)
         finished = ptq.assemble(raw, self._contract())
         ptq.check(graph.read(finished), variant="int8", io=self.config.io, runtime=None)
-        path = self.work / "epoch.int8.tflite"
+        path = self.work / qat_state.EPOCH
         atomic_write(path, pack(finished, self._contract()))
         with stage(f"epoch {epoch}: validate"):
             report = edge.validate(path, self.validation, reference=self.reference, diagnose="never").to_dict()
@@ -271,27 +208,23 @@ class Run:
         row = qat_record.row(epoch, loss, accuracy, report, time.monotonic() - started) | {"parity": parity.to_dict()}
         self.rows.append(row)
         if not self._best or row["merit"] > self._best["merit"]:
-            atomic_write(self.work / "best.flatbuffer", finished)
+            atomic_write(self.work / qat_state.best_file(epoch), finished)
             self._best = {"epoch": epoch, "merit": row["merit"], "parity": parity.to_dict()}
 
     def _stale(self) -> bool:
         return bool(self._best) and len(self.rows) - 1 - int(self._best["epoch"]) >= self.config.patience
 
-    def _save(self, epoch: int, step: int) -> None:
-        meta = {"epoch": epoch, "step": step, "rows": self.rows, "best": self._best, "settings": self._fingerprint()}
+    def _save(self, epoch: int) -> None:
+        meta = {
+            "epoch": epoch,
+            "step": self.trainer.done(epoch),
+            "rows": self.rows,
+            "best": self._best,
+            "settings": self._settings,
+        }
         with stage("save the state"):
             qat_state.save(self.work, self.trainer.arrays(), meta)
-
-    def _fingerprint(self) -> dict[str, Any]:
-        settings = {
-            key: value for key, value in dataclasses.asdict(self.config).items() if key not in ("golden_samples", "patience")
-        }
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-        return plain | {
-            "model": self.source.contract.source.sha256,
-            "images": len(self.images),
-            "validation": len(self.validation),
-        }
+            qat_state.remove_others(self.work, qat_state.best_file(self._best["epoch"]))
 
     def _contract(self) -> Contract:
         quantization = Quantization(
@@ -327,25 +260,6 @@ class Run:
             if number == count:
                 return
             yield tensor
-
-
-def output_layers(network: Any, places: qat_tensors.Places) -> list[tuple[str, bool]]:
-    """Return, for each output, the layer that makes it and whether that is a softmax or sigmoid, whose input training looks at."""
-    found = []
-    for tensor in _listed(network.outputs):
-        name = tensor.node.layer.name
-        name = places.stands_for.get(name, name)
-        layer = network.get_layer(name)
-        activation = (
-            "softmax" if type(layer).__name__ == "Softmax" else getattr(getattr(layer, "activation", None), "__name__", "")
-        )
-        found.append((name, type(layer).__name__ in ("Activation", "Softmax") and activation in _SQUASHING))
-    return found
-
-
-def _tap(network: Any, layer: str, squashed: bool) -> Any:
-    found = network.get_layer(layer)
-    return found.input if squashed else found.output
 
 
 def _listed(value: Any) -> list[Any]:

@@ -62,12 +62,13 @@ class Trainer:
         self._traced: dict[bool, Any] = {}
         self.teacher: Callable[[np.ndarray, np.ndarray], list[Any]] | None = None
 
-    def epoch(self, number: int, *, start: int = 0, on_step: Callable[[int], None] | None = None) -> float:
-        """Run epoch ``number`` (from 0) from its step ``start`` on and return the mean loss.
+    def done(self, number: int) -> int:
+        """Return how many steps of epoch ``number`` (from 0) are done, by what the weights have seen."""
+        return int(self.optimizer.iterations) - number * self.images.steps(self.batch_size)
 
-        on_step: called with the number of steps of this epoch that are done. Raises TrainingError when the loss is no number.
-        """
-        count = self.images.steps(self.batch_size)
+    def epoch(self, number: int) -> float:
+        """Run what is left of epoch ``number`` and return the mean loss. Raises TrainingError when the loss is no number."""
+        count, start = self.images.steps(self.batch_size), self.done(number)
         losses = []
         with Progress(count, f"train: epoch {number + 1}") as progress:
             progress.skip(start)
@@ -78,8 +79,6 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise TrainingError(f"the loss is {loss} in epoch {number + 1}, step {i + 1}; try a lower --learning-rate")
                 losses.append(loss)
-                if on_step is not None:
-                    on_step(i + 1)
                 progress.advance()
         return float(np.mean(losses)) if losses else math.nan
 

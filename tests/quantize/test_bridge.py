@@ -139,6 +139,33 @@ def test_what_has_no_flat_form_is_refused() -> None:
         bridge.bridge(object())
 
 
+@pytest.mark.parametrize(("layer", "message"), [
+    (keras.layers.ReLU(negative_slope=0.1, name="slope"), "'slope': a ReLU with a slope or threshold has no fused form"),
+    (keras.layers.MaxPooling2D(data_format="channels_first", name="first"), "'first': channels first"),
+    (keras.layers.UpSampling2D(interpolation="bicubic", name="up"), "'up': bicubic upsampling; expected nearest or bilinear"),
+    (keras.layers.Conv2D(2, 1, activation="selu", name="selu"), "'selu_selu': activation 'selu' is not known"),
+])  # fmt: skip
+def test_settings_that_tflite_has_no_op_for_are_refused(layer: Any, message: str) -> None:
+    image = keras.Input((8, 8, 4))
+    with pytest.raises(BridgeError, match=message):
+        bridge.bridge(keras.Model(image, layer(image)))
+
+
+def test_an_output_that_is_the_input_is_refused() -> None:
+    image = keras.Input((8, 8, 3))
+    with pytest.raises(BridgeError, match="an output of the model is its input, or two outputs are the same tensor"):
+        bridge.bridge(keras.Model(image, [image, keras.layers.Conv2D(2, 1)(image)]))
+
+
+def test_headless_and_regression_forms_pass(small_network: Any) -> None:
+    features = small_network.layers[-3].output
+    for model in (
+        keras.Model(small_network.input, features),
+        keras.Model(small_network.input, keras.layers.Dense(2)(keras.layers.Flatten()(features))),
+    ):
+        assert bridge.check(bridge.bridge(model), pictures(32)) <= bridge.TOLERANCE
+
+
 def test_a_network_with_a_broken_weight_is_refused_by_the_check(small_network: Any) -> None:
     bridged = bridge.bridge(small_network)
     kernel = bridged.network.layers[2].get_weights()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,14 @@ from PIL import Image
 
 import edge
 import quantize
-from edge import container, golden, graph_facts
+from edge import container, golden, graph, graph_facts
 from edge.dataset import LabelledImages
-from quantize import qat_record
-from quantize.errors import TrainingError
+from edge.errors import OutputError
+from quantize import ptq, qat_record, qat_state
+from quantize.errors import BridgeError, TrainingError
 from quantize.int8_file import Int8File
-from quantize.qat import QatConfig, quantization_aware, recommend
+from quantize.qat import QatConfig, quantization_aware
+from quantize.qat_verdict import recommend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = [str(digit) for digit in range(10)]
@@ -53,13 +58,30 @@ def small_source(path: Path | Any, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def finished(small_file: Path, digits_folder: Path, third: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return quantization_aware(small_source(small_file), digits_folder / "train", third, QUICK, out=tmp_path_factory.mktemp("run"))
+    config = dataclasses.replace(QUICK, float_control=True)
+    return quantization_aware(
+        small_source(small_file), digits_folder / "train", third, config, out=tmp_path_factory.mktemp("run")
+    )
 
 
 def test_the_trained_file_keeps_or_improves_what_ptq_gives(finished: Any) -> None:
     before, after = (finished.reports[name]["candidate"]["top1"] for name in ("ptq", "qat"))
     assert after >= before
-    assert finished.recommended in (finished.trained, finished.ptq)
+    assert finished.recommended in (finished.trained, finished.ptq, finished.control)
+
+
+def test_the_float_control_is_trained_as_long_and_quantized_afterwards(finished: Any) -> None:
+    if finished.best_epoch == 0:
+        assert finished.control is None
+        return
+    contract = container.read(finished.control).contract
+    assert contract is not None and contract.quantization.ranges != "learned"
+    assert f"fine-tuned in float for {finished.best_epoch} epochs" in " ".join(contract.notes)
+    weights = [Int8File(bytes(container.read(path).flatbuffer())).weights for path in (finished.control, finished.ptq)]
+    first = Int8File(bytes(container.read(finished.ptq).flatbuffer())).weighted[0]
+    assert (weights[0](first) != weights[1](first)).any()
+    assert set(finished.reports) == {"ptq", "qat", "control"}
+    assert "--float-control" not in finished.reason
 
 
 def test_the_trained_file_is_a_whole_artefact(finished: Any) -> None:
@@ -136,64 +158,150 @@ def test_features_without_a_head_learn_from_the_float_network(
     assert features["cosine"] > 0.98
 
 
-_SCRIPT = """
-import sys
-from pathlib import Path
-import quantize
-from quantize.qat import QatConfig, quantization_aware
-model, train, validation, out = map(Path, sys.argv[1:5])
-source = quantize.load(model, name="small", preprocess="inception", labels=[str(d) for d in range(10)])
-config = QatConfig(epochs=3, learning_rate=1e-4, batch_size=8, representative=40)
-result = quantization_aware(source, train, validation, config, out=out, resume="--resume" in sys.argv)
-print("RESULT", [row["epoch"] for row in result.record], result.reports["qat"]["candidate"]["top1"])
-"""
+def opened_run(source: Any, train: Path, validation: Path, config: QatConfig, out: Path) -> Any:
+    """A run up to before its first epoch, as `quantization_aware` makes it, without the PTQ file beside it."""
+    from quantize.qat_run import Run
+    from quantize.reference import reference_outputs
+
+    work = out / f"{source.name}.qat"
+    work.mkdir(parents=True)
+    checking = LabelledImages.open(validation, labels=LABELS)
+    run = Run(
+        source=source,
+        training=LabelledImages.open(train, labels=LABELS),
+        validation=checking,
+        representative=quantize.RepresentativeDataset.open(train, source=source, count=config.representative, seed=config.seed),
+        config=config,
+        work=work,
+        reference=reference_outputs(source, checking, work / "reference.npz"),
+    )
+    run.check_bridge(np.concatenate([source_tensor(source, item.path) for item in checking.subset(4)]))
+    return run
+
+
+def source_tensor(source: Any, path: Path) -> np.ndarray:
+    from edge.preprocess import preprocess
+
+    return preprocess(path, source.contract.input)
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_accuracy(small_file: Path, digits_folder: Path, third: Path, tmp_path: Path) -> None:
-    def command(out: str, *flags: str) -> list[str]:
-        return [
-            sys.executable,
-            "-c",
-            _SCRIPT,
-            str(small_file),
-            str(digits_folder / "train"),
-            str(third),
-            str(tmp_path / out),
-            *flags,
-        ]
+def test_ctrl_c_and_a_kill_lose_at_most_an_epoch(
+    finished: Any, small_file: Path, digits_folder: Path, third: Path, tmp_path: Path
+) -> None:
+    train = digits_folder / "train"
+    run = opened_run(small_source(small_file), train, third, QUICK, tmp_path)
 
-    def run(arguments: list[str]) -> tuple[str, float]:
-        done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        _, epochs, top1 = done.stdout.strip().rpartition("RESULT ")[2].partition("] ")[0], *done.stdout.strip().rsplit(" ", 1)
-        return epochs, float(top1)
+    def press() -> None:
+        while int(run.trainer.optimizer.iterations) < 5:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    _, whole = run(command("whole"))
-    state = tmp_path / "killed" / "small.qat" / "state.npz"
-    process = subprocess.Popen(command("killed"), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 240
-        while not state.exists():  # the first epoch is complete
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    epochs, resumed = run(command("killed", "--resume"))
-    assert "[0, 1, 2, 3" in epochs
+    finger = threading.Thread(target=press)
+    finger.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    finger.join()
+    _, meta = qat_state.load(tmp_path / "small.qat")
+    assert meta["epoch"] == 0 and 5 <= meta["step"] <= 31  # in the middle of the first epoch, not at its start
+    with pytest.raises(TrainingError, match="the interrupted run had batch_size 32, this one has 16; give the same settings"):
+        other = dataclasses.replace(QUICK, batch_size=16)
+        quantization_aware(small_source(small_file), train, third, other, out=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="the interrupted run had images '1000 "):
+        quantization_aware(small_source(small_file), _copied(train, tmp_path), third, QUICK, out=tmp_path, resume=True)
+
+    arguments = ["qat", str(small_file), "--images", str(train), "--validation", str(third), "--preprocess", "inception"]
+    arguments += ["--epochs", "2", "--learning-rate", "1e-4", "--batch-size", "32", "--representative", "40"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge", *arguments, "--resume", "--out", str(tmp_path)],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("train: epoch 2"):  # the first epoch is complete, the second has begun
+            process.send_signal(signal.SIGKILL)
+            break
+    process.stderr.close()
+    assert process.wait() == -signal.SIGKILL, "".join(seen[-20:])
+    assert not any(line.startswith("epoch 0") for line in seen)  # what was done is not done again
+
+    result = quantization_aware(small_source(small_file), train, third, QUICK, out=tmp_path, resume=True)
+    assert [row["epoch"] for row in result.record] == [0, 1, 2]
+    whole, resumed = (r.reports["qat"]["candidate"]["top1"] for r in (finished, result))
     assert abs(resumed - whole) <= 0.02
+    assert sorted(path.name for path in (tmp_path / "small.qat").iterdir()) == ["record.json", "record.svg", "reference.npz"]
+
+
+def _copied(train: Path, folder: Path) -> Path:
+    """All training digits but one."""
+    shutil.copytree(train, folder / "other")
+    next((folder / "other").glob("*/*.png")).unlink()
+    return folder / "other"
+
+
+def test_training_stops_where_the_converted_file_gets_no_better(small_file: Path, few_digits: Path, tmp_path: Path) -> None:
+    # Nothing moves: the file of every epoch is that of epoch 0.
+    config = dataclasses.replace(QUICK, epochs=5, patience=2, learning_rate=1e-12, freeze_from=0.0)
+    run = opened_run(small_source(small_file), few_digits / "train", few_digits / "test", config, tmp_path)
+    run.train()
+    assert [row["epoch"] for row in run.rows] == [0, 1, 2]
+    assert run.finish()[1] == 0
+
+
+def test_the_command(small_file: Path, few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edge.cli import main
+
+    arguments = ["qat", str(small_file), "--images", str(few_digits / "train"), "--validation", str(few_digits / "test")]
+    arguments += ["--preprocess", "inception", "--epochs", "1", "--representative", "20", "--io", "uint8", "--per-tensor"]
+    assert main([*arguments, "--balanced", "--distill", "--out", str(tmp_path), "--json", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    opened = container.read(Path(report["trained"]))
+    assert [tensor.dtype for tensor in (opened.graph.tensors[i] for i in opened.graph.main.inputs)] == ["uint8"]
+    assert opened.contract is not None and not opened.contract.quantization.per_channel
+    assert f"deploy {report['recommended']}" in capsys.readouterr().out
+    assert main([*arguments, "--loss-weights", "predictions=much", "--out", str(tmp_path)]) == 2
+    assert "--loss-weights 'predictions=much': expected NAME=NUMBER" in capsys.readouterr().err
 
 
 def test_refusals(small_file: Path, digits_folder: Path, third: Path, tmp_path: Path) -> None:
-    import dataclasses
-
     source = small_source(small_file)
     train = digits_folder / "train"
     with pytest.raises(TrainingError, match="no layers to train"):
         quantization_aware(dataclasses.replace(source, model=None), train, third, QUICK, out=tmp_path)
     with pytest.raises(TrainingError, match="are validation images too"):
         quantization_aware(source, third, third, QUICK, out=tmp_path)
+    with pytest.raises(TrainingError, match="nothing to resume here"):
+        quantization_aware(source, train, third, QUICK, out=tmp_path / "new", resume=True)
+    assert list(tmp_path.iterdir()) == []  # before any work
+
+
+def test_a_network_that_answers_otherwise_than_its_layers_is_refused(small_file: Path, few_digits: Path, tmp_path: Path) -> None:
+    source = small_source(small_file)
+    function = source.function
+    other = dataclasses.replace(source, function=lambda t: {k: v * 0.5 for k, v in function(t).items()}, _traced={})
+    with pytest.raises(BridgeError, match=r"output 'predictions' of the rebuilt network differs from the original's by 1.0e\+00"):
+        opened_run(other, few_digits / "train", few_digits / "test", QUICK, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small_file: Path, few_digits: Path, tmp_path: Path) -> None:
+    source = small_source(small_file)
+    config = dataclasses.replace(QUICK, loss_weights={source.output_names[0]: 1e39})  # beyond float32
+    run = opened_run(source, few_digits / "train", few_digits / "test", config, tmp_path)
+    with pytest.raises(TrainingError, match="the loss is inf in epoch 1, step 1; try a lower --learning-rate"):
+        run.train()
+    with pytest.raises(TrainingError, match="belongs to another network or other settings"):
+        run.trainer.restore({"weight0": np.zeros(3)})
+
+
+def test_a_weight_for_an_unknown_output_is_refused(small_file: Path, few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="loss weights for steering: the model's outputs are "):
+        config = dataclasses.replace(QUICK, loss_weights={"steering": 1.0})
+        opened_run(small_source(small_file), few_digits / "train", few_digits / "test", config, tmp_path)
 
 
 @pytest.mark.parametrize(("field", "value", "message"), [
@@ -219,8 +327,6 @@ def test_sparsity_with_clusters_is_refused() -> None:
 
 
 def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    from quantize import qat_state
-
     with pytest.raises(TrainingError, match="nothing to resume here"):
         qat_state.load(tmp_path)
     (tmp_path / qat_state.FILE).write_bytes(b"no archive")
@@ -229,6 +335,8 @@ def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     qat_state.save(tmp_path, {"weight0": np.arange(3.0)}, {"epoch": 2})
     arrays, meta = qat_state.load(tmp_path)
     np.testing.assert_array_equal(arrays["weight0"], np.arange(3.0))
+    with pytest.raises(OutputError, match="cannot be written .*; free some space or choose another --out"):
+        qat_state.save(tmp_path / qat_state.FILE, {}, {})
     assert meta == {"epoch": 2} and [path.name for path in tmp_path.iterdir()] == [qat_state.FILE]
 
 
@@ -268,26 +376,59 @@ def test_the_stream_is_what_edge_preprocesses_and_repeats_itself(digits_folder: 
     np.testing.assert_array_equal(first[1], again[0])
 
 
-def test_a_file_that_training_made_worse_is_not_recommended(finished: Any) -> None:
-    parity = {"holds": True, "agreement": 1.0, "diverges": None}
-    worse = json.loads(json.dumps(finished.reports["ptq"]))
-    for output in worse["outputs"].values():
-        output["candidate"]["top1"] -= 0.1
-    name, reason = recommend({"ptq": finished.reports["ptq"], "qat": worse}, parity, 2)
+def test_balanced_classes_weigh_alike_and_one_on_average(digits_folder: Path, small_file: Path) -> None:
+    from quantize.qat_data import TrainingImages
+
+    images = LabelledImages.open(digits_folder / "train", labels=LABELS).subset(4)
+    truth = {"digit": np.array([0, 0, 0, 2])}
+    weights = TrainingImages(images=images, contract=small_source(small_file).contract, truth=truth).class_weights("digit", 3)
+    np.testing.assert_allclose(weights, [4 / 6, 0.0, 2.0], rtol=1e-6)
+    assert weights[truth["digit"]].mean() == pytest.approx(1.0)
+
+
+def worse_by(report: dict[str, Any], points: float) -> dict[str, Any]:
+    changed = json.loads(json.dumps(report))
+    for output in changed["outputs"].values():
+        output["candidate"]["top1"] -= points / 100
+    return dict(changed)
+
+
+SAME = {"holds": True, "agreement": 1.0, "diverges": None}
+
+
+def test_the_better_file_is_recommended_and_what_is_not_known_is_said(finished: Any) -> None:
+    good = finished.reports["ptq"]
+    assert qat_record.merit(good) > qat_record.merit(worse_by(good, 1))
+    further, better = worse_by(good, 0), worse_by(good, -100 / good["images"])
+    for report in (further, better):  # fine-tuning moves away from float; that only tells equal ones apart
+        for output in report["outputs"].values():
+            output["agreement"] -= 0.1
+    assert qat_record.merit(better) > qat_record.merit(good) > qat_record.merit(further)
+    name, reason = recommend({"ptq": good, "qat": worse_by(good, 10)}, SAME, 2)
     assert name == "ptq" and "did NOT make a better file" in reason
-    name, reason = recommend({"ptq": worse, "qat": finished.reports["ptq"]}, parity, 2)
-    assert name == "qat" and "training paid" in reason
+    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, SAME, 2)
+    assert name == "qat" and "training paid" in reason and "only a float control tells (--float-control)" in reason
+    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, SAME, 0)
+    assert name == "qat" and "no epoch of training made a better file" in reason
     broken = {"holds": False, "agreement": 0.9, "diverges": "conv2d_5 (ReLU)"}
-    name, reason = recommend({"ptq": worse, "qat": finished.reports["ptq"]}, broken, 2)
+    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, broken, 2)
     assert name == "ptq" and "conv2d_5" in reason
-    assert qat_record.merit(finished.reports["ptq"]) > qat_record.merit(worse)
+
+
+def test_a_float_control_that_does_as_well_is_recommended_instead(finished: Any) -> None:
+    good = finished.reports["ptq"]
+    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good, "control": good}, SAME, 2)
+    assert name == "control" and reason.startswith("fine-tuning alone made the better file")
+    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good, "control": worse_by(good, 5)}, SAME, 2)
+    assert name == "qat" and "the float network after as many epochs, quantized afterwards: top-1" in reason
+    name, _ = recommend({"ptq": good, "qat": good, "control": good}, SAME, 2)
+    assert name == "ptq"  # of equal ones the simplest
 
 
 @pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"clusters": 16}])
 def test_pruning_and_clustering_survive_training(
     options: dict[str, Any], small_file: Path, digits_folder: Path, third: Path, tmp_path: Path
 ) -> None:
-    import dataclasses
     import gzip
 
     config = dataclasses.replace(QUICK, epochs=1, learning_rate=1e-5, **options)
@@ -305,30 +446,25 @@ def test_pruning_and_clustering_survive_training(
 
 
 @pytest.mark.slow
-def test_the_command_on_the_large_network(trained_network: Path, few_digits: Path, tmp_path: Path) -> None:
-    """Two epochs at 75 x 75: the structure of PTQ, a fake-quantized network that is what the file computes, nothing made worse."""
-    from edge.cli import main
-
-    arguments = ["qat", str(trained_network), "--images", str(few_digits / "train"), "--validation", str(few_digits / "test")]
-    arguments += [
-        "--preprocess",
-        "inception",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "16",
-        "--representative",
-        "20",
-        "--name",
-        "digits",
-    ]
-    assert main([*arguments, "--out", str(tmp_path), "--json", str(tmp_path / "report.json")]) == 0
-    report = json.loads((tmp_path / "report.json").read_text())
-    trained, plain = (container.read(Path(report[key])).graph for key in ("trained", "ptq"))
-    assert len(trained.ops) == 335
-    assert graph_facts.op_counts(trained) == graph_facts.op_counts(plain)
-    assert not any(tensor.is_float for tensor in trained.tensors)
-    assert report["parity"]["holds"]
-    before, after = (report["comparison"][name]["candidate"]["top1"] for name in ("ptq", "qat"))
+def test_the_large_network(trained_network: Path, artefacts: dict[str, Path], few_digits: Path, tmp_path: Path) -> None:
+    """Two epochs at 75 x 75: the structure of PTQ for every I/O type, a file that computes what was trained, nothing made worse."""
+    source = quantize.load(trained_network, name="digits", preprocess="inception", labels=LABELS)
+    config = QatConfig(epochs=2, batch_size=16, representative=20)
+    run = opened_run(source, few_digits / "train", few_digits / "test", config, tmp_path)
+    run.train()
+    artefact, _, parity = run.finish()
+    assert parity["holds"]
+    trained = artefact.save(tmp_path)
+    plain = graph_facts.op_counts(container.read(artefacts["int8"]).graph)
+    assert sum(plain.values()) == 335
+    for io, boundary in (("int8", []), ("uint8", ["QUANTIZE", "QUANTIZE"]), ("float32", ["QUANTIZE", "DEQUANTIZE"])):
+        raw = container.read(trained).flatbuffer() if io == "int8" else run.exporter.int8(run.table.read(), io=io)
+        model = graph.read(bytes(raw))
+        ptq.check(model, variant="int8", io=io, runtime=None)
+        inside = model.ops[1:-1] if boundary else model.ops
+        assert Counter(op.name for op in inside) == plain
+        assert [op.name for op in (model.ops[0], model.ops[-1])] == boundary or not boundary
+    reports = [edge.validate(path, few_digits / "test").to_dict() for path in (artefacts["int8"], trained)]
+    before, after = (report["candidate"]["top1"] for report in reports)
     # One image of the 80: training on several cores does not repeat itself to the bit.
-    assert after >= before - 1 / 80
+    assert after >= before - 1 / 80, run.rows
