@@ -6,7 +6,7 @@ explanation = quantize.explain("flowers.int8.tflite", reference="flowers.float32
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from edge import container, graph
 from edge.errors import ContractError
 
-from . import activations, blocks, ladder, op_errors, output_error, sensitivity
+from . import activations, blocks, board_rung, ladder, op_errors, output_error, sensitivity
 from .ladder import Rung, Runner
 from .op_errors import OpError
 from .paired import Pairing, Photos
@@ -24,6 +24,8 @@ from .sensitivity import Sensitivity
 
 _OP_IMAGES = 32  # an op's error hardly changes with more
 _SENSITIVITY_IMAGES = 64
+_FEWER_IMAGES = 32  # where one takes long; the same images with and without a block tell small gains apart
+_LARGE = 160 * 160  # pixels
 _SHOWN = 10
 
 
@@ -79,11 +81,14 @@ def explain(
     per_op: bool = True,
     per_block: bool = True,
     refine: int = 1,
+    on: str | None = None,
+    board_flags: Sequence[str] = (),
 ) -> Explanation:
     """Explain an int8 artefact against the float32 artefact of the same network.
 
     images: a folder or manifest; labels are used where there are any. limit: so many of them, evenly spread. keras: gives the
     original network's outputs on the images, for a rung of its own. refine: how many of the worst blocks to take apart op by op.
+    on: a board (local, [user@]host[:port] or virtual:NAME) that makes the last rung; board_flags: more of ``validate --on``.
     Raises ContractError for files without contract or of different networks, and what reading them raises.
     """
     candidate, contract = _open(file)
@@ -95,13 +100,16 @@ def explain(
         raise ContractError(f"{reference}: not a float32 variant; make one with edgekit quantize --variants float32")
     photos = Photos.open(Path(images), contract, limit=limit)
     rungs = ladder.climb(candidate, float32, photos, contract, keras=keras)
+    if on is not None:
+        rungs = (*rungs, board_rung.rung(on, file, reference, images, rungs[-1], limit=limit, flags=board_flags))
     ops: tuple[OpError, ...] = ()
     if per_op:
         ops = op_errors.op_errors(float32, candidate, photos.few(_OP_IMAGES))
     found: tuple[Sensitivity, ...] = ()
     single: tuple[Sensitivity, ...] = ()
     if per_block and _full_integer(candidate):
-        few = photos.few(_SENSITIVITY_IMAGES)
+        large = contract.input.width * contract.input.height > _LARGE
+        few = photos.few(_FEWER_IMAGES if large else _SENSITIVITY_IMAGES)
         answers = activations.run(float32, few.tensors)
         maker = sensitivity.MixedMaker(float32, candidate)
         compared = output_error.kinds_of(contract)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from edge import graph
+from edge.inference import ordered
 from edge.progress import Progress
 
-from . import activations, blocks, calibrated, conversion, output_error
+from . import blocks, calibrated, conversion
 from .blocks import Block
 from .int8_file import Int8File
+from .mixed_workers import Work, Workers
 from .output_error import Floats, Outputs
 from .paired import Photos
 
@@ -54,8 +56,13 @@ class MixedMaker:
 
     def make(self, in_float: Sequence[Block]) -> bytes:
         """Return the file with these blocks in float, the rest int8; float32 input and output."""
-        names = [name for block in in_float for name in blocks.tensor_names(self.model, block.ops)]
-        return conversion.quantize_int8(self.calibrated, io="float32", per_channel=self.per_channel, in_float=names)
+        return conversion.quantize_int8(
+            self.calibrated, io="float32", per_channel=self.per_channel, in_float=self.names(in_float)
+        )
+
+    def names(self, in_float: Sequence[Block]) -> tuple[str, ...]:
+        """Return the names of the tensors that these blocks compute."""
+        return tuple(name for block in in_float for name in blocks.tensor_names(self.model, block.ops))
 
 
 def sensitivities(
@@ -65,23 +72,35 @@ def sensitivities(
     compared: Sequence[str],
     groups: Sequence[Block],
     *,
-    done: Callable[[Sensitivity], None] | None = None,
+    done: Callable[[Sensitivity, bytes], None] | None = None,
+    size: int | None = None,
 ) -> tuple[Sensitivity, ...]:
     """Return the gain of each block, in the order given. reference: the float network's outputs on ``photos``.
 
-    done: told of each as soon as it is known.
+    done: told of each with the file in which it alone is in float, in order, as soon as it is known. size: how many files are made
+    at once; default as many as cores and memory allow.
     """
-    with Progress(len(groups) + 1, "sensitivity") as progress:
-        base = _error(maker, (), reference, photos, compared)
-        progress.advance()
-        found = []
-        for block in groups:
-            gain = base - _error(maker, (block,), reference, photos, compared)
-            se = float(np.std(gain, ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else 0.0
-            found.append(Sensitivity(block=block, gain=float(gain.mean()), se=se))
-            if done is not None:
-                done(found[-1])
+    work = Work(
+        calibrated=maker.calibrated,
+        per_channel=maker.per_channel,
+        tensors=photos.tensors,
+        reference=reference,
+        compared=tuple(compared),
+    )
+    found: list[Sensitivity] = []
+    base: Floats | None = None
+    with Progress(len(groups) + 1, "sensitivity") as progress, Workers(work, files=len(groups), size=size) as workers:
+        wanted = [(), *(maker.names((block,)) for block in groups)]
+        for position, (error, made) in enumerate(ordered(workers.measure, wanted, workers.size)):
             progress.advance()
+            if base is None:
+                base = error
+                continue
+            gain = base - error
+            se = float(np.std(gain, ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else 0.0
+            found.append(Sensitivity(block=groups[position - 1], gain=float(gain.mean()), se=se))
+            if done is not None:
+                done(found[-1], made)
     return tuple(found)
 
 
@@ -94,7 +113,3 @@ def refined(found: Sequence[Sensitivity], count: int) -> tuple[Block, ...]:
         for position in s.block.ops
         if len(s.block.ops) > 1
     )
-
-
-def _error(maker: MixedMaker, in_float: Sequence[Block], reference: Outputs, photos: Photos, compared: Sequence[str]) -> Floats:
-    return output_error.per_image(reference, activations.run(maker.make(in_float), photos.tensors), compared)

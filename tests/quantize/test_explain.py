@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from edge import graph
+from edge.cli import main
 from edge.errors import ContractError
-from quantize import activations, blocks, explain, op_errors
+from quantize import activations, blocks, board_rung, explain, op_errors, sensitivity
+from quantize.errors import ConversionError
 from quantize.float_weights import FloatWeights
 from quantize.int8_file import Int8File
 from quantize.paired import Photos, compare
@@ -104,3 +106,55 @@ def test_pairing_counts_lost_and_won(small_artefacts: dict[str, Path]) -> None:
 def test_files_that_are_not_a_pair_are_refused(small_artefacts: dict[str, Path], digits_folder: Path) -> None:
     with pytest.raises(ContractError, match="not a float32 variant"):
         explain.explain(small_artefacts["int8"], reference=small_artefacts["int8"], images=digits_folder / "test", limit=4)
+
+
+def test_the_original_network_makes_the_first_rung(
+    small_network: Any, small_artefacts: dict[str, Path], few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = tmp_path / "small.keras"
+    small_network.save(original)
+    report = tmp_path / "report.json"
+    command = ["explain", small_artefacts["int8"], "--reference", small_artefacts["float32"], "--images", few_digits / "test"]
+    assert main([*map(str, command), "--keras", str(original), "--no-ops", "--no-blocks", "--json", str(report)]) == 0
+    assert "Keras float" in capsys.readouterr().out
+    rungs = json.loads(report.read_text())["ladder"]
+    assert [rung["name"] for rung in rungs[:2]] == ["Keras float", "TFLite float32"]
+    assert rungs[1]["step"]["images"] == 80
+    assert rungs[1]["step"]["error"] < 1e-5  # the same network: only the order of float sums differs
+    assert rungs[0]["total"]["top1"] > 0.8
+
+
+def test_processes_measure_what_this_one_does(small_artefacts: dict[str, Path], steps: Any) -> None:
+    """Sensitivities made in two other processes are those made here, to the last bit, and so are the files."""
+    maker = sensitivity.MixedMaker(steps.reference, steps.int8)
+    tensors = steps.tensors[:6]
+    photos = Photos(tensors=tensors, labels=None, ids=tuple("abcdef"), unreadable=())
+    expected = activations.run(steps.reference, tensors)
+    groups = blocks.blocks(maker.model)
+    found = []
+    for size in (1, 2):
+        made: list[bytes] = []
+
+        def keep(_: sensitivity.Sensitivity, data: bytes, into: list[bytes] = made) -> None:
+            into.append(data)
+
+        measured = sensitivity.sensitivities(maker, expected, photos, ("probabilities",), groups, done=keep, size=size)
+        found.append((measured, made))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == len(groups)
+
+
+def test_a_worker_says_what_went_wrong(steps: Any) -> None:
+    from quantize.mixed_workers import Work, Workers
+
+    expected = activations.run(steps.reference, steps.tensors[:1])
+    broken = Work(
+        calibrated=steps.reference[:1000], per_channel=True, tensors=steps.tensors[:1], reference=expected, compared=("values",)
+    )
+    with Workers(broken, files=1, size=2) as workers, pytest.raises(ConversionError):
+        workers.measure(())
+
+
+def test_a_report_without_classes_makes_no_rung() -> None:
+    with pytest.raises(ConversionError, match="leave --on out"):
+        board_rung.pairing({"images": 4, "agreement": None, "probability_shift": None})

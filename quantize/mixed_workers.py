@@ -1,0 +1,171 @@
+"""Files of mixed precision made and run, on all cores: TensorFlow's quantizer holds Python's lock, so threads would wait for it.
+
+Each worker is a process of its own that keeps the network and the images and answers one line of JSON per line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import EdgeError
+from edge.inference import Pool, default_workers
+
+from . import activations, conversion, output_error
+from .errors import ConversionError
+from .output_error import Floats, Outputs
+
+_ROOT = Path(__file__).resolve().parent.parent
+# By path, not by name: a folder "quantize" in the working directory must not be what the other process imports.
+_START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from quantize.mixed_workers import serve; serve(sys.argv[1])"
+
+_TENSORFLOW_BYTES = 700 << 20  # of a process that has loaded it
+_COPIES = 10  # of the float flatbuffer that a process holds while it quantizes
+_FEWEST = 8  # files from which starting processes (some seconds each) pays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Work:
+    """What every file is made from and measured on.
+
+    ``calibrated``: float flatbuffer with ranges. ``reference``: the float network's outputs on ``tensors``. ``compared``: how each
+    output is compared (see ``output_error.kinds``).
+    """
+
+    calibrated: bytes
+    per_channel: bool
+    tensors: list[NDArray[np.float32]]
+    reference: Outputs
+    compared: tuple[str, ...]
+
+    def measure(self, in_float: Sequence[str], *, workers: int | None = None) -> tuple[Floats, bytes]:
+        """Return the error of each image, and the file, with the ops that compute the tensors ``in_float`` left in float."""
+        made = conversion.quantize_int8(self.calibrated, io="float32", per_channel=self.per_channel, in_float=in_float)
+        answers = activations.run(made, self.tensors, workers=workers)
+        return output_error.per_image(self.reference, answers, self.compared), made
+
+
+class Workers:
+    """As many processes as cores and memory allow, none where only a few files are wanted; ``size`` files are made at once.
+
+    with Workers(work, files=50) as workers:
+        errors, made = workers.measure(["a tensor"])    # from any thread
+    """
+
+    def __init__(self, work: Work, *, files: int, size: int | None = None) -> None:
+        self._work = work
+        allowed = default_workers(_TENSORFLOW_BYTES + _COPIES * len(work.calibrated)) if files >= _FEWEST else 1
+        self.size = allowed if size is None else size
+        self._folder: Path | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._pool: Pool[subprocess.Popen[bytes]] | None = None
+
+    def __enter__(self) -> Workers:
+        if self.size > 1:
+            self._folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
+            try:
+                _write(self._folder, self._work)
+                for _ in range(self.size):
+                    self._processes.append(_started(self._folder))
+            except BaseException:
+                self._close()
+                raise
+            self._pool = Pool(self._processes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def measure(self, in_float: Sequence[str]) -> tuple[Floats, bytes]:
+        """As ``Work.measure``, in the first process that is free. Raises ConversionError."""
+        if self._pool is None:
+            return self._work.measure(in_float)
+        return self._pool.use(lambda process: _ask(process, in_float))
+
+    def _close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        self._processes.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def serve(folder: str) -> None:
+    """Answer requests on stdin until it ends. Runs in the other process only."""
+    # Nothing but answers may reach the pipe, whatever the libraries print.
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    work = _read(Path(folder))
+    made = Path(folder) / f"{os.getpid()}.tflite"
+    for line in sys.stdin.buffer:
+        try:
+            errors, flatbuffer = work.measure(json.loads(line), workers=1)
+            made.write_bytes(flatbuffer)
+            answer: dict[str, Any] = {"errors": errors.tolist(), "made": str(made)}
+        except EdgeError as error:
+            answer = {"problem": str(error)}
+        answers.write(json.dumps(answer).encode() + b"\n")
+
+
+def _write(folder: Path, work: Work) -> None:
+    (folder / "calibrated.tflite").write_bytes(work.calibrated)
+    np.save(folder / "tensors.npy", np.concatenate(work.tensors))
+    for position in range(len(work.compared)):
+        np.save(folder / f"output{position}.npy", np.array([row[position] for row in work.reference]))
+    (folder / "work.json").write_text(json.dumps({"per_channel": work.per_channel, "compared": work.compared}))
+
+
+def _read(folder: Path) -> Work:
+    plain = json.loads((folder / "work.json").read_text())
+    outputs = [np.load(folder / f"output{position}.npy") for position in range(len(plain["compared"]))]
+    tensors = np.load(folder / "tensors.npy", mmap_mode="r")
+    return Work(
+        calibrated=(folder / "calibrated.tflite").read_bytes(),
+        per_channel=plain["per_channel"],
+        tensors=[tensors[i : i + 1] for i in range(len(tensors))],
+        reference=list(zip(*outputs, strict=True)),
+        compared=tuple(plain["compared"]),
+    )
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", _START, str(folder)]
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        raise ConversionError(f"cannot start {sys.executable!r} to work on all cores ({error.strerror})") from error
+
+
+def _ask(process: subprocess.Popen[bytes], in_float: Sequence[str]) -> tuple[Floats, bytes]:
+    assert process.stdin is not None and process.stdout is not None
+    line = b""
+    with contextlib.suppress(OSError):
+        process.stdin.write(json.dumps(list(in_float)).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    if not line:
+        raise ConversionError(
+            f"a worker process ended with code {process.wait()} while it quantized (often too little memory); close other programs"
+        )
+    answer = json.loads(line)
+    if "problem" in answer:
+        raise ConversionError(answer["problem"])
+    return np.array(answer["errors"], np.float64), Path(answer["made"]).read_bytes()
