@@ -36,6 +36,7 @@ INT8, INT16X8 = "int8", "int16x8"
 _GATE_SHARE = 0.6  # of the validation images: the decision needs more of them than the ranking
 _RANKING_IMAGES = 64
 _TIMED_RUNS = 10
+_LEAST_MS = 1e-3  # a block that costs nothing in float is not worth infinitely much
 
 PredictMs = Callable[[bytes], float]
 
@@ -105,7 +106,8 @@ class Tuned:
                 f"{candidate.name + mark:34}{candidate.bytes / 2**20:7.1f}{candidate.ms:8.2f}{candidate.search.error:8.4f}"
                 f"{drop:>8}  {interval:>22}  {candidate.verdict}"
             )
-        lines.append("* on the Pareto front of time and output error")
+        front_said = ", then ".join(f"{c.name} ({c.ms:.2f} ms, {c.search.error:.4f})" for c in self.front)
+        lines.append(f"* Pareto front of time and output error: {front_said}")
         lines.append(f"chosen: {self.chosen.name}" if self.chosen else "no candidate is proven to be within the budget")
         return "\n".join(lines)
 
@@ -119,14 +121,15 @@ def tune(
     max_drop: float,
     integer_only: bool = False,
     predict_ms: PredictMs | None = None,
+    board: str = "",
     state: Path | None = None,
 ) -> Tuned:
     """Search for the fastest file whose drop of top-1 is proven to be at most ``max_drop`` (a fraction).
 
     reference: float32 flatbuffer; int8: full-int8 flatbuffer of the same network, whose ranges all candidates share. photos:
     labelled; 3 in 5 decide and never rank. integer_only: no float islands (an Edge TPU sends all that follows one to the CPU), so
-    that the int8 file passes or nothing does. predict_ms: for a board; else one thread here is timed. state: where measurements
-    are kept, so that an interrupted run goes on.
+    that the int8 file passes or nothing does. predict_ms: for the board called ``board``; else one thread here is timed. state:
+    where measurements are kept, so that an interrupted run goes on.
 
     Raises UsageError without labels or classes.
     """
@@ -135,7 +138,7 @@ def tune(
     if photos.labels is None or not any(output.is_classes for output in contract.outputs):
         raise UsageError("tune decides by the drop of top-1: it needs an output with classes, and labelled validation images")
     gate, search = photos.split(_GATE_SHARE)
-    run = _Run(reference, int8, search, gate, contract, max_drop, predict_ms, state)
+    run = _Run(reference, int8, search, gate, contract, max_drop, predict_ms, board, state)
     with stage("int8 and float on the validation images"):
         tried = [run.candidate(INT8, (), allowed=1)]
     if tried[0].verdict == statistics.PASS or integer_only:
@@ -183,6 +186,7 @@ class _Run:
         contract: Contract,
         max_drop: float,
         predict_ms: PredictMs | None,
+        board: str,
         state: Path | None,
     ) -> None:
         self.maker = MixedMaker(reference, int8)
@@ -191,15 +195,15 @@ class _Run:
         self._contract, self._max_drop = contract, max_drop
         self._predict_ms = predict_ms
         self._float: dict[int, Outputs] = {}
-        name = key("tune 1", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, predict_ms is None)
+        name = key("tune 2", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, board, predict_ms is None)
         self._path = (state or cache_folder()) / f"{name[:32]}.tune.json"
         self._known: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def ranking(self) -> tuple[Sensitivity, ...]:
         """Blocks by gain for each millisecond that float costs. Some gain only together: those that gain nothing come last."""
         found = self._remembered_ranking()
-        costs = {entry.block.name: self._cost(entry.block) for entry in found}
-        return tuple(sorted(found, key=lambda entry: -entry.gain / costs[entry.block.name]))
+        all_int8_ms = 0.0 if self._predict_ms is None else self._predict_ms(self._int8)
+        return tuple(sorted(found, key=lambda entry: -entry.gain / self._cost(entry.block, all_int8_ms)))
 
     def candidate(self, name: str, in_float: tuple[Block, ...], *, allowed: int) -> Candidate:
         """Make, measure and judge one file. allowed: how many were judged so far with it; the interval is that much wider."""
@@ -245,23 +249,29 @@ class _Run:
         return self.maker.make(in_float) if in_float else self._int8
 
     def _remembered_ranking(self) -> tuple[Sensitivity, ...]:
-        known = self._known.get("ranking", {})
+        known = self._known.setdefault("ranking", {})
         groups = blocks.blocks(self.maker.model)
         missing = [group for group in groups if group.name not in known]
 
-        def remember(entry: Sensitivity) -> None:
-            known[entry.block.name] = [entry.gain, entry.se]
-            self._known["ranking"] = known
+        def remember(entry: Sensitivity, made: bytes) -> None:
+            ms = None if self._predict_ms is None else self._predict_ms(made)
+            known[entry.block.name] = {"gain": entry.gain, "se": entry.se, "ms": ms}
             atomic_write_text(self._path, json.dumps(self._known))
 
         if missing:
             few = self._search.few(_RANKING_IMAGES)
             answers = activations.run(self._reference, few.tensors)
             sensitivities(self.maker, answers, few, output_error.kinds_of(self._contract), missing, done=remember)
-        return tuple(Sensitivity(block=group, gain=known[group.name][0], se=known[group.name][1]) for group in groups)
+        return tuple(Sensitivity(block=g, gain=known[g.name]["gain"], se=known[g.name]["se"]) for g in groups)
 
-    def _cost(self, block: Block) -> float:
-        """Milliseconds that the block costs more in float, to a common factor: its arithmetic."""
+    def _cost(self, block: Block, all_int8_ms: float) -> float:
+        """Milliseconds that the file takes longer with the block in float, its conversions to and fro included.
+
+        Predicted for the board; without one to a common factor, by arithmetic: single blocks are too short to be timed.
+        """
+        ms = self._known["ranking"][block.name]["ms"]
+        if ms is not None:
+            return max(float(ms) - all_int8_ms, _LEAST_MS)
         model = self.maker.model
         return max(sum(graph_facts.op_macs(model.ops[i], model.tensors) for i in block.ops), 1) / 1e6
 

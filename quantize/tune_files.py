@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import golden
-from edge.container import pack
 from edge.contract import Quantization
 from edge.progress import stage
 from edge.version import __version__
@@ -21,17 +19,15 @@ if TYPE_CHECKING:
 
 
 def int8_and_float(source: Source, representative: RepresentativeDataset) -> tuple[bytes, bytes]:
-    """Return the float32 and the full-int8 flatbuffer of ``source``, with automatically chosen ranges."""
+    """Return the float32 and the full-int8 flatbuffer of ``source``, made as ``edgekit quantize`` makes it, with float32 I/O."""
     with tempfile.TemporaryDirectory(prefix="edgekit-") as directory:
         with stage("convert to float32"):
             conversion.export_saved_model(source, Path(directory))
             reference = conversion.convert_float(Path(directory), "float32")
         with stage("calibrate"):
             calibrated = conversion.calibrate(reference, representative.tensors())
-
-    kinds = ptq.output_kinds(source, reference)
-    choice = auto_ranges.choose_ranges(reference, calibrated, representative.tensors, count=len(representative), kinds=kinds)
-    return reference, conversion.quantize_int8(choice.calibrated, io="float32")
+    made = ptq.full_int8(source, reference, calibrated, representative, ptq.PtqConfig(io="float32"))
+    return reference, made.flatbuffer
 
 
 def finished(source: Source, representative: RepresentativeDataset, chosen: Candidate, flatbuffer: bytes) -> bytes:
@@ -47,5 +43,4 @@ def finished(source: Source, representative: RepresentativeDataset, chosen: Cand
         representative=representative.identities,
     )
     contract = source.contract.replace(name=source.name, quantization=quantization, written_by=f"edgekit {__version__}")
-    data = ptq.assemble(flatbuffer, contract)
-    return pack(data, contract.replace(golden=golden.record(data, contract, patterns=golden.PATTERNS[:2])))
+    return ptq.complete(ptq.assemble(flatbuffer, contract), contract)[0]

@@ -14,6 +14,7 @@ from edge.errors import UsageError
 from quantize import tune
 from quantize.int8_file import Int8File
 from quantize.paired import Pairing, Photos
+from quantize.sensitivity import MixedMaker
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,51 @@ def test_blocks_in_float_bring_a_ruined_file_back(files: dict[str, Any], ruined:
     again = _tune(files, tmp_path, int8=ruined)  # everything is known by now, and the answer the same
     assert again.to_dict() == found.to_dict()
     assert again.flatbuffer == found.flatbuffer
+
+
+@pytest.mark.parametrize("calls", [2, 4])
+def test_an_interrupted_search_goes_on(files: dict[str, Any], ruined: bytes, tmp_path: Path, calls: int) -> None:
+    """Stopped while blocks are ranked, and again after: what was measured before is not measured anew, the result is the same."""
+    done: list[bytes] = []
+
+    def interrupted(data: bytes) -> float:
+        if len(done) == calls:
+            raise KeyboardInterrupt
+        done.append(data)
+        return float(len(data))
+
+    def counting(into: list[bytes]) -> tune.PredictMs:
+        return lambda data: into.append(data) or float(len(data))  # type: ignore[func-returns-value]
+
+    with pytest.raises(KeyboardInterrupt):
+        _tune(files, tmp_path / "a", int8=ruined, predict_ms=interrupted)
+    rest: list[bytes] = []
+    whole: list[bytes] = []
+    resumed = _tune(files, tmp_path / "a", int8=ruined, predict_ms=counting(rest))
+    at_once = _tune(files, tmp_path / "b", int8=ruined, predict_ms=counting(whole))
+    assert [data for data in rest if data != ruined] == [data for data in whole[calls:] if data != ruined]
+    assert resumed.to_dict() == at_once.to_dict()
+    assert resumed.flatbuffer == at_once.flatbuffer
+
+
+def test_blocks_are_ranked_by_the_boards_milliseconds(files: dict[str, Any], ruined: bytes, tmp_path: Path) -> None:
+    """Where float costs nothing, by gain alone; on a board where the best block alone is dear, the others come before it."""
+    free = _tune(files, tmp_path, int8=ruined, predict_ms=lambda _: 1.0, board="free").ranking
+    gains = [entry.gain for entry in free]
+    assert gains == sorted(gains, reverse=True)
+    assert gains[1] > 0
+    with_best_in_float = MixedMaker(files["reference"], ruined).make((free[0].block,))
+    dear = _tune(files, tmp_path, int8=ruined, predict_ms=lambda data: 1e6 if data == with_best_in_float else 1.0, board="dear")
+    ranking = dear.ranking
+    assert ranking[0].block == free[1].block
+    assert {entry.block for entry in ranking} == {entry.block for entry in free}
+
+
+def test_float_is_predicted_to_be_slower_on_a_board(files: dict[str, Any]) -> None:
+    from devices import profiles
+
+    predict = tune.predictor(profiles.board("pi-4b"))
+    assert 0 < predict(files["int8"]) < predict(files["reference"])
 
 
 def test_an_edge_tpu_gets_no_islands(files: dict[str, Any], ruined: bytes, tmp_path: Path) -> None:
