@@ -1,4 +1,4 @@
-"""Static int8 by ai-edge-quantizer, in an environment of its own: ``aeq_static.py FLOAT.tflite TENSORS.npy OUT.tflite``.
+"""Static int8 by ai-edge-quantizer, in an environment of its own: ``aeq_static.py FLOAT.tflite TENSORS.npy OUT.tflite [--per-tensor]``.
 
 TENSORS.npy: float32 ``(count, height, width, channels)``, preprocessed. Prints seconds and peak memory as JSON.
 """
@@ -16,12 +16,16 @@ from ai_edge_quantizer import quantizer, recipe
 
 
 def main() -> int:
-    float_file, tensors_file, out = sys.argv[1:]
+    float_file, tensors_file, out, *options = sys.argv[1:]
     tensors = np.load(tensors_file, allow_pickle=False)
     started = time.monotonic()
     signatures = Interpreter(model_path=float_file).get_signature_list()
     key, names = next((key, signature["inputs"]) for key, signature in signatures.items())
-    work = quantizer.Quantizer(float_file, recipe.static_wi8_ai8())
+    chosen = recipe.static_wi8_ai8()
+    if "--per-tensor" in options:
+        for rule in chosen:
+            rule["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
+    work = quantizer.Quantizer(float_file, chosen)
     statistics = work.calibrate({key: [{names[0]: tensor[np.newaxis]} for tensor in tensors]})
     work.quantize(statistics).export_model(out, overwrite=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

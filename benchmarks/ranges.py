@@ -4,12 +4,18 @@
 
 Rows: the network as it is; per-tensor weights; 4 calibration images; 5 % of them replaced by noise and over-exposed ones; the channels
 of one layer rescaled to heavy tails (the function stays the same). Every file is run over the test photos and paired with the float32
-file. Prints a table for each row and appends it to ``benchmarks/results/ranges.json``.
+file. What is measured is kept in ``out-ranges/`` as it comes, so that an interrupted run goes on; ``--again auto`` measures a method
+anew. Prints a table for each row; ``--record`` appends all to ``benchmarks/results/ranges.json``.
+
+The fixed methods' files are edited from one int8 file, as the search does it (a test holds such files equal to the quantizer's own);
+their seconds are those of observing, of choosing and of one run of the quantizer.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import subprocess
 import sys
 import tempfile
@@ -25,10 +31,12 @@ import quantize
 from edge import graph
 from edge.interpreter import open_interpreter
 from quantize import activations, auto_ranges, conversion, flatbuffer_edit, refine
+from quantize.int8_file import Int8File
 from quantize.paired import Photos, compare
 
 HERE = Path(__file__).parent
-METHODS = ("converter", "minmax", "mean", "blend-0.05", "blend-0.2", "moving-average", "percentile", "mse", "kl", "auto")
+AEQ = "ai-edge-quantizer"
+METHODS = ("auto", "converter", "blend-0.05", "blend-0.2", "mean", "moving-average", "minmax", "percentile", "mse", "kl")
 ROWS = ("as it is", "per-tensor weights", "4 images", "5 % odd images", "heavy tails")
 
 
@@ -42,47 +50,142 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--limit", type=int, help="so many of the test photos")
     parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--methods", default=",".join((*METHODS[:2], AEQ, *METHODS[2:])))
+    parser.add_argument("--again", default="", metavar="METHODS", help="measure these anew")
     parser.add_argument("--aeq-python", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out-ranges"))
+    parser.add_argument("--record", action="store_true", help="append the table to benchmarks/results/ranges.json")
     args = parser.parse_args()
     source = quantize.load(args.model, name="model", preprocess=args.preprocess)
     photos = quantize.RepresentativeDataset.from_folder(args.images, count=args.count, contract=source.contract)
     test = Photos.open(args.test, source.contract, limit=args.limit)
-    with tempfile.TemporaryDirectory() as folder:
-        conversion.export_saved_model(source, Path(folder))
-        reference = conversion.convert_float(Path(folder), "float32")
-    expected = activations.run(reference, test.tensors)
-    tensors = list(photos.tensors())
-    table: dict[str, Any] = {}
+    work = _Work(args, _float32(source, args.out), list(photos.tensors()), test, source.contract)
     for row in args.rows.split(","):
-        table[row] = _row(row, reference, tensors, args.aeq_python, lambda made: _measure(made, expected, test, source.contract))
-        print(_text(row, table[row]), flush=True)
-    append("ranges", {"images": args.count, "test_images": len(test), "rows": table})
+        work.fill(row)
+        print(_text(row, work.table[row]), flush=True)
+    if args.record:
+        append("ranges", {"images": args.count, "test_images": len(test), "rows": work.table})
     return 0
 
 
-Measure = Callable[[bytes], dict[str, Any]]
+def _float32(source: Any, out: Path) -> bytes:
+    """The float32 flatbuffer, kept for the next run."""
+    kept = out / "reference.tflite"
+    if not kept.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            conversion.export_saved_model(source, Path(folder))
+            kept.write_bytes(conversion.convert_float(Path(folder), "float32"))
+    return kept.read_bytes()
 
 
-def _row(row: str, reference: bytes, tensors: list[Any], aeq_python: Path | None, measure: Measure) -> dict[str, Any]:
-    per_channel = row != "per-tensor weights"
-    if row == "4 images":
-        tensors = tensors[:: max(1, len(tensors) // 4)][:4]
-    if row == "5 % odd images":
-        tensors = _with_odd_ones(tensors)
-    if row == "heavy tails":
-        reference = _heavy_tailed(reference)
-    calibrated = conversion.calibrate(reference, tensors)
-    results = {}
-    for method in METHODS:
-        started = time.monotonic()
-        choice = auto_ranges.choose_ranges(reference, calibrated, lambda: tensors, method=method, per_channel=per_channel)
-        made = conversion.quantize_int8(choice.calibrated, per_channel=per_channel)
-        if method == "auto":
-            made = refine.refine(made, reference, lambda: tensors).flatbuffer
-        results[method] = {"seconds": round(time.monotonic() - started, 1), **measure(made)}
-    if aeq_python is not None and per_channel:
-        results["ai-edge-quantizer"] = _aeq(aeq_python, reference, tensors, measure)
-    return results
+class _Work:
+    """The table as it grows, kept in a file."""
+
+    def __init__(self, args: argparse.Namespace, reference: bytes, tensors: list[Any], test: Photos, contract: Any) -> None:
+        self._reference, self._tensors, self._test, self._contract = reference, tensors, test, contract
+        self._methods, self._again = args.methods.split(","), set(args.again.split(","))
+        self._aeq_python: Path | None = args.aeq_python
+        self._expected = activations.run(reference, test.tensors)
+        self._path = args.out / f"rows-{args.count}-{len(test)}.json"
+        self.table: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def fill(self, row: str) -> None:
+        """Measure what the row lacks."""
+        known = self.table.setdefault(row, {})
+        missing = [method for method in self._methods if method not in known or method in self._again]
+        if self._aeq_python is None and AEQ in missing:
+            missing.remove(AEQ)
+        if not missing:
+            return
+        made = _Row(row, self._reference, self._tensors)
+        for method in missing:
+            if method == AEQ:
+                assert self._aeq_python is not None
+                seconds, flatbuffer = made.aeq(self._aeq_python)
+            else:
+                seconds, flatbuffer = made.by(method)
+            known[method] = {"seconds": round(seconds, 1), **_measure(flatbuffer, self._expected, self._test, self._contract)}
+            self._path.write_text(json.dumps(self.table, indent=1))
+            print(f"{row}: {method} {known[method]}", flush=True)
+
+
+class _Row:
+    """One row's network and images, calibrated and observed once."""
+
+    def __init__(self, row: str, reference: bytes, tensors: list[Any]) -> None:
+        self.per_channel = row != "per-tensor weights"
+        if row == "4 images":
+            tensors = tensors[:: max(1, len(tensors) // 4)][:4]
+        if row == "5 % odd images":
+            tensors = _with_odd_ones(tensors)
+        if row == "heavy tails":
+            reference = _heavy_tailed(reference)
+        self.reference, self.tensors = reference, tensors
+
+    @functools.cached_property
+    def calibrated(self) -> tuple[float, bytes]:
+        """Seconds and the flatbuffer with the ranges of TensorFlow's calibrator."""
+        return _timed(lambda: conversion.calibrate(self.reference, self.tensors))
+
+    @functools.cached_property
+    def seen(self) -> tuple[float, activations.Activations]:
+        """Seconds and what the float network did."""
+        return _timed(lambda: auto_ranges.observe(self.reference, lambda: self.tensors, count=len(self.tensors)))
+
+    @functools.cached_property
+    def edited(self) -> tuple[float, bytes]:
+        """Seconds and an int8 file whose ranges are edited for each method."""
+        choice = auto_ranges.choose_ranges(self.reference, self.reference, self._images, method="minmax", seen=self.seen[1])
+        return _timed(lambda: conversion.quantize_int8(choice.calibrated, per_channel=self.per_channel))
+
+    def _images(self) -> list[Any]:
+        return self.tensors
+
+    def by(self, method: str) -> tuple[float, bytes]:
+        """Return seconds and the int8 file of one of edgekit's methods."""
+        if method == auto_ranges.CONVERTER:
+            seconds, made = _timed(lambda: conversion.quantize_int8(self.calibrated[1], per_channel=self.per_channel))
+            return self.calibrated[0] + seconds, made
+        if method == auto_ranges.AUTO:
+            seconds, made = _timed(lambda: self._auto(self.calibrated[1]))
+            return self.calibrated[0] + seconds, made
+        seconds, made = _timed(lambda: self._by(method))
+        return self.seen[0] + self.edited[0] + seconds, made
+
+    def _auto(self, calibrated: bytes) -> bytes:
+        choice = auto_ranges.choose_ranges(
+            self.reference, calibrated, self._images, count=len(self.tensors), per_channel=self.per_channel
+        )
+        print(choice.describe(), *(f"{name}: {method}" for name, method in choice.methods.items()), sep="\n  ", flush=True)
+        made = conversion.quantize_int8(choice.calibrated, per_channel=self.per_channel)
+        refined = refine.refine(made, self.reference, self._images)
+        print(refined.describe(), flush=True)
+        return refined.flatbuffer
+
+    def _by(self, method: str) -> bytes:
+        choice = auto_ranges.choose_ranges(self.reference, self.reference, self._images, method=method, seen=self.seen[1])
+        file = Int8File(self.edited[1])
+        file.set_ranges(choice.ranges)
+        return file.pack()
+
+    def aeq(self, python: Path) -> tuple[float, bytes]:
+        """Return seconds and the int8 file of ai-edge-quantizer, in its own environment."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "float.tflite").write_bytes(self.reference)
+            np.save(folder / "tensors.npy", np.concatenate(self.tensors))
+            files = [str(folder / file) for file in ("float.tflite", "tensors.npy", "aeq.tflite")]
+            weights = [] if self.per_channel else ["--per-tensor"]
+            command = [str(python), str(HERE / "aeq_static.py"), *files, *weights]
+            seconds, _ = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
+            return seconds, (folder / "aeq.tflite").read_bytes()
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.monotonic()
+    result = work()
+    return time.monotonic() - started, result
 
 
 def _heavy_tailed(reference: bytes) -> bytes:
@@ -124,17 +227,6 @@ def _with_odd_ones(tensors: list[Any]) -> list[Any]:
         noise = rng.uniform(-1, 1, odd[place].shape).astype(np.float32)
         odd[place] = noise if turn % 2 else np.clip(odd[place] * 2 + 1.5, -1, 1)
     return odd
-
-
-def _aeq(python: Path, reference: bytes, tensors: list[Any], measure: Measure) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        folder, started = Path(name), time.monotonic()
-        (folder / "float.tflite").write_bytes(reference)
-        np.save(folder / "tensors.npy", np.concatenate(tensors))
-        files = [str(folder / file) for file in ("float.tflite", "tensors.npy", "aeq.tflite")]
-        subprocess.run([str(python), str(HERE / "aeq_static.py"), *files], check=True, capture_output=True)
-        seconds = round(time.monotonic() - started, 1)
-        return {"seconds": seconds, **measure((folder / "aeq.tflite").read_bytes())}
 
 
 def _measure(made: bytes, expected: Any, test: Photos, contract: Any) -> dict[str, Any]:

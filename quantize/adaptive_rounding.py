@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge.graph import Op
 from edge.inference import Pool, default_workers, ordered
 from edge.interpreter import LoadedInterpreter, open_interpreter
+from edge.model import Feed
 
 from .activations import Tensors, infer
 from .bias_correction import real_weights
@@ -111,13 +112,13 @@ def _row_scales(file: Int8File, op: Op) -> Floats:
     return np.broadcast_to(scale, (file.graph.tensors[op.inputs[1]].shape[0],)).reshape(-1, 1)
 
 
-def _second_moments(file: Int8File, ops: list[Op], tensors: Iterable[NDArray[np.float32]]) -> list[Floats]:
+def _second_moments(file: Int8File, ops: list[Op], tensors: Iterable[Feed]) -> list[Floats]:
     """``E[x x^T]`` of what each op's kernel sees, over images and positions."""
     data = file.pack()
     workers = default_workers(3 * len(data))
     pool = Pool(open_interpreter(data, threads=1, preserve=True) for _ in range(workers))
 
-    def look(interpreter: LoadedInterpreter, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def look(interpreter: LoadedInterpreter, tensor: Feed) -> list[NDArray[np.float32]]:
         infer(interpreter, tensor)
         return [_patches(file, op, interpreter.tensor(op.inputs[0])) for op in ops]
 

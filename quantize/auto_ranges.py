@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.findings import INFO, WARNING, Finding
+from edge.findings import WARNING, Finding
+from edge.model import Feed
 from edge.progress import Progress
 
 from . import activations, calibrated, conversion, output_error, ranges, same_range
@@ -69,7 +70,7 @@ class _Search:
     seen: Activations
     file: Int8File
     groups: tuple[same_range.RangeGroup, ...]
-    images: list[NDArray[np.float32]]
+    images: list[Feed]
     reference: list[tuple[NDArray[np.float32], ...]]
     compared: tuple[str, ...]
     fit_parts: tuple[int, ...]
@@ -114,17 +115,18 @@ def choose_ranges(
     count: int | None = None,
     kinds: Iterable[str] | None = None,
     per_channel: bool = True,
+    seen: Activations | None = None,
 ) -> RangeChoice:
     """Return the calibrated flatbuffer with the ranges of ``method`` (``auto`` measures) in place of min/max.
 
     tensors: called whenever the representative images are needed again; float32 ``(1, height, width, channels)``.
-    kinds: the outputs' kinds as in the contract, in the file's order. Raises CalibrationError.
+    kinds: the outputs' kinds as in the contract, in the file's order. seen: what ``observe`` gave for these images, where it is
+    known already. Raises CalibrationError.
     """
     if method == CONVERTER:
         return _plain(calibrated_flatbuffer)
     ranges.method("minmax" if method == AUTO else method)
-    with Progress(count or 0, "observe the float network") as progress:
-        seen = activations.gather(float_flatbuffer, tensors, part=held_out, parts=2, progress=progress.advance)
+    seen = seen or observe(float_flatbuffer, tensors, count=count)
     groups = same_range.groups(seen.model)
     parts = segments(seen.model, groups)
     if method != AUTO:
@@ -142,6 +144,12 @@ def choose_ranges(
             findings=(),
         )
     return _auto(seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
+
+
+def observe(float_flatbuffer: bytes, tensors: Tensors, *, count: int | None = None) -> Activations:
+    """Return what the float network does on the images, in two parts: those that set the ranges, and those held out."""
+    with Progress(count or 0, "observe the float network") as progress:
+        return activations.gather(float_flatbuffer, tensors, part=held_out, parts=2, progress=progress.advance)
 
 
 def _auto(
@@ -188,7 +196,7 @@ def _auto(
         error={**errors, "chosen": float(best.mean())},
         agreement=agree,
         held_out=len(held),
-        findings=tuple(_findings(independent, len(seen.part_of), errors[CONVERTER], float(best.mean()))),
+        findings=tuple(_findings(independent, len(seen.part_of))),
     )
 
 
@@ -261,24 +269,17 @@ def _plain(flatbuffer: bytes) -> RangeChoice:
     )
 
 
-def _findings(independent: bool, images: int, before: float, after: float) -> list[Finding]:
-    found = [
+def _findings(independent: bool, images: int) -> list[Finding]:
+    if independent:
+        return []
+    return [
         Finding(
-            check="ranges",
-            severity=INFO,
-            message=f"error against float {after:.4f}, with the plain converter's ranges {before:.4f}",
+            check="few_representative",
+            severity=WARNING,
+            message=f"{images} representative images are too few to hold some out: the ranges were chosen on the images that"
+            " set them; give 100 or more",
         )
     ]
-    if not independent:
-        found.append(
-            Finding(
-                check="few_representative",
-                severity=WARNING,
-                message=f"{images} representative images are too few to hold some out: the ranges were chosen on the images that"
-                " set them; give 100 or more",
-            )
-        )
-    return found
 
 
 def to_dict(choice: RangeChoice) -> dict[str, Any]:

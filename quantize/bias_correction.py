@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge.graph import Op
 from edge.inference import Pool, default_workers, ordered
 from edge.interpreter import LoadedInterpreter, open_interpreter
+from edge.model import Feed
 from edge.tensors import dequantize
 
 from .activations import infer
@@ -23,7 +24,7 @@ from .float_weights import FloatWeights
 from .int8_file import Int8File, bias_index
 
 
-def correct_biases(file: Int8File, reference: FloatWeights, tensors: Iterable[NDArray[np.float32]]) -> int:
+def correct_biases(file: Int8File, reference: FloatWeights, tensors: Iterable[Feed]) -> int:
     """Edit the biases of ``file`` and return how many ops were corrected.
 
     tensors: representative images, float32 ``(1, height, width, channels)``. Ops without bias, or without a counterpart in the
@@ -38,13 +39,13 @@ def correct_biases(file: Int8File, reference: FloatWeights, tensors: Iterable[ND
     return len(ops)
 
 
-def input_means(file: Int8File, wanted: Sequence[int], tensors: Iterable[NDArray[np.float32]]) -> dict[int, NDArray[np.float64]]:
+def input_means(file: Int8File, wanted: Sequence[int], tensors: Iterable[Feed]) -> dict[int, NDArray[np.float64]]:
     """Return the mean of each channel of int8 tensors over the images and all positions, as real values."""
     data = file.pack()
     workers = default_workers(3 * len(data))
     pool = Pool(open_interpreter(data, threads=1, preserve=True) for _ in range(workers))
 
-    def look(interpreter: LoadedInterpreter, tensor: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    def look(interpreter: LoadedInterpreter, tensor: Feed) -> list[NDArray[np.float64]]:
         infer(interpreter, tensor)
         found = []
         for index in wanted:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.model import Feed
 from edge.progress import stage
 
 from . import activations, adaptive_rounding, bias_correction, output_error
@@ -48,7 +49,7 @@ def refine(
         def error(flatbuffer: bytes) -> NDArray[np.float64]:
             return output_error.per_image(reference, activations.run(flatbuffer, held), compared)
 
-        def fitting() -> Iterator[NDArray[np.float32]]:
+        def fitting() -> Iterator[Feed]:
             given = 0
             for number, tensor in enumerate(tensors()):
                 if given < _MOST_IMAGES and not held_out(number):
@@ -77,6 +78,6 @@ def refine(
     return Refinement(flatbuffer=best, kept=tuple(kept), error=errors)
 
 
-def _held_out(flatbuffer: bytes, tensors: Tensors) -> tuple[list[NDArray[np.float32]], list[tuple[NDArray[np.float32], ...]]]:
+def _held_out(flatbuffer: bytes, tensors: Tensors) -> tuple[list[Feed], list[tuple[NDArray[np.float32], ...]]]:
     images = [tensor for number, tensor in enumerate(tensors()) if held_out(number)] or list(tensors())
     return images, activations.run(flatbuffer, images)

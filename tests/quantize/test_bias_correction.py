@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edge import graph
-from quantize import activations, bias_correction, output_error
+from quantize import activations, adaptive_rounding, bias_correction, conversion, output_error
 from quantize.float_weights import FloatWeights
 from quantize.int8_file import Int8File
 from quantize.refine import refine
@@ -54,3 +55,24 @@ def test_refine_keeps_what_helps_and_drops_what_does_not(steps: Any) -> None:
     if not healthy.kept:
         assert healthy.flatbuffer == steps.int8
     assert _error(steps, healthy.flatbuffer) <= 1.1 * _error(steps, steps.int8)
+
+
+@pytest.mark.parametrize("io", ["uint8", "float32"])
+def test_files_with_other_input_and_output_types_are_refined_alike(steps: Any, io: str) -> None:
+    file = Int8File(conversion.quantize_int8(steps.calibrated, io=io))
+    op = file.weighted[1]
+    file.set_weights(op, np.clip(file.weights(op).astype(np.int16) + 6, -127, 127).astype(np.int8))
+    before = file.pack()
+    better = refine(before, steps.reference, lambda: steps.tensors)
+    assert better.kept
+    assert _error(steps, better.flatbuffer) < 0.8 * _error(steps, before)
+    model = graph.read(better.flatbuffer)
+    assert {model.tensors[index].dtype for index in (*model.main.inputs, *model.main.outputs)} == {io}
+
+
+@pytest.mark.parametrize("io", ["uint8", "float32"])
+def test_coarse_weights_are_rounded_adaptively_whatever_the_io(steps: Any, io: str) -> None:
+    file = Int8File(conversion.quantize_int8(steps.calibrated, io=io, per_channel=False))
+    done = adaptive_rounding.round_adaptively(file, FloatWeights(steps.reference), lambda: steps.tensors[:20], worse_than=0.0)
+    assert done == len(file.weighted)
+    assert _error(steps, file.pack()) < 0.1
