@@ -130,9 +130,17 @@ def _contract_lines(contract: dict[str, Any] | None) -> list[str]:
     antialias = "" if fed["antialias"] else ", no antialias"
     lines = [
         f"  contract {contract['name']} (schema version {contract['schema_version']}, by {contract['written_by'] or 'unknown'})",
-        f"    fed   {fed['width']}x{fed['height']} {fed['color']}, {fed['fit']}, {fed['resample']}{antialias},"
-        f" crop {fed['crop_fraction']:g}, values {min(low):g} to {max(high):g}",
     ]
+    frames = fed.get("frames", 1)
+    if frames:
+        stacked = "" if frames == 1 else f"{frames} frames of "
+        lines.append(
+            f"    fed   {stacked}{fed['width']}x{fed['height']} {fed['color']}, {fed['fit']}, {fed['resample']}{antialias},"
+            f" crop {fed['crop_fraction']:g}, values {min(low):g} to {max(high):g}"
+        )
+    for extra in contract.get("extra_inputs", ()):
+        shape = "x".join(map(str, extra["shape"]))
+        lines.append(f"    fed   {extra['name']} ({shape}){': ' if extra['meaning'] else ''}{extra['meaning']}")
     for output in contract["outputs"]:
         background = "" if output["background_index"] is None else f", background class {output['background_index']}"
         lines.append(f"    gives {output['name']}: {output['kind']}, {len(output['labels'])} labels{background}")

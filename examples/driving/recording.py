@@ -1,0 +1,117 @@
+"""From a recording (frames and ``labels.csv``, in the order of time) to the manifests that edgekit reads, with what each line takes.
+
+A manifest has one row per frame: ``path`` (several frames separated by ``;`` for stacked ones), a column for each output, and one
+for each input beside the picture, its values separated by blanks, the oldest first. A row needs its whole past: the first frames of
+a recording, and those behind a gap, are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import lines  # the file beside this one
+
+LONGEST_GAP_S = 0.5  # between frames that follow each other; the recordings have ten frames a second
+SIGNALS = ("acceleration", "steering", "speed")
+MEANING = {
+    "past_acceleration": "throttle minus brake, -1 to 1, the last 60 frames, the oldest first",
+    "past_steering": "steering, -1 (left) to 1 (right), the last 60 frames, the oldest first",
+    "past_speed": "miles per hour, the last 60 frames, the oldest first",
+    "purpose": "where the bot shall go; the public recordings do not say",
+    "history": "60 frames, the oldest first, of acceleration, steering, speed (miles per hour) and purpose",
+}
+SPEED_SCALE = 30.0  # miles per hour that become 1
+
+Row = dict[str, str]
+
+
+def read(data: Path, part: str) -> list[list[Row]]:
+    """Return the rows of a part in runs without a gap, each row with ``path`` and ``acceleration`` added."""
+    with open(data / "labels.csv", encoding="utf-8", newline="") as stream:
+        rows = sorted((row for row in csv.DictReader(stream) if row["part"] == part), key=lambda row: row["file"])
+    runs: list[list[Row]] = [[]]
+    for row in rows:
+        row["path"] = str(frame(data, row).resolve())
+        row["acceleration"] = repr(float(row["throttle"]) - float(row["brake"]))
+        if runs[-1] and _seconds(row) - _seconds(runs[-1][-1]) > LONGEST_GAP_S:
+            runs.append([])
+        runs[-1].append(row)
+    return [run for run in runs if run]
+
+
+def frame(data: Path, row: Row) -> Path:
+    """Return where the frame of a row is: in ``PART/KEY``, in ``PART``, or beside ``labels.csv``."""
+    folders = [data / row["part"] / row.get("key", ""), data / row["part"], data]
+    return next((folder / row["file"] for folder in folders if (folder / row["file"]).is_file()), folders[0] / row["file"])
+
+
+def inputs_of(model: keras.Model) -> dict[str, dict[str, Any]]:
+    """Return what ``quantize.load(..., inputs=)`` is told about the inputs of a line beside its picture."""
+    said: dict[str, dict[str, Any]] = {}
+    for name, shape in shapes_of(model).items():
+        scale = {"past_speed": (SPEED_SCALE,), "history": (1.0, 1.0, SPEED_SCALE, *([1.0] * (shape[-1] - 3)))}.get(name, (1.0,))
+        said[name] = {"scale": scale, "meaning": MEANING[name]}
+    return said
+
+
+def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Return the inputs of a line beside its picture: name to shape without batch axis."""
+    return {tensor.name: tuple(tensor.shape[1:]) for tensor in model.inputs if len(tensor.shape) != 4}
+
+
+def manifest(
+    data: Path,
+    part: str,
+    out: Path,
+    *,
+    frames: int = 1,
+    inputs: Mapping[str, tuple[int, ...]] | None = None,
+    limit: int | None = None,
+) -> Path:
+    """Write the manifest for a model that takes ``frames`` stacked frames (0: none) and ``inputs``, as `shapes_of` gives them.
+
+    limit: this many rows, evenly spread.
+    """
+    inputs = inputs or {}
+    remembers = any(name != "purpose" for name in inputs)
+    pasts = list(_pasts(data, part, max(frames, 1 + lines.STEPS if remembers else 1)))
+    count = len(pasts) if limit is None else min(limit, len(pasts))
+    with open(out, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", *lines.OUTPUTS, *inputs])
+        for number in range(count):
+            past = pasts[number * len(pasts) // count]
+            path = ";".join(row["path"] for row in past[-frames:]) if frames else f"row-{number:05d}"
+            found = [past[-1][name] for name in lines.OUTPUTS]
+            found += [_values(name, shape, past[:-1]) for name, shape in inputs.items()]
+            writer.writerow([path, *found])
+    return out
+
+
+def _pasts(data: Path, part: str, length: int) -> Iterator[list[Row]]:
+    for run in read(data, part):
+        for end in range(length, len(run) + 1):
+            yield run[end - length : end]
+
+
+def _values(name: str, shape: tuple[int, ...], past: list[Row]) -> str:
+    """Return the cell of an input: what was known before the frame came."""
+    past = past[-lines.STEPS :]
+    if name == "purpose":
+        return " ".join(["0"] * shape[0])
+    if name == "history":
+        purpose = ["0"] * (shape[-1] - len(SIGNALS))
+        return " ".join(itertools.chain.from_iterable([*(row[signal] for signal in SIGNALS), *purpose] for row in past))
+    return " ".join(row[name.removeprefix("past_")] for row in past)
+
+
+def _seconds(row: Row) -> float:
+    """Return when a frame was taken, from its name: ``center_YEAR_MONTH_DAY_HOUR_MINUTE_SECOND_MILLISECOND.jpg``."""
+    parts = Path(row["file"]).stem.split("_")[-7:]
+    return datetime(*map(int, parts[:6])).timestamp() + int(parts[6]) / 1000  # type: ignore[arg-type]  # mypy counts no map
