@@ -1,26 +1,31 @@
 """Float, post-training quantization and quantization-aware training side by side, per channel and per tensor, on unseen photos.
 
-    python benchmarks/qat.py flowers.keras --images train/ --test test/ --epochs 3 [--batch 16]
+    python benchmarks/qat.py flowers.keras --images train/ --test test/ --epochs 2 --photos 1000
 
-The training photos are split: every tenth validates, the rest train. A float control gets the same extra epochs (fine-tuning alone
-moves top-1). Everything is paired against the float network on ``--test``. Also measured: seconds of a training step, float and
-fake-quantized, alternating; seconds of an export; peak memory of the whole. Prints a table and appends it to
+The training photos are split: every tenth validates (it chooses the epoch), the rest train; ``--test`` chooses nothing. Where the
+network itself was trained on all of ``--images``, the validation photos are not new to it, and its accuracy there is too high.
+
+A float control gets the same extra epochs, and is quantized after training too: fine-tuning alone moves top-1. Rows "distilled"
+learn from the float network's answers only, so that no fine-tuning is in them; batch norm statistics and ranges stand still there.
+Everything is paired against the float network; rows of training with labels against the float control too. Each row is kept in
+``OUT/rows.json`` as soon as it is there, and a second run goes on from there. Prints a table and appends it to
 ``benchmarks/results/qat.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import statistics
+import dataclasses
+import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from record import append
 
-STEPS = 8
+SCHEMES = (("per channel", True), ("per tensor", False))
 
 
 def main() -> int:
@@ -28,167 +33,133 @@ def main() -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--photos", type=int, help="train on so many of the photos only")
     parser.add_argument("--out", type=Path, default=Path("out-qat"))
-    parser.add_argument("--steps-only", action="store_true", help="time training steps and memory, train nothing")
     args = parser.parse_args()
-    figures: dict[str, Any] = {"epochs": args.epochs, "batch": args.batch, "step": _steps(args)}
-    if not args.steps_only:
-        figures["rows"] = _rows(args)
-        print(_table(figures["rows"]))
-    figures["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    append("qat", figures)
-    print(figures["step"], f"peak {figures['peak_memory_mib']} MiB")
+    args.out.mkdir(parents=True, exist_ok=True)
+    comparison = Comparison(args)
+    comparison.run()
+    print(table(comparison.rows))
+    append("qat", {"epochs": args.epochs, "batch": args.batch, "learning_rate": args.learning_rate, **comparison.facts()})
     return 0
 
 
-def _load(args: argparse.Namespace) -> Any:
-    import quantize
+class Comparison:
+    """``rows`` by name: what is known so far. Each step makes the rows that are not there yet."""
 
-    labels = sorted(folder.name for folder in args.images.iterdir() if folder.is_dir())
-    return quantize.load(args.model, name=args.model.stem, preprocess="inception", labels=labels)
+    def __init__(self, args: argparse.Namespace) -> None:
+        import quantize
+        from edge.dataset import LabelledImages
+        from quantize.reference import reference_outputs
 
+        self.args = args
+        self.file = args.out / "rows.json"
+        self.rows: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        labels = sorted(folder.name for folder in args.images.iterdir() if folder.is_dir())
+        self.source = quantize.load(args.model, name=args.model.stem, preprocess="inception", labels=labels)
+        photos = LabelledImages.open(args.images, labels=self.source.contract.outputs[0].labels)
+        rest = dataclasses.replace(photos, items=tuple(item for i, item in enumerate(photos) if i % 10))
+        self.validation = dataclasses.replace(photos, items=tuple(item for i, item in enumerate(photos) if i % 10 == 0))
+        self.training = rest if args.photos is None else rest.subset(args.photos)
+        self.reference = reference_outputs(self.source, args.test, args.out / "test.npz")
+        self.representative = quantize.RepresentativeDataset.open(args.images, source=self.source, count=200)
 
-def _split(args: argparse.Namespace, labels: tuple[str, ...]) -> tuple[Any, Any]:
-    import dataclasses
+    def run(self) -> None:
+        """Make all rows, the most wanted first."""
+        for scheme, per_channel in reversed(SCHEMES):
+            name = f"QAT {scheme}, distilled"
+            self._step(name, partial(self._trained, name, scheme, per_channel=per_channel, distilled=True))
+        for scheme, per_channel in SCHEMES:
+            self._step(f"converter {scheme}", partial(self._converter, scheme, per_channel))
+        for scheme, per_channel in SCHEMES:
+            name = f"QAT {scheme}"
+            self._step(name, partial(self._trained, name, scheme, per_channel=per_channel, distilled=False))
+        self._step("float, same epochs", self._control)
 
-    from edge.dataset import LabelledImages
+    def facts(self) -> dict[str, Any]:
+        return {"photos": len(self.training), "validation": len(self.validation), "rows": self.rows}
 
-    photos = LabelledImages.open(args.images, labels=labels)
-    tenth = tuple(item for i, item in enumerate(photos) if i % 10 == 0)
-    rest = tuple(item for i, item in enumerate(photos) if i % 10)
-    return dataclasses.replace(photos, items=rest), dataclasses.replace(photos, items=tenth)
+    def _step(self, name: str, make: Callable[[], None]) -> None:
+        if name in self.rows:
+            return
+        started = time.monotonic()
+        make()
+        self.rows[name]["wall_s"] = round(time.monotonic() - started)
+        self.file.write_text(json.dumps(self.rows, indent=1) + "\n")
+        print(table(self.rows), flush=True)
 
+    def _trained(self, name: str, scheme: str, *, per_channel: bool, distilled: bool) -> None:
+        from quantize.qat import quantization_aware
 
-def _rows(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    import edge
-    from quantize.qat import QatConfig, quantization_aware
-    from quantize.reference import reference_outputs
-
-    source = _load(args)
-    train, validation = _split(args, source.contract.outputs[0].labels)
-    reference = reference_outputs(source, args.test, args.out / "test.npz")
-    rows: dict[str, dict[str, Any]] = {}
-    for scheme, per_channel in (("per channel", True), ("per tensor", False)):
-        config = QatConfig(
-            epochs=args.epochs,
-            learning_rate=args.learning_rate,
-            batch_size=args.batch,
-            per_channel=per_channel,
-            patience=args.epochs,
+        config = dataclasses.replace(self._config(), per_channel=per_channel)
+        if distilled:  # against a network in inference: with batch statistics it would learn to undo their noise
+            config = dataclasses.replace(config, unlabelled=True, freeze_from=0.0)
+        training = dataclasses.replace(self.training, items=_without_labels(self.training.items)) if distilled else self.training
+        result = quantization_aware(self.source, training, self.validation, config, out=self.args.out / name.replace(" ", "-"))
+        self.rows[f"PTQ {scheme}"] = self._against_float(result.ptq)
+        facts = {"best_epoch": result.best_epoch, "parity": result.parity, "recommended": result.recommended.name}
+        self.rows[name] = (
+            self._against_float(result.trained) | facts | {"file": str(result.trained), "epochs": list(result.record)}
         )
-        result = quantization_aware(source, train, validation, config, out=args.out / scheme.replace(" ", "-"))
-        for name, path in ((f"PTQ {scheme}", result.ptq), (f"QAT {scheme}", result.trained)):
-            rows[name] = _row(edge.validate(path, args.test, reference=reference).to_dict())
-        rows[f"QAT {scheme}"] |= {"best_epoch": result.best_epoch, "parity": result.parity, "seconds": round(result.seconds)}
-    control = _float_control(args, source, train)
-    rows["float, same epochs"] = _row(edge.validate(control, args.test, reference=reference).to_dict())
-    return rows
+
+    def _control(self) -> None:
+        """The float network after the same epochs, and post-training quantization of it."""
+        import edge
+        from quantize import ptq
+        from quantize.qat_control import FloatControl
+        from quantize.reference import reference_outputs
+
+        control = FloatControl(self.source, self.training, self._config())
+        control.train(self.args.epochs)
+        source = control.source()
+        file = ptq.post_training(source, None, "float32").save(self.args.out / "control.float32.tflite")
+        tuned = reference_outputs(source, self.args.test, self.args.out / "control.npz")
+        for scheme, per_channel in SCHEMES:
+            config = ptq.PtqConfig(per_channel=per_channel)
+            made = ptq.post_training(source, self.representative, "int8", config=config)
+            path = made.save(self.args.out / f"control-{scheme.replace(' ', '-')}.int8.tflite")
+            self.rows[f"PTQ {scheme} of it"] = self._against_float(path) | {
+                "against_control": row(edge.validate(path, self.args.test, reference=tuned).to_dict())
+            }
+            trained = self.rows[f"QAT {scheme}"]
+            trained["against_control"] = row(edge.validate(trained["file"], self.args.test, reference=tuned).to_dict())
+        self.rows["float, same epochs"] = self._against_float(file)
+
+    def _converter(self, scheme: str, per_channel: bool) -> None:
+        """Minimum and maximum as ranges and nothing else: what TensorFlow's converter makes."""
+        from quantize import ptq
+
+        config = ptq.PtqConfig(per_channel=per_channel, ranges="converter")
+        made = ptq.post_training(self.source, self.representative, "int8", config=config)
+        self.rows[f"converter {scheme}"] = self._against_float(
+            made.save(self.args.out / f"converter-{scheme.replace(' ', '-')}.int8.tflite")
+        )
+
+    def _config(self) -> Any:
+        from quantize.qat import QatConfig
+
+        args = self.args
+        return QatConfig(epochs=args.epochs, learning_rate=args.learning_rate, batch_size=args.batch, patience=args.epochs)
+
+    def _against_float(self, path: Path) -> dict[str, Any]:
+        import edge
+
+        return row(edge.validate(path, self.args.test, reference=self.reference).to_dict())
 
 
-def _float_control(args: argparse.Namespace, source: Any, train: Any) -> Path:
-    """Train the float network as QAT does, without fake quantization, and convert it to float32."""
-    from edge.container import pack
-    from quantize import bridge, ptq, qat_tensors
-    from quantize.qat_data import TrainingImages
-    from quantize.qat_export import Exporter
-    from quantize.qat_loss import Head
-    from quantize.qat_run import output_layers
-    from quantize.qat_train import Trainer
-
-    network = bridge.bridge(source.model).network
-    places = qat_tensors.find(network)
-    images = TrainingImages.open(train, source.contract, [len(source.contract.outputs[0].labels)])
-    (layer, squashed), spec = output_layers(network, places)[0], source.contract.outputs[0]
-    found = network.get_layer(layer)
-    head = Head(spec=spec, layer=layer, squashed=squashed, has_truth=True, distills=False)
-    steps = args.epochs * images.steps(args.batch)
-    trainer = Trainer(
-        network, [found.input if squashed else found.output], (head,), images, table=None, steps=steps,
-        frozen_from=steps // 2, learning_rate=args.learning_rate, batch_size=args.batch,
-    )  # fmt: skip
-    exporter = Exporter(source, network, places, lambda: images.in_order(1))
-    for epoch in range(args.epochs):
-        trainer.epoch(epoch)
-    contract = source.contract.replace(name=source.name)
-    path: Path = args.out / "control.float32.tflite"
-    path.write_bytes(pack(ptq.assemble(exporter.float32(), contract), contract))
-    return path
+def _without_labels(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dataclasses.replace(item, label=None) for item in items)
 
 
-def _steps(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a training step: float, fake-quantized while ranges move, and with everything frozen; alternating."""
-    import tensorflow as tf
-
-    from quantize import bridge, qat_scheme, qat_tensors
-    from quantize.qat_export import Exporter
-    from quantize.qat_ranges import RangeTable
-
-    source = _load(args)
-    network = bridge.bridge(source.model).network
-    places = qat_tensors.find(network)
-    table = RangeTable(places)
-    table.set_observed({place.layer: (-1.0, 6.0) for place in places.observed})
-    images = tf.random.uniform((args.batch, *source.input_shape), -1, 1, seed=0)
-    quantized = qat_scheme.quantize_network(network, places, table)
-    forms = {
-        "float": _step(network, None, frozen=False),
-        "fake_quantized": _step(quantized, table, frozen=False),
-        "fake_quantized_frozen": _step(quantized, table, frozen=True),
-    }
-    for step in forms.values():
-        step(images)
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(STEPS):
-        for name, step in forms.items():
-            started = time.perf_counter()
-            step(images)
-            seconds[name].append(time.perf_counter() - started)
-    exporter = Exporter(source, network, places, lambda: iter([np.asarray(images[:1])]))
-    started = time.perf_counter()
-    exporter.int8(table.read())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = {f"{name}_ratio": value / medians["float"] for name, value in medians.items() if name != "float"}
-    return {**medians, **ratios, "export_s": time.perf_counter() - started}
-
-
-def _step(network: Any, table: Any, *, frozen: bool) -> Any:
-    import contextlib
-
-    import tensorflow as tf
-
-    from quantize.quiet import import_tf_keras
-
-    optimizer = import_tf_keras().optimizers.Adam(1e-5)
-    optimizer.build(network.trainable_variables)
-
-    def run(images: Any) -> Any:
-        with tf.GradientTape() as tape:
-            with table.step(observe=not frozen) if table is not None else contextlib.nullcontext():
-                values = network(images, training=True)
-            loss = tf.reduce_mean(tf.square(values))
-        optimizer.apply_gradients(zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True))
-        if table is not None:
-            table.update()
-        return loss
-
-    def step(images: Any) -> float:
-        for layer in network.layers:
-            layer = getattr(layer, "layer", layer)
-            if hasattr(layer, "frozen"):
-                layer.frozen = frozen  # read while tracing
-        return float(traced(images))
-
-    traced = tf.function(run, autograph=False)
-    return step
-
-
-def _row(report: dict[str, Any]) -> dict[str, Any]:
+def row(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what the table shows of a validation report. Shares are fractions; a drop is reference minus candidate."""
     drop = report["drop"]
     return {
         "images": report["images"],
+        "reference_top1": report["reference"]["top1"],
         "top1": report["candidate"]["top1"],
         "drop": drop["top1"],
         "ci95": drop["ci95"],
@@ -198,14 +169,14 @@ def _row(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(rows: dict[str, dict[str, Any]]) -> str:
-    lines = [f"{'':20}{'top-1':>8}{'drop (95 % interval), points':>32}{'flips':>7}{'agreement':>11}{'shift':>9}"]
-    for name, row in rows.items():
-        low, high = row["ci95"]
-        drop = f"{100 * row['drop']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        lines.append(
-            f"{name:20}{row['top1']:8.1%}{drop:>32}{row['flips']:7}{row['agreement']:11.1%}{row['probability_shift']:9.4f}"
-        )
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the rows as text."""
+    lines = [f"{'':26}{'top-1':>8}{'drop (95 % interval), points':>32}{'flips':>7}{'agreement':>11}{'shift':>9}"]
+    for name, found in rows.items():
+        low, high = found["ci95"]
+        drop = f"{100 * found['drop']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+        counts = f"{found['flips']:7}{found['agreement']:11.1%}{found['probability_shift']:9.4f}"
+        lines.append(f"{name:26}{found['top1']:8.1%}{drop:>32}{counts}")
     return "\n".join(lines)
 
 
