@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def load_pixels(source: Sources, spec: InputSpec) -> NDArray[np.uint8]:
         return _stack(source, spec)
     if isinstance(source, list | tuple):
         raise ShapeError(f"the model takes one picture, got a sequence of {len(source)}")
-    picture = open_rgb(source, needed=_needed(spec))
+    picture = open_rgb(cast("Source", source), needed=_needed(spec))
     picture = _fit(picture, spec)
     if spec.color == "gray":
         return np.asarray(picture.convert("L"))[:, :, np.newaxis]

@@ -22,7 +22,16 @@ LEAVES = {
     f"devices.{name}"
     for name in (
         *("profiles", "records", "network", "latency", "footprint", "fit", "advice", "resize", "errors"),
-        *("edgetpu", "edgetpu_ops", "edgetpu_rules", "edgetpu_outcome", "edgetpu_memory", "edgetpu_log", "throttling", "own_boards"),
+        *(
+            "edgetpu",
+            "edgetpu_ops",
+            "edgetpu_rules",
+            "edgetpu_outcome",
+            "edgetpu_memory",
+            "edgetpu_log",
+            "throttling",
+            "own_boards",
+        ),
     )
 }
 DOES_IO = {"io", "os", "pathlib", "select", "shutil", "socket", "subprocess", "sys", "tempfile", "threading", "urllib"}

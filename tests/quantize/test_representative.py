@@ -86,6 +86,7 @@ def test_tensors_are_what_the_contract_makes_of_each_image(photos: Path, monkeyp
     dataset = choose(photos, count=12, contract=spec)
     cached = list(dataset.tensors())
     for tensor, item in zip(cached, dataset.items, strict=True):
+        assert isinstance(tensor, np.ndarray)
         assert (tensor.shape, str(tensor.dtype)) == ((1, 12, 16, 3), "float32")
         np.testing.assert_array_equal(tensor, preprocess(item.path, spec.input))
     monkeypatch.setattr("quantize.representative.CACHE_BYTES", 3 * 12 * 16 * 3)  # only three pictures are kept
