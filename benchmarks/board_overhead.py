@@ -5,7 +5,8 @@
 Three ratios, each edgekit's figure over that of code written by hand for the same artefact and picture (Pillow to decode and
 resize, numpy to normalise and quantize, the interpreter): `classify` in one process, in alternation; start of a fresh process
 (imports, load, first answer), in alternation; peak resident memory of those processes. Medians over the repetitions. The ratio of
-processor time is there for busy machines; it counts the hashing of the file, which otherwise runs on a second core.
+processor time is there for busy machines; it counts the hashing of the file, which otherwise runs on a second core. Appends to
+``benchmarks/results/board_overhead.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from record import append
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,13 +75,12 @@ answer = model.classify(sys.argv[2]).best.class_id
 
 
 def main() -> int:
-    """Measure and print; `--json FILE` keeps the figures."""
+    """Measure, print, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artefact", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as bytecode:
         fresh = _fresh_process(args, bytecode)
@@ -90,10 +92,8 @@ def main() -> int:
         **_per_picture(args),
         **fresh,
     }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.json is not None:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=1))
+    append("board_overhead", report)
     return 0
 
 
