@@ -199,6 +199,8 @@ def _cv2() -> ModuleType:
         if platform.machine() in ("armv7l", "armv8l"):
             install = "sudo apt-get install python3-opencv"  # no wheel for 32-bit ARM; the venv must see system packages
         raise MissingExtraError(f"videos and cameras need OpenCV, which cannot be loaded here ({error}): {install}") from error
+    if os.environ["OPENCV_LOG_LEVEL"] == "OFF":
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # for a program that had loaded OpenCV before
     module: ModuleType = cv2
     return module
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import edge
-from edge import graph, interpreter
+from edge import graph
 from edge.errors import ArtefactError, InterpreterError
 from edge.flatbuffer import Flatbuffer
 from edge.probe import Prober
@@ -18,7 +20,10 @@ INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
 
 @pytest.fixture
 def crashing(tiny_float_flatbuffer: bytes, tmp_path: Path) -> Path:
-    """A model whose depthwise convolution has no weights: consistent as a file, and the end of ai-edge-litert 2.3."""
+    """A model whose depthwise convolution has no weights: consistent as a file, and mostly the end of ai-edge-litert 2.3.
+
+    (Mostly: it follows a null pointer only where XNNPACK takes the op.)
+    """
     model = graph.read(tiny_float_flatbuffer)
     index = next(op.index for op in model.ops if op.name == "DEPTHWISE_CONV_2D")
     subgraph = next(Flatbuffer(tiny_float_flatbuffer).root().tables(2))
@@ -46,11 +51,31 @@ def test_a_crash_stays_in_the_other_process(crashing: Path, tiny_float_flatbuffe
     sound = tmp_path / "sound.tflite"
     sound.write_bytes(tiny_float_flatbuffer)
     with Prober() as prober:
-        problem = prober.try_file(crashing)
-        if interpreter.import_package()[1].__package__ == "ai_edge_litert":
-            assert problem == "it takes the interpreter down (SIGSEGV)"
-        assert problem is not None
+        assert prober.try_file(crashing) is not None
         assert prober.try_file(sound) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_crash_is_told_by_its_signal(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    """The model is a named pipe, so the other process waits in it for the signal that ends it."""
+    sound, pipe = tmp_path / "sound.tflite", tmp_path / "pipe.tflite"
+    sound.write_bytes(tiny_float_flatbuffer)
+    os.mkfifo(pipe)
+    with Prober() as prober:
+        assert prober.try_file(sound) is None
+
+        def crash() -> None:
+            process = prober._process
+            with open(pipe, "wb"):  # returns when the other process has opened it
+                assert process is not None
+                process.send_signal(signal.SIGSEGV)
+
+        thread = threading.Thread(target=crash)
+        thread.start()
+        assert prober.try_file(pipe) == "it takes the interpreter down (SIGSEGV)"
+        thread.join()
+        assert prober.try_file(sound) is None
+        assert prober.starts == 2
 
 
 def test_load_turns_a_crash_into_an_error(crashing: Path) -> None:
