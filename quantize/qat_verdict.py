@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,11 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
             f"fine-tuning alone made the better file on {images} validation images: fine-tuned in float, then PTQ:"
             f" {text['control']}; QAT {text['qat']}; PTQ {text['ptq']}"
         )
+    if best == "qat" and _is_chance(reports["qat"], reports["ptq"]):
+        return "ptq", (
+            f"QAT is ahead by no more than chance on {images} validation images, and its answers are further from the float network's:"
+            f" QAT {text['qat']}; PTQ {text['ptq']}{tuned}"
+        )
     if best == "qat" and best_epoch == 0:
         return best, (
             f"no epoch of training made a better file on {images} validation images; the one from before training (epoch 0, its own"
@@ -40,6 +46,20 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
     if best == "qat":
         return best, f"training paid on {images} validation images: QAT {text['qat']}; PTQ {text['ptq']}{tuned or '; ' + _ASK}"
     return best, f"training did NOT make a better file on {images} validation images: QAT {text['qat']}; PTQ {text['ptq']}{tuned}"
+
+
+def _is_chance(trained: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+    """Return whether ``trained`` leads by what chance gives, and moved further from float: then the lead is no reason to take it.
+
+    The images that exactly one of two files has right are at most those that each has otherwise than float has. Under no
+    difference their sides are coin tosses (McNemar), so a lead up to 1.64 of their standard deviations is chance at 5 %.
+    """
+    shifts = trained["probability_shift"], plain["probability_shift"]
+    if trained["drop"] is None or plain["drop"] is None or None in shifts:
+        return False
+    tossed = sum(report["drop"][side] for report in (trained, plain) for side in ("flips_lost", "flips_won"))
+    lead = (merit(trained) - merit(plain)) * trained["images"]
+    return bool(lead <= 1.64 * math.sqrt(tossed) and shifts[0] > shifts[1])
 
 
 def sentence(report: Mapping[str, Any]) -> str:

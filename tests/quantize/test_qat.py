@@ -415,6 +415,19 @@ def test_the_better_file_is_recommended_and_what_is_not_known_is_said(finished: 
     assert name == "ptq" and "conv2d_5" in reason
 
 
+def test_a_lead_by_chance_is_no_reason_to_move_further_from_float(finished: Any) -> None:
+    plain = worse_by(finished.reports["ptq"], 0)
+    plain["drop"] |= {"flips_lost": 2, "flips_won": 2}
+    trained = worse_by(plain, -100 / plain["images"])  # one image more
+    trained["probability_shift"] = plain["probability_shift"] + 0.01
+    name, reason = recommend({"ptq": plain, "qat": trained}, SAME, 2)
+    assert name == "ptq" and reason.startswith("QAT is ahead by no more than chance")
+    far = worse_by(trained, -4 * 100 / plain["images"])  # five images of at most eight that can differ
+    assert recommend({"ptq": plain, "qat": far}, SAME, 2)[0] == "qat"
+    closer = trained | {"probability_shift": plain["probability_shift"] - 0.001}
+    assert recommend({"ptq": plain, "qat": closer}, SAME, 2)[0] == "qat"
+
+
 def test_a_float_control_that_does_as_well_is_recommended_instead(finished: Any) -> None:
     good = finished.reports["ptq"]
     name, reason = recommend({"ptq": worse_by(good, 10), "qat": good, "control": good}, SAME, 2)
