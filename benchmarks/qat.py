@@ -80,7 +80,8 @@ class Comparison:
         self._step("float, same epochs", self._control)
 
     def facts(self) -> dict[str, Any]:
-        return {"photos": len(self.training), "validation": len(self.validation), "rows": self.rows}
+        rows = {name: {key: value for key, value in found.items() if key != "file"} for name, found in self.rows.items()}
+        return {"photos": len(self.training), "validation": len(self.validation), "rows": rows}
 
     def _step(self, name: str, make: Callable[[], None]) -> None:
         if name in self.rows:

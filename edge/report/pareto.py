@@ -175,9 +175,12 @@ def _accuracy(facts: Facts, key: str, place: str) -> tuple[float, float, float, 
     for entry in sorted(found, key=lambda entry: entry.place != place):
         assert entry.top1 is not None
         if entry.drop is not None and entry.reference_top1 is not None:
-            # Paired: as wide as the doubt about the difference to the reference, not about both.
-            before = entry.reference_top1
-            return entry.top1, before - entry.drop.high, before - entry.drop.low, points(entry.drop.top1)
+            # Paired: as wide as the doubt about the difference to the reference, not about both. From the reference's top-1 on
+            # the most images, so that a variant that was validated on some of them is not better for having had the easier ones.
+            fullest = max((e for e in facts.validations if e.reference == entry.reference), key=lambda e: e.images)
+            before = entry.reference_top1 if fullest.reference_top1 is None else fullest.reference_top1
+            drop = entry.drop
+            return before - drop.top1, before - drop.high, before - drop.low, points(drop.top1)
         return entry.top1, *_wilson(entry.top1, entry.images), "unknown"
     as_reference = [entry for entry in facts.validations if entry.reference == key and entry.reference_top1 is not None]
     for entry in as_reference:

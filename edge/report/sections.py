@@ -261,8 +261,9 @@ def _accuracy(facts: Facts, key: str, entry: Validation | None) -> tuple[str, ..
     drop = entry.drop
     if entry.reference == key:
         return "-" if entry.top1 is None else f"{entry.top1:.2%}", "is the reference", "-", "-", "-"
+    fewer = entry.images < max(e.images for e in facts.validations if e.reference == entry.reference)
     return (
-        "-" if entry.top1 is None else f"{entry.top1:.2%}",
+        "-" if entry.top1 is None else f"{entry.top1:.2%}{f' of {entry.images:,} images' if fewer else ''}",
         "-" if drop is None else f"{points(drop.top1)} ({points(drop.low)} to {points(drop.high)})",
         "-" if drop is None else f"{drop.lost} / {drop.won}",
         "-" if entry.agreement is None else f"{entry.agreement:.2%}",
