@@ -133,7 +133,10 @@ class Exporter:
         for layer, op in targets.items():
             for index, ours in zip(op.inputs[1:3], self.folded(layer), strict=True):
                 entry = parts.subgraphs[0].tensors[index]
-                theirs = np.asarray(parts.buffers[entry.buffer].data, np.uint8).view(np.float32)
+                data = parts.buffers[entry.buffer].data
+                if data is None:
+                    return None
+                theirs = np.asarray(data, np.uint8).view(np.float32)
                 if theirs.size != ours.size or relative_difference(ours.reshape(-1), theirs) > _SAME:
                     return None
         return targets
