@@ -134,24 +134,30 @@ def _step(network: Any, table: Any) -> Callable[[Any], float]:
     return lambda images: float(traced(images))
 
 
+def prepared(args: argparse.Namespace, source: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the bridged network, its places, ranges that serve any network, and one picture's tensor: what an export needs."""
+    from edge.dataset import LabelledImages
+    from edge.preprocess import preprocess
+    from quantize import bridge, qat_tensors
+    from quantize.qat_ranges import RangeTable
+
+    network = bridge.bridge(source.model).network
+    places = qat_tensors.find(network)
+    table = RangeTable(places)
+    table.set_observed({place.layer: (-1.0, 6.0) for place in places.observed})
+    return network, places, table, preprocess(LabelledImages.open(args.images).items[0].path, source.contract.input)
+
+
 def convert(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds from the trained network to an int8 file, as after each epoch, and of tfmot's graph by TensorFlow's converter."""
     import tensorflow as tf
 
     from edge import graph, graph_facts
-    from edge.dataset import LabelledImages
-    from edge.preprocess import preprocess
-    from quantize import bridge, qat_tensors
     from quantize.qat_export import Exporter
-    from quantize.qat_ranges import RangeTable
     from quantize.quiet import quiet
 
     source = load(args)
-    network = bridge.bridge(source.model).network
-    places = qat_tensors.find(network)
-    table = RangeTable(places)
-    table.set_observed({place.layer: (-1.0, 6.0) for place in places.observed})
-    image = preprocess(LabelledImages.open(args.images).items[0].path, source.contract.input)
+    network, places, table, image = prepared(args, source)
     figures: dict[str, Any] = {"shape": list(source.input_shape)}
     if not args.without_ours:
         started = time.perf_counter()
@@ -221,18 +227,11 @@ def run_inside(args: argparse.Namespace) -> dict[str, Any]:
 
 def sizes(args: argparse.Namespace) -> dict[str, Any]:
     """Bytes of the int8 file as it is, pruned by half, and with 16 values in each kernel; before training, which keeps both."""
-    from edge.dataset import LabelledImages
-    from edge.preprocess import preprocess
-    from quantize import bridge, qat_compress, qat_tensors
+    from quantize import qat_compress
     from quantize.qat_export import Exporter
-    from quantize.qat_ranges import RangeTable
 
     source = load(args)
-    network = bridge.bridge(source.model).network
-    places = qat_tensors.find(network)
-    table = RangeTable(places)
-    table.set_observed({place.layer: (-1.0, 6.0) for place in places.observed})
-    image = preprocess(LabelledImages.open(args.images).items[0].path, source.contract.input)
+    network, places, table, image = prepared(args, source)
     exporter = Exporter(source, network, places, lambda: iter([image]))
     before = network.get_weights()
     forms: dict[str, Callable[[], None]] = {

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import edge
-from edge import golden, graph, graph_facts
+from edge import graph, graph_facts
 from edge.container import pack
 from edge.contract import Contract, Quantization
 from edge.dataset import LabelledImages
@@ -111,14 +111,12 @@ class Run:
     def finish(self) -> tuple[ptq.Artefact, int, dict[str, Any]]:
         """Return the best epoch's artefact with golden samples, its number, and its parity."""
         flatbuffer = (self.work / qat_state.best_file(self._best["epoch"])).read_bytes()
-        contract = self._contract()
-        samples = golden.record(flatbuffer, contract, patterns=golden.PATTERNS[: self.config.golden_samples])
-        contract = contract.replace(golden=samples)
+        data, contract = ptq.complete(flatbuffer, self._contract(), golden_samples=self.config.golden_samples)
         model = graph.read(flatbuffer)
         artefact = ptq.Artefact(
             name=self.source.name,
             variant=VARIANT,
-            data=pack(flatbuffer, contract),
+            data=data,
             contract=contract,
             seconds=sum(row["seconds"] for row in self.rows),
             ops=graph_facts.op_counts(model),
