@@ -4,8 +4,9 @@
 
 Rows: the network as it is; per-tensor weights; 4 calibration images; 5 % of them replaced by noise and over-exposed ones; the channels
 of one layer rescaled to heavy tails (the function stays the same). Every file is run over the test photos and paired with the float32
-file. What is measured is kept in ``out-ranges/`` as it comes, so that an interrupted run goes on; ``--again auto`` measures a method
-anew. Prints a table for each row; ``--record`` appends all to ``benchmarks/results/ranges.json``.
+file, and ``auto`` with every other method (``ranges_paired``). What is measured is kept in ``out-ranges/`` as it comes, so that an
+interrupted run goes on; ``--again auto`` measures a method anew. Prints a table for each row; ``--record`` appends all to
+``benchmarks/results/ranges.json``.
 
 The fixed methods' files are edited from one int8 file, as the search does it (a test holds such files equal to the quantizer's own);
 their seconds are those of observing, of choosing and of one run of the quantizer.
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ranges_paired import Answers, against
+from ranges_paired import text as paired_text
 from record import append
 
 import quantize
@@ -63,8 +66,11 @@ def main() -> int:
     for row in args.rows.split(","):
         work.fill(row)
         print(_text(row, work.table[row]), flush=True)
+        if work.against_others(row):
+            print(paired_text(auto_ranges.AUTO, work.against_others(row)), flush=True)
     if args.record:
-        append("ranges", {"images": args.count, "test_images": len(test), "rows": work.table})
+        compared = {row: work.against_others(row) for row in work.table}
+        append("ranges", {"images": args.count, "test_images": len(test), "rows": work.table, "auto_against": compared})
     return 0
 
 
@@ -88,12 +94,13 @@ class _Work:
         self._aeq_python: Path | None = args.aeq_python
         self._expected = activations.run(reference, test.tensors)
         self._path = args.out / f"rows-{args.count}-{len(test)}.json"
+        self._answers: Path = args.out / f"answers-{args.count}-{len(test)}"
         self.table: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def fill(self, row: str) -> None:
         """Measure what the row lacks."""
         known = self.table.setdefault(row, {})
-        missing = [method for method in self._methods if method not in known or method in self._again]
+        missing = [method for method in self._methods if not self._kept(row, method).exists() or method in self._again]
         if self._aeq_python is None and AEQ in missing:
             missing.remove(AEQ)
         if not missing:
@@ -105,9 +112,20 @@ class _Work:
                 seconds, flatbuffer = made.aeq(self._aeq_python)
             else:
                 seconds, flatbuffer = made.by(method)
-            known[method] = {"seconds": round(seconds, 1), **_measure(flatbuffer, self._expected, self._test, self._contract)}
+            found, answers = _measure(flatbuffer, self._expected, self._test, self._contract)
+            known[method] = {"seconds": round(seconds, 1), **found}
             self._path.write_text(json.dumps(self.table, indent=1))
+            answers.save(self._kept(row, method))
             print(f"{row}: {method} {known[method]}", flush=True)
+
+    def against_others(self, row: str) -> dict[str, dict[str, Any]]:
+        """Return auto against each other method of the row, of those whose answers are kept."""
+        kept = {method: self._kept(row, method) for method in self.table[row]}
+        answers = {method: Answers.load(path) for method, path in kept.items() if path.exists()}
+        return against(auto_ranges.AUTO, answers) if auto_ranges.AUTO in answers else {}
+
+    def _kept(self, row: str, method: str) -> Path:
+        return self._answers / f"{row.replace(' ', '-').replace('%', 'percent')}.{method}.npz"
 
 
 class _Row:
@@ -229,15 +247,17 @@ def _with_odd_ones(tensors: list[Any]) -> list[Any]:
     return odd
 
 
-def _measure(made: bytes, expected: Any, test: Photos, contract: Any) -> dict[str, Any]:
+def _measure(made: bytes, expected: Any, test: Photos, contract: Any) -> tuple[dict[str, Any], Answers]:
     interpreter = open_interpreter(made, threads=1)
     spent = []
     for _ in range(30):
         started = time.perf_counter()
         interpreter.invoke()
         spent.append(1000 * (time.perf_counter() - started))
-    pairing = compare(expected, activations.run(made, test.tensors), test.labels, contract)
-    return {**pairing.to_dict(), "bytes": len(made), "ms": round(float(np.median(spent)), 2)}
+    outputs = activations.run(made, test.tensors)
+    pairing = compare(expected, outputs, test.labels, contract)
+    found = {**pairing.to_dict(), "bytes": len(made), "ms": round(float(np.median(spent)), 2)}
+    return found, Answers.of(expected, outputs, contract)
 
 
 def _text(row: str, results: dict[str, Any]) -> str:

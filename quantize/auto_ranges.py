@@ -1,27 +1,26 @@
 """The ranges of the default full int8: chosen by what they do to the network's output, on images that did not set them.
 
 No method is best for every network, and the error of a tensor says little about the error of the answer. So every candidate
-becomes a
-real int8 file (edited, which takes a fraction of a second), runs on the held-out images on real kernels, and is compared with
-float: first each method for the whole network, then, from the best, each kind of tensor in each part of the network on its own.
+becomes a real int8 file (edited, which takes a fraction of a second), runs on the held-out images on real kernels, and is compared
+with float: first each method for the whole network, then, from the best, each kind of tensor in each part of the network on its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.findings import WARNING, Finding
 from edge.model import Feed
 from edge.progress import Progress
 
-from . import activations, calibrated, conversion, output_error, ranges, same_range
+from . import activations, calibrated, conversion, output_error, range_choice, ranges, same_range
 from .activations import Activations, Tensors
 from .int8_file import Int8File
+from .output_error import Floats
+from .range_choice import Gain, RangeChoice
 from .ranges import Range
 from .segments import Segment, segments
 
@@ -36,33 +35,6 @@ _WHOLE = (*_LADDER, "moving-average", "percentile", "mse", "kl")
 _REST = "minmax"  # what input and head begin with
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RangeChoice:
-    """``calibrated``: the flatbuffer with the ranges written in. ``error``: mean held-out error by name of what was tried whole;
-    ``chosen`` is the final one's, ``converter`` that of TensorFlow's own ranges. ``methods``: segment to method.
-    """
-
-    calibrated: bytes
-    method: str
-    methods: Mapping[str, str]
-    ranges: Mapping[str, Range]
-    error: Mapping[str, float]
-    agreement: float | None
-    held_out: int
-    findings: tuple[Finding, ...]
-
-    def describe(self) -> str:
-        """One line: what was chosen and what it gained."""
-        if not self.error:
-            return f"ranges: {self.method}"
-        before, after = self.error[CONVERTER], self.error["chosen"]
-        agree = "" if self.agreement is None else f", agreement {self.agreement:.1%}"
-        return (
-            f"ranges: {self.method}; error against float on {self.held_out} held-out images {after:.4f}"
-            f" (plain converter {before:.4f}){agree}"
-        )
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Search:
     """The candidates' common ground: one int8 file that is edited again and again, and the float answers."""
@@ -74,7 +46,6 @@ class _Search:
     reference: list[tuple[NDArray[np.float32], ...]]
     compared: tuple[str, ...]
     fit_parts: tuple[int, ...]
-    progress: Progress
     _ranges: dict[tuple[int, str], Range] = field(default_factory=dict)
 
     def range_of(self, position: int, method: str, parts: tuple[int, ...]) -> Range:
@@ -92,15 +63,18 @@ class _Search:
             for index in self.groups[position].tensors
         }
 
-    def measure(self, methods: Mapping[int, str]) -> NDArray[np.float64]:
-        """Error of each held-out image."""
-        self.file.set_ranges(self.ranges(methods, self.fit_parts))
+    def measure(self, methods: Mapping[int, str]) -> Floats:
+        """Error of each held-out image, with ranges from the others."""
+        return self.error_with(self.ranges(methods, self.fit_parts))
+
+    def error_with(self, found: Mapping[str, Range]) -> Floats:
+        """Error of each held-out image with these ranges; the answers are kept in ``last``."""
+        self.file.set_ranges(found)
         return self.error_of(self.file.pack())
 
-    def error_of(self, flatbuffer: bytes) -> NDArray[np.float64]:
+    def error_of(self, flatbuffer: bytes) -> Floats:
         """Error of each held-out image for a finished file; its answers are kept in ``last``."""
         self.last = activations.run(flatbuffer, self.images)
-        self.progress.advance()
         return output_error.per_image(self.reference, self.last, self.compared)
 
     last: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
@@ -124,7 +98,7 @@ def choose_ranges(
     known already. Raises CalibrationError.
     """
     if method == CONVERTER:
-        return _plain(calibrated_flatbuffer)
+        return range_choice.fixed(calibrated_flatbuffer, CONVERTER, {})
     ranges.method("minmax" if method == AUTO else method)
     seen = seen or observe(float_flatbuffer, tensors, count=count)
     groups = same_range.groups(seen.model)
@@ -133,16 +107,7 @@ def choose_ranges(
         chosen = {p: method for segment in parts for p in segment.positions}
         chosen |= {p: _REST for segment in parts if segment.kind == "input" for p in segment.positions}
         found = _by_name(seen, groups, chosen)
-        return RangeChoice(
-            calibrated=calibrated.write_ranges(calibrated_flatbuffer, found),
-            method=method,
-            methods={"all": method},
-            ranges=found,
-            error={},
-            agreement=None,
-            held_out=0,
-            findings=(),
-        )
+        return range_choice.fixed(calibrated.write_ranges(calibrated_flatbuffer, found), method, found)
     return _auto(seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
 
 
@@ -167,25 +132,21 @@ def _auto(
         held = list(range(len(seen.part_of)))
     wanted = set(held)
     images = [tensor for i, tensor in enumerate(tensors()) if i in wanted]
-    with Progress(len(_WHOLE) + 3 + 3 * len(parts), "choose the ranges") as progress:
-        search = _Search(
-            seen=seen,
-            file=Int8File(conversion.quantize_int8(calibrated_flatbuffer, per_channel=per_channel)),
-            groups=groups,
-            images=images,
-            reference=[seen.outputs[i] for i in held],
-            compared=output_error.kinds(seen.model, None if kinds is None else tuple(kinds)),
-            fit_parts=(0,) if independent else (0, 1),
-            progress=progress,
-        )
-        converter = float(search.error_of(search.file.pack()).mean())
-        by_segment, errors, best, whole = _best_whole(search, parts)
-        errors[CONVERTER] = converter
-        by_segment, best = _refined(search, parts, by_segment, best)
-    methods = _spread(parts, by_segment)
-    search.measure(methods)
-    agree = output_error.agreement(search.reference, search.last, search.compared)
-    found = search.ranges(methods, (0, 1))
+    search = _Search(
+        seen=seen,
+        file=Int8File(conversion.quantize_int8(calibrated_flatbuffer, per_channel=per_channel)),
+        groups=groups,
+        images=images,
+        reference=[seen.outputs[i] for i in held],
+        compared=output_error.kinds(seen.model, None if kinds is None else tuple(kinds)),
+        fit_parts=(0,) if independent else (0, 1),
+    )
+    converter = search.error_of(search.file.pack())
+    by_segment, errors, best, whole = _best_whole(search, parts)
+    by_segment, best = _refined(search, parts, by_segment, best)
+    found = search.ranges(_spread(parts, by_segment), (0, 1))
+    finished = search.error_with(found)
+    agreement = output_error.agreement(search.reference, search.last, search.compared)
     changed = {name: m for name, m in by_segment.items() if m != whole}
     text = f"auto: {whole}" + (f", {len(changed)} of {len(parts)} segments otherwise" if changed else "")
     return RangeChoice(
@@ -193,42 +154,45 @@ def _auto(
         method=text,
         methods=by_segment,
         ranges=found,
-        error={**errors, "chosen": float(best.mean())},
-        agreement=agree,
+        error={**errors, CONVERTER: float(converter.mean()), "chosen": float(best.mean())},
+        gain=Gain(chosen=finished, converter=converter, agreeing=None if agreement is None else round(agreement * len(held))),
         held_out=len(held),
-        findings=tuple(_findings(independent, len(seen.part_of))),
+        findings=() if independent else (range_choice.too_few(len(seen.part_of)),),
     )
 
 
-def _best_whole(search: _Search, parts: tuple[Segment, ...]) -> tuple[dict[str, str], dict[str, float], NDArray[np.float64], str]:
+def _best_whole(search: _Search, parts: tuple[Segment, ...]) -> tuple[dict[str, str], dict[str, float], Floats, str]:
     """Try each method for the whole network, with the input and the head unclipped."""
     errors: dict[str, float] = {}
-    best: NDArray[np.float64] | None = None
+    best: Floats | None = None
     choice: dict[str, str] = {}
     whole = ""
-    for name in _WHOLE:
-        by_segment = {segment.name: _REST if segment.kind in ("input", "head") else name for segment in parts}
-        error = search.measure(_spread(parts, by_segment))
-        errors[name] = float(error.mean())
-        if best is None or error.mean() < best.mean():
-            best, choice, whole = error, by_segment, name
+    with Progress(len(_WHOLE), "choose the ranges") as progress:
+        for name in _WHOLE:
+            by_segment = {segment.name: _REST if segment.kind in ("input", "head") else name for segment in parts}
+            error = search.measure(_spread(parts, by_segment))
+            errors[name] = float(error.mean())
+            if best is None or error.mean() < best.mean():
+                best, choice, whole = error, by_segment, name
+            progress.advance()
     assert best is not None
     return choice, errors, best, whole
 
 
 def _refined(
-    search: _Search, parts: tuple[Segment, ...], by_segment: dict[str, str], best: NDArray[np.float64]
-) -> tuple[dict[str, str], NDArray[np.float64]]:
+    search: _Search, parts: tuple[Segment, ...], by_segment: dict[str, str], best: Floats
+) -> tuple[dict[str, str], Floats]:
     """Try the neighbouring blends for one segment at a time; keep what is better beyond the noise of the images."""
     by_segment = dict(by_segment)
-    for segment in parts:
-        if segment.kind == "input":
-            continue  # a picture's whole range is used, and clipping it costs every image
-        for name in _neighbours(by_segment[segment.name]):
-            trial = {**by_segment, segment.name: name}
+    # A picture's whole range is used, and clipping it costs every image.
+    trials = [(s.name, name) for s in parts if s.kind != "input" for name in _neighbours(by_segment[s.name])]
+    with Progress(len(trials), "choose the ranges in parts") as progress:
+        for segment, name in trials:
+            trial = {**by_segment, segment: name}
             error = search.measure(_spread(parts, trial))
             if output_error.better(error, best):
                 by_segment, best = trial, error
+            progress.advance()
     return by_segment, best
 
 
@@ -254,40 +218,3 @@ def _by_name(seen: Activations, groups: tuple[same_range.RangeGroup, ...], metho
 def held_out(image: int) -> bool:
     """Whether the image of this number only measures: two in five, evenly spread, so that every class is on both sides."""
     return image % 5 in (2, 4)
-
-
-def _plain(flatbuffer: bytes) -> RangeChoice:
-    return RangeChoice(
-        calibrated=flatbuffer,
-        method=CONVERTER,
-        methods={"all": CONVERTER},
-        ranges={},
-        error={},
-        agreement=None,
-        held_out=0,
-        findings=(),
-    )
-
-
-def _findings(independent: bool, images: int) -> list[Finding]:
-    if independent:
-        return []
-    return [
-        Finding(
-            check="few_representative",
-            severity=WARNING,
-            message=f"{images} representative images are too few to hold some out: the ranges were chosen on the images that"
-            " set them; give 100 or more",
-        )
-    ]
-
-
-def to_dict(choice: RangeChoice) -> dict[str, Any]:
-    """The entry of ``quantize --json``."""
-    return {
-        "method": choice.method,
-        "segments": dict(choice.methods),
-        "error": {name: round(value, 6) for name, value in choice.error.items()},
-        "agreement": choice.agreement,
-        "held_out": choice.held_out,
-    }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
 
+_CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 SCHEMES = {
     "float32": "float32 weights and activations",
     "float16": "float16 weights, float32 activations",
@@ -348,8 +349,11 @@ def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None, mix
         islands = [t for t in model.tensors if t.is_float and t.index in used and t.index not in boundary]
         if islands:
             names = ", ".join(tensor.name for tensor in islands[:3])
+            inside = {tensor.index for tensor in islands}
+            ops = sorted({op.name for op in model.ops if inside & {*op.inputs, *op.outputs}} - _CONVERSIONS)
             raise ConversionError(
-                f"int8: {len(islands)} float tensors are left in the file ({names}); an op there has no int8 kernel in TFLite"
+                f"int8: {len(islands)} float tensors are left in the file ({names}), as TensorFlow's quantizer has no int8 for"
+                f" {', '.join(ops)}; train with another op, or leave it in float knowingly: --keep-float {','.join(ops).lower()}"
             )
     if runtime is not None:
         target = runtimes.get(runtime)

@@ -12,10 +12,11 @@ import pytest
 
 import edge
 import quantize
-from edge import container, graph
+from edge import container, golden, graph
 from edge.interpreter import open_interpreter
-from quantize import ptq, runtimes
+from quantize import ladder, ptq, runtimes
 from quantize.errors import CalibrationError, ConversionError
+from quantize.paired import Photos
 from quantize.quiet import quiet
 
 
@@ -98,6 +99,20 @@ def test_a_float_tensor_in_an_int8_file_is_refused(variants: dict[str, ptq.Artef
     model = graph.read(container.read(variants["dynamic"].save(tmp_path)).flatbuffer())
     with pytest.raises(ConversionError, match="float tensors are left"):
         ptq.check(model, variant="int8", io="int8", runtime=None)
+
+
+def test_an_op_without_int8_is_named_and_can_be_kept_in_float(digits_folder: Path) -> None:
+    import keras
+
+    image = keras.Input((32, 32, 3))
+    bent = keras.layers.Conv2D(4, 3, strides=4, activation="elu")(image)
+    network = keras.Model(image, keras.layers.Dense(1, name="steer")(keras.layers.GlobalMaxPooling2D()(bent)))
+    source = quantize.load(network, name="elu", preprocess="inception", outputs="regression")
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=20, contract=source.contract)
+    with pytest.raises(ConversionError, match="no int8 for ELU; .*--keep-float elu"):
+        quantize.post_training(source, photos)
+    made = quantize.post_training(source, photos, config=ptq.PtqConfig(keep_float=("elu",)))
+    assert made.float_ops > 0
 
 
 def test_contract_tells_how_it_was_made(variants: dict[str, ptq.Artefact], photos: quantize.RepresentativeDataset) -> None:
@@ -199,6 +214,34 @@ def test_an_op_that_tflite_lacks_is_named(digits_folder: Path) -> None:
     source = quantize.load(keras.Model(image, wave), name="flex", preprocess="inception", outputs="features")
     with pytest.raises(ConversionError, match="Erfinv"):
         quantize.post_training(source, None, "float32")
+
+
+def test_an_op_that_the_reference_kernels_lack_costs_only_their_answers(digits_folder: Path, tmp_path: Path) -> None:
+    """int8 UpSampling2D becomes TILE version 3, which the interpreter's reference kernels do not have and the fast ones do."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    coarse = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(image)
+    mask = keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(keras.layers.UpSampling2D(4)(coarse))
+    source = quantize.load(keras.Model(image, mask), name="mask", preprocess="inception", outputs="regression")
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=20, contract=source.contract)
+    made = {artefact.variant: artefact for artefact in quantize.post_training_variants(source, photos, ("float32", "int8"))}
+    paths = {variant: artefact.save(tmp_path) for variant, artefact in made.items()}
+    assert "TILE" in made["int8"].ops
+    assert {answers.kernels for sample in made["int8"].contract.golden for answers in sample.outputs} == {"optimized"}
+    assert {answers.kernels for sample in made["float32"].contract.golden for answers in sample.outputs} >= {
+        "optimized",
+        "reference",
+    }
+    model = edge.load(paths["int8"])
+    assert golden.replay(model).exact
+    assert model.predict(np.zeros((32, 32, 3), np.uint8))["mask"].shape == (32, 32, 1)
+    test = Photos.open(digits_folder / "test", source.contract, limit=4)
+    int8, float32 = (bytes(container.read(paths[variant]).flatbuffer()) for variant in ("int8", "float32"))
+    rungs = ladder.climb(int8, float32, test, source.contract)
+    assert [rung.name for rung in rungs][-1] == "the file, optimised kernels"
+    assert "the file, reference kernels" not in [rung.name for rung in rungs]
 
 
 def test_wrong_requests_are_refused(source: quantize.Source) -> None:

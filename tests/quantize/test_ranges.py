@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from edge import graph, graph_facts
 from quantize import activations, auto_ranges, calibrated, conversion, output_error, ranges, same_range, segments
 from quantize.errors import CalibrationError
 from quantize.int8_file import Int8File, affine
+from quantize.range_choice import Gain
 from quantize.ranges import BINS, Observed
 
 
@@ -141,7 +143,34 @@ def test_auto_is_not_worse_than_min_max_and_stays_full_integer(steps: Any) -> No
         activations.run(steps.reference, steps.tensors), activations.run(made, steps.tensors), ("probabilities",)
     )
     assert float(measured.mean()) < 0.05
-    assert auto_ranges.to_dict(choice)["error"]["minmax"] > 0
+
+
+def test_the_gain_is_that_of_the_finished_ranges_on_the_images_that_chose(steps: Any) -> None:
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
+    chose = [tensor for number, tensor in enumerate(steps.tensors) if auto_ranges.held_out(number)]
+    expected = activations.run(steps.reference, chose)
+    assert choice.gain is not None
+    for calibrated_flatbuffer, errors in ((choice.calibrated, choice.gain.chosen), (steps.calibrated, choice.gain.converter)):
+        answers = activations.run(conversion.quantize_int8(calibrated_flatbuffer), chose)
+        np.testing.assert_allclose(errors, output_error.per_image(expected, answers, ("probabilities",)), atol=1e-3)
+    assert choice.describe().startswith(f"ranges: {choice.method}; error against float {choice.gain.chosen.mean():.4f} (")
+
+
+def test_a_difference_within_chance_is_said_to_be_one() -> None:
+    rng = np.random.default_rng(0)
+    converter = rng.random(16)
+    clear, unclear = (Gain(chosen=converter - step, converter=converter, agreeing=15) for step in (0.01, rng.normal(0, 0.1, 16)))
+    assert clear.describe().endswith(
+        f"(plain converter {converter.mean():.4f}) on the 16 images that chose, the same class on 15"
+    )
+    assert f"(plain converter {converter.mean():.4f}: no difference beyond chance)" in unclear.describe()
+
+
+def test_progress_reaches_its_total(steps: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
+    ends = re.findall(r"choose the ranges(?: in parts)?: (\d+)/(\d+) done", capsys.readouterr().err)
+    assert len(ends) == 2
+    assert all(done == total for done, total in ends)
 
 
 def test_one_odd_image_does_not_spoil_the_automatic_choice(steps: Any) -> None:
