@@ -59,7 +59,7 @@ ON_BOARD = ("validate", "benchmark", "selftest")
 _ON_BOARD_MODULE = "devices.commands.on_board"
 
 # Commands whose runs are remembered (`edgekit runs`).
-REMEMBERED = ("quantize", "qat", "explain", "tune", "validate", "benchmark", "selftest", "check", "deploy")
+REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch", "validate", "benchmark", "selftest", "check", "deploy")
 
 # Top-level module -> what installs it.
 _PROVIDED_BY = {

@@ -21,6 +21,8 @@ _MARKS = {
     "selftest": ("results", "promise"),
     "check": ("fits", "macs"),
     "quantize": ("variants", "notes"),
+    "import": ("agreement", "keras"),
+    "fetch": ("verified", "use"),
 }
 _PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime")
 _WORKSTATION_PACKAGES = ("tensorflow", "tf_keras", "keras", "tensorflow-model-optimization")
@@ -28,7 +30,10 @@ _WORKSTATION_PACKAGES = ("tensorflow", "tf_keras", "keras", "tensorflow-model-op
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A model that took part. ``role``: candidate, reference, or made by the run. ``sha256`` is of its flatbuffer."""
+    """A model that took part. ``role``: candidate, reference, made or fetched by the run. ``sha256`` is of its flatbuffer.
+
+    Of what was fetched it is that of the file as it came.
+    """
 
     role: str
     file: str
@@ -111,6 +116,10 @@ def artefacts_of(report: Mapping[str, Any], *, read: bool = False) -> tuple[Arte
         made += [report.get("trained"), report.get("ptq")]
     elif "ranking" in report:
         made.append(report.get("file"))
+    elif command_of(report) == "import":
+        made += [report["keras"], report["float32"]["file"]]
+    elif command_of(report) == "fetch":
+        found.append(Artefact(role="fetched", file=str(report["use"]), sha256=report.get("sha256")))
     for file in filter(None, made):
         found.append(Artefact(role="made", file=str(file), sha256=_model_sha256(str(file)) if read else None))
     if "release" in report:
@@ -144,7 +153,7 @@ def versions(command: str) -> dict[str, str]:
     from .version import __version__
 
     found = {"edgekit": __version__, "python": platform.python_version()}
-    for name in (*_PACKAGES, *(_WORKSTATION_PACKAGES if command in ("quantize", "qat", "explain", "tune") else ())):
+    for name in (*_PACKAGES, *(_WORKSTATION_PACKAGES if command in ("quantize", "qat", "explain", "tune", "import") else ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -222,6 +231,12 @@ def _checked(report: Mapping[str, Any]) -> str:
     return fits if latency is None else f"{fits}, about {latency['expected']:.3g} ms"
 
 
+def _imported(report: Mapping[str, Any]) -> str:
+    agreement = report["agreement"]
+    compared = "not compared with a graph" if agreement is None else f"as the graph within {agreement['relative']:.1e}"
+    return f"{report['source']['parameters']:,} parameters, {compared}"
+
+
 def _trained(report: Mapping[str, Any]) -> str:
     return f"epoch {report['best_epoch']} is best; deploy {str(report['recommended']).rpartition('/')[2]}"
 
@@ -236,4 +251,6 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "selftest": lambda report: "exact" if report.get("exact") else "as promised" if report.get("passed") else "NOT as promised",
     "check": _checked,
     "quantize": lambda report: ", ".join(entry["name"] for entry in report["variants"]),
+    "import": _imported,
+    "fetch": lambda report: f"{report['name']}, {'new' if report['fresh'] else 'was there already'}",
 }

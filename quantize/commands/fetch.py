@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         report = {"catalogue": [asdict(entry) for entry in catalogue.ENTRIES]}
         output_flags.emit(args, report, "\n".join(_entry(entry) for entry in catalogue.ENTRIES))
+        args.report = None  # a look, no work that the history remembers
         return 0
     entry = catalogue.get(args.name)
     found = fetching.fetch(entry, source=args.source, accept_new=args.accept_new)

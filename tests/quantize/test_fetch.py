@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from edge.cli import main
+from edge.run_record import Artefact
+from edge.runstore import RunStore
 from quantize import catalogue, download, fetching, unpacking
 from quantize.catalogue import Published
 from quantize.download import Expected
@@ -373,13 +375,18 @@ def test_the_catalogue(known: Published) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
-    assert main(["fetch"]) == 0
+    assert main(["fetch"], remember=True) == 0
     listed = capsys.readouterr().out
     assert all(known.name in listed for known in catalogue.ENTRIES)
     assert main(["fetch", "vgg"]) == 2
     assert "'vgg' is not in the catalogue; it has keras-inception-resnet-v2" in capsys.readouterr().err
     path = archive(tmp_path / "slim.tar.gz", member("inception_resnet_v2_2016_08_30.ckpt"))
-    assert main(["fetch", "slim-inception-resnet-v2", "--from", str(path), "--json", "-"]) == 0
+    assert main(["fetch", "slim-inception-resnet-v2", "--from", str(path), "--json", "-"], remember=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["use"] == str(tmp_path / "home/fetched/slim-inception-resnet-v2/unpacked/inception_resnet_v2_2016_08_30.ckpt")
     assert report["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    # The catalogue was only looked at; the fetch is in the history.
+    runs = RunStore().find()
+    assert [(run.command, run.summary) for run in runs] == [("fetch", "slim-inception-resnet-v2, new")]
+    assert runs[0].artefacts == (Artefact(role="fetched", file=report["use"], sha256=report["sha256"]),)
+    assert RunStore().get(1).report == report

@@ -15,11 +15,12 @@ import edge
 import quantize
 from benchmarks import slim_graph
 from benchmarks.slim_graph import Recipe
-from edge import graph, graph_facts
+from edge import container, graph, graph_facts
 from edge.cli import build_parser, main
 from edge.contract import InputSpec
 from edge.errors import ContractError
 from edge.preprocess import load_pixels, preprocess
+from edge.runstore import RunStore
 from quantize import conversion, slim, slim_network
 from quantize.errors import LoadError, UnsafeModelError
 from quantize.slim import SlimOptions
@@ -365,7 +366,8 @@ def test_the_command_writes_what_was_compared(
     labels.write_text("\n".join(f"class {i}" for i in range(1000)) + "\n", encoding="utf-8")
     out = tmp_path / "out"
     words = ["import", str(frozen), "--as", "slim", "--labels", str(labels), "--crop-fraction", "1", "--out", str(out)]
-    assert main([*words, "--json", str(tmp_path / "report.json")]) == 0
+    store = RunStore(tmp_path / "runs.sqlite")
+    assert main([*words, "--json", str(tmp_path / "report.json"), "--store", str(store.path)]) == 0
     text = capsys.readouterr().out
     assert "same first answer on 100% of 2 pictures (two photos that come with scikit-learn)" in text
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
@@ -374,6 +376,15 @@ def test_the_command_writes_what_was_compared(
     model = edge.load(out / "small.float32.tflite")
     assert model.contract.input.crop_fraction == 1.0
     assert model.classify(photos[0]).best.label.startswith("class ")
+    run = store.get(1)
+    assert (run.command, run.report) == ("import", report)
+    assert run.summary.startswith(f"{report['source']['parameters']:,} parameters, as the graph within ")
+    assert [(made.role, Path(made.file).name) for made in run.artefacts] == [
+        ("made", "small.keras"),
+        ("made", "small.float32.tflite"),
+    ]
+    assert run.artefacts[1].sha256 == container.read(out / "small.float32.tflite").model_sha256
+    assert "tensorflow" in run.versions
     # The line that it ends in takes the Keras file as it must be fed and read.
     line = shlex.split(text.splitlines()[-1].partition(": ")[2].replace("LABELS", str(labels)))
     args = build_parser("qat").parse_args(line[1:])
