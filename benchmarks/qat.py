@@ -6,7 +6,7 @@ The training photos are split: every tenth validates (it chooses the epoch), the
 network itself was trained on all of ``--images``, the validation photos are not new to it, and its accuracy there is too high.
 
 A float control gets the same extra epochs, and is quantized after training too: fine-tuning alone moves top-1. Rows "distilled"
-learn from the float network's answers only, so that no fine-tuning is in them; batch norm statistics and ranges stand still there.
+learn from the float network's answers only, so that no fine-tuning is in them.
 Everything is paired against the float network; rows of training with labels against the float control too. Each row is kept in
 ``OUT/rows.json`` as soon as it is there, and a second run goes on from there. Prints a table and appends it to
 ``benchmarks/results/qat.json``.
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--learning-rate", type=float, help="default: edgekit's, which depends on the labels")
     parser.add_argument("--photos", type=int, help="train on so many of the photos only")
     parser.add_argument("--out", type=Path, default=Path("out-qat"))
     args = parser.parse_args()
@@ -95,9 +95,7 @@ class Comparison:
     def _trained(self, name: str, scheme: str, *, per_channel: bool, distilled: bool) -> None:
         from quantize.qat import quantization_aware
 
-        config = dataclasses.replace(self._config(), per_channel=per_channel)
-        if distilled:  # against a network in inference: with batch statistics it would learn to undo their noise
-            config = dataclasses.replace(config, unlabelled=True, freeze_from=0.0)
+        config = dataclasses.replace(self._config(), per_channel=per_channel, unlabelled=distilled)
         training = dataclasses.replace(self.training, items=_without_labels(self.training.items)) if distilled else self.training
         result = quantization_aware(self.source, training, self.validation, config, out=self.args.out / name.replace(" ", "-"))
         self.rows[f"PTQ {scheme}"] = self._against_float(result.ptq)

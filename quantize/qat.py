@@ -139,6 +139,7 @@ def quantization_aware(
         config=config,
         work=work,
         reference=reference,
+        post_training=ptq_path.read_bytes(),
     )
     run.check_bridge(_few(checking, source.contract, CHECK_IMAGES))
     if resume:

@@ -35,7 +35,7 @@ class FloatControl:
         if config.clusters is not None:
             qat_compress.cluster(self.network, config.clusters)
         heads = qat_heads.heads(source, self.network, places, images, config)
-        steps = config.epochs * images.steps(config.batch_size)
+        steps, labelled = config.epochs * images.steps(config.batch_size), any(head.has_truth for head in heads)
         self._trainer = Trainer(
             self.network,
             [qat_heads.tap(self.network, head.layer, head.squashed) for head in heads],
@@ -43,8 +43,8 @@ class FloatControl:
             images,
             table=None,
             steps=steps,
-            frozen_from=round(config.freeze_from * steps),
-            learning_rate=config.learning_rate,
+            frozen_from=round(config.frozen_share(labelled=labelled) * steps),
+            learning_rate=config.rate(labelled=labelled),
             batch_size=config.batch_size,
             after_step=qat_compress.keeper(self.network, self.network, sparsity=config.sparsity, clusters=config.clusters),
         )

@@ -52,6 +52,11 @@ class Exporter:
     def grafts(self) -> bool:
         return self._grafts is not None
 
+    @property
+    def base(self) -> bytes:
+        """The float32 flatbuffer of the network as it was first."""
+        return self._base
+
     def float32(self) -> bytes:
         """Return the float32 flatbuffer of the network as its weights are now."""
         if self._grafts is None:
@@ -124,33 +129,40 @@ class Exporter:
             if op.name not in WEIGHTED_OPS:
                 continue
             layer = start_of.get(by_tensor.get(model.tensors[op.outputs[0]].name, ""))
-            if layer is None or len(op.inputs) < 3:
+            if layer is None:
                 return None
             targets[layer] = op
         if set(targets) != set(self.places.end_of):
             return None
         parts = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0)
         for layer, op in targets.items():
-            for index, ours in zip(op.inputs[1:3], self.folded(layer), strict=True):
-                entry = parts.subgraphs[0].tensors[index]
-                data = parts.buffers[entry.buffer].data
-                if data is None:
-                    return None
-                theirs = np.asarray(data, np.uint8).view(np.float32)
-                if theirs.size != ours.size or relative_difference(ours.reshape(-1), theirs) > _SAME:
+            for index, ours in zip(_constants(op), self.folded(layer), strict=True):
+                if index is None:
+                    if np.any(ours):
+                        return None
+                    continue
+                data = parts.buffers[parts.subgraphs[0].tensors[index].buffer].data
+                theirs = None if data is None else np.asarray(data, np.uint8).view(np.float32)
+                if theirs is None or theirs.size != ours.size or relative_difference(ours.reshape(-1), theirs) > _SAME:
                     return None
         return targets
 
     def _graft(self, targets: Mapping[str, Op]) -> bytes:
         schema = flatbuffer_edit._schema()
         model = schema.ModelT.InitFromPackedBuf(self._base, 0)
+        tensors = model.subgraphs[0].tensors
         for layer, op in targets.items():
-            for index, values in zip(op.inputs[1:3], self.folded(layer), strict=True):
+            for index, values in zip(_constants(op), self.folded(layer), strict=True):
+                if index is None:
+                    if not np.any(values):
+                        continue
+                    index = _give_bias(schema, model, op, layer, values.size)
                 # Equal constants share a buffer; after training they are not equal any more.
                 model.buffers.append(schema.BufferT())
                 model.buffers[-1].data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
-                model.buffers[model.subgraphs[0].tensors[index].buffer].data = None
-                model.subgraphs[0].tensors[index].buffer = len(model.buffers) - 1
+                if tensors[index].buffer:  # buffer 0 is the empty one of all tensors without data
+                    model.buffers[tensors[index].buffer].data = None
+                tensors[index].buffer = len(model.buffers) - 1
         return flatbuffer_edit._pack(schema, model)
 
     def folded(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -163,11 +175,8 @@ class Exporter:
         kind = type(weighted).__name__
         channels = kernel.shape[2] * kernel.shape[3] if kind == "DepthwiseConv2D" else kernel.shape[-1]
         bias = rest[0] if rest else np.zeros(channels)
-        name = self.places.batch_norm_of.get(layer)
-        if name is not None:
-            norm = self.network.get_layer(name)
-            factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
-            factor = factor if norm.gamma is None else factor * np.asarray(norm.gamma, np.float64)
+        norm, factor = self._batch_norm(layer)
+        if norm is not None:
             kernel = kernel * (factor.reshape(kernel.shape[2:]) if kind == "DepthwiseConv2D" else factor)
             beta = 0.0 if norm.beta is None else np.asarray(norm.beta, np.float64)
             bias = beta + (bias - np.asarray(norm.moving_mean, np.float64)) * factor
@@ -178,6 +187,56 @@ class Exporter:
         else:
             kernel = kernel.transpose(3, 0, 1, 2)
         return kernel.astype(np.float32), bias.astype(np.float32)
+
+    def set_folded(self, layer: str, kernel: np.ndarray | None, bias: np.ndarray | None) -> None:
+        """Give a weighted layer the kernel and bias that ``folded`` is to return (None: as it is).
+
+        What cannot be set stays: a channel that its batch norm multiplies by zero, the bias of a layer that has no place for one.
+        """
+        weighted = self.network.get_layer(layer)
+        kind = type(weighted).__name__
+        norm, factor = self._batch_norm(layer)
+        if kernel is not None:
+            variable = weighted.depthwise_kernel if kind == "DepthwiseConv2D" else weighted.kernel
+            shape = tuple(variable.shape)
+            unfolded = kernel.T if kind == "Dense" else kernel if kind == "DepthwiseConv2D" else kernel.transpose(1, 2, 3, 0)
+            spread = factor.reshape(shape[2:]) if kind == "DepthwiseConv2D" else factor
+            with np.errstate(divide="ignore", invalid="ignore"):
+                variable.assign(np.where(spread == 0, np.asarray(variable), unfolded.reshape(shape) / spread).astype(np.float32))
+        if bias is None:
+            return
+        change = bias - self.folded(layer)[1]
+        if norm is not None and norm.beta is not None:
+            norm.beta.assign_add(change.astype(np.float32))
+        elif norm is None and weighted.bias is not None:
+            weighted.bias.assign_add(change.astype(np.float32))
+
+    def _batch_norm(self, layer: str) -> tuple[Any, np.ndarray]:
+        """Return the batch norm that a weighted layer takes in, or None, and what it multiplies channels by, float64."""
+        name = self.places.batch_norm_of.get(layer)
+        if name is None:
+            return None, np.ones(1)
+        norm = self.network.get_layer(name)
+        factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+        return norm, factor if norm.gamma is None else factor * np.asarray(norm.gamma, np.float64)
+
+
+def _constants(op: Op) -> tuple[int, int | None]:
+    """Return the tensors of kernel and bias; the converter leaves out a bias that is zero everywhere."""
+    bias = op.inputs[2] if len(op.inputs) > 2 else -1
+    return op.inputs[1], bias if bias >= 0 else None
+
+
+def _give_bias(schema: Any, model: Any, op: Op, layer: str, size: int) -> int:
+    """Add a bias tensor, float32 ``(size,)`` without data yet, to an op that has none, and return its index."""
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type, tensor.buffer = np.array([size], np.int32), schema.TensorType.FLOAT32, 0
+    tensor.name = f"{layer}/bias".encode()
+    graph = model.subgraphs[0]
+    graph.tensors.append(tensor)
+    operator = graph.operators[op.index]
+    operator.inputs = np.array([*list(operator.inputs)[:2], len(graph.tensors) - 1], np.int32)
+    return len(graph.tensors) - 1
 
 
 def rebuilt(source: Source, network: Any) -> Source:

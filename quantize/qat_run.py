@@ -30,8 +30,10 @@ from .qat_config import QatConfig
 from .qat_data import TrainingImages
 from .qat_export import Exporter
 from .qat_ranges import RangeTable
+from .qat_start import StartingPoint
 from .qat_train import Trainer, predictor
 from .quiet import import_tf_keras, quiet
+from .ranges import Range
 from .representative import RepresentativeDataset
 from .source import Source
 
@@ -41,7 +43,10 @@ _PARITY_IMAGES = 200
 
 
 class Run:
-    """The network in its three forms (float, fake-quantized, converted) and the loop over epochs. ``rows``: one dict an epoch."""
+    """The network in its three forms (float, fake-quantized, converted) and the loop over epochs. ``rows``: one dict an epoch.
+
+    post_training: the int8 file of post-training quantization, which training then starts from (`qat_start`).
+    """
 
     def __init__(
         self,
@@ -53,7 +58,9 @@ class Run:
         config: QatConfig,
         work: Path,
         reference: ReferenceOutputs,
+        post_training: bytes | None = None,
     ) -> None:
+        self._post_training = post_training
         self.source, self.config, self.work, self.reference = source, config, work, reference
         self.validation, self.representative = validation, representative
         self._settings = qat_state.describe(config, source, training, validation)
@@ -133,15 +140,18 @@ class Run:
             qat_compress.prune(self.network, config.sparsity)
         if config.clusters is not None:
             qat_compress.cluster(self.network, config.clusters)
+        start = StartingPoint(self._post_training, self.exporter) if self._post_training is not None else None
+        if start is not None and start.matches and not (config.sparsity or config.clusters):
+            start.adopt()
         self.table = RangeTable(self.places)
         with stage("set the first ranges"):
-            self.table.set_observed(self._observe())
+            self._set_ranges({} if start is None else start.ranges())
         with stage("build the fake-quantized network"):
             self.quantized = qat_scheme.quantize_network(self.network, self.places, self.table, per_channel=config.per_channel)
         heads = qat_heads.heads(self.source, self.network, self.places, self.images, config)
         wiring = qat_scheme.wiring(self.quantized)
         taps = [wiring[head.layer][0 if head.squashed else 1] for head in heads]
-        steps = config.epochs * self.images.steps(config.batch_size)
+        steps, labelled = config.epochs * self.images.steps(config.batch_size), any(head.has_truth for head in heads)
         keep = qat_compress.keeper(self.network, self.quantized, sparsity=config.sparsity, clusters=config.clusters)
         self.trainer = Trainer(
             self.quantized,
@@ -150,8 +160,8 @@ class Run:
             self.images,
             table=self.table,
             steps=steps,
-            frozen_from=round(config.freeze_from * steps),
-            learning_rate=config.learning_rate,
+            frozen_from=round(config.frozen_share(labelled=labelled) * steps),
+            learning_rate=config.rate(labelled=labelled),
             batch_size=config.batch_size,
             after_step=keep,
         )
@@ -164,9 +174,23 @@ class Run:
             assert isinstance(tensor, np.ndarray)  # the bridge refuses several inputs
             yield tensor
 
-    def _observe(self) -> dict[str, tuple[float, float]]:
-        """Return the extremes of every observed place over the representative images; the input's are those of the preprocessing."""
+    def _set_ranges(self, chosen: Mapping[str, Range]) -> None:
+        """Set what a batch's extremes are on average, and as ranges the chosen ones; where none is chosen, the extremes of all images."""
         names = [place.layer for place in self.places.observed]
+        low, high = self._extremes(names)
+        size = min(self.config.batch_size, len(low))
+        batches = [slice(i, i + size) for i in range(0, len(low) - size + 1, size)]
+        low_mean = np.mean([low[batch].min(axis=0) for batch in batches], axis=0)
+        high_mean = np.mean([high[batch].max(axis=0) for batch in batches], axis=0)
+        table = lookup_table(self.source.contract.input)
+        pixels = (float(table.min()), float(table.max()))
+        ordinary = zip(names, low_mean.tolist(), high_mean.tolist(), strict=True)
+        self.table.set_observed({name: (a, b) for name, a, b in ordinary} | {QUANTIZED_INPUT: pixels})
+        widest = dict(zip(names, zip(low.min(axis=0).tolist(), high.max(axis=0).tolist(), strict=True), strict=True))
+        self.table.set_chosen({**widest, **{name: chosen[name] for name in names if name in chosen}, QUANTIZED_INPUT: pixels})
+
+    def _extremes(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest value of layers' outputs for each representative image, both (images, layers)."""
         taps = [self.network.get_layer(name).output for name in names]
         model = import_tf_keras().Model(self.network.input, taps)
 
@@ -175,15 +199,9 @@ class Run:
             return tf.stack([tf.reduce_min(v) for v in values]), tf.stack([tf.reduce_max(v) for v in values])
 
         traced = tf.function(extremes, autograph=False)
-        low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
         with quiet():
-            for tensor in self._calibrating():
-                lows, highs = traced(tf.constant(tensor))
-                low, high = np.minimum(low, lows), np.maximum(high, highs)
-        ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
-        table = lookup_table(self.source.contract.input)
-        ranges[QUANTIZED_INPUT] = (float(table.min()), float(table.max()))
-        return ranges
+            found = [traced(tf.constant(tensor)) for tensor in self._calibrating()]
+        return np.array([low for low, _ in found]), np.array([high for _, high in found])
 
     def _evaluate(self, epoch: int, loss: float | None, started: float) -> None:
         """Convert, validate the converted file, and remember it where it is the best so far."""

@@ -105,7 +105,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         state = {f"weight{i}": v for i, v in enumerate(_unique(self.network.variables))}
         state |= {f"optimizer{i}": v for i, v in enumerate(_unique(self.optimizer.variables))}
-        return state if self.table is None else state | {"range_low": self.table.low, "range_high": self.table.high}
+        return state if self.table is None else state | self.table.state()
 
     def _run(self, tensors: np.ndarray, truth: Mapping[str, Any], numbers: np.ndarray, *, frozen: bool, rate: float) -> float:
         teacher = self.teacher(tensors, numbers) if self.teacher is not None else [tf.zeros(()) for _ in self.heads]

@@ -51,14 +51,14 @@ def add_parser(subparsers: Any) -> None:
     )
     how = parser.add_argument_group("training")
     how.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
-    how.add_argument("--learning-rate", type=float, default=1e-5, metavar="R", help="the highest, of Adam (default: %(default)s)")
+    how.add_argument("--learning-rate", type=float, metavar="R", help="the highest, of Adam (default: 1e-5; 1e-6 without labels)")
     how.add_argument("--batch-size", type=int, default=16, metavar="N", help="default: %(default)s")
     how.add_argument("--distill", action=argparse.BooleanOptionalAction, help="learn from the float network's answers too (default:"
                      " only for outputs without labels)")  # fmt: skip
     how.add_argument("--balanced", action="store_true", help="let classes weigh alike, however many photos they have")
     how.add_argument("--loss-weights", default="", metavar="NAME=W,...", help="of several outputs (default: 1 each)")
-    how.add_argument("--freeze-from", type=float, default=0.5, metavar="SHARE", help="of the run after which batch norm statistics and"
-                     " ranges stand still (default: %(default)s)")  # fmt: skip
+    how.add_argument("--freeze-from", type=float, metavar="SHARE", help="of the run after which batch norm statistics and"
+                     " ranges stand still (default: 0.5; 0 without labels)")  # fmt: skip
     how.add_argument(
         "--patience", type=int, default=5, metavar="N", help="epochs without a better int8 file (default: %(default)s)"
     )

@@ -124,6 +124,38 @@ def test_changed_weights_arrive_in_the_file(prepared: Prepared) -> None:
     np.testing.assert_allclose(output, ours, atol=1e-5)
 
 
+def test_a_bias_of_zeros_that_the_converter_left_out_comes_back_once_it_is_trained(
+    prepared: Prepared, digits_folder: Path
+) -> None:
+    import keras
+
+    from quantize import qat_export
+    from quantize.qat_start import StartingPoint
+
+    image = keras.Input((24, 24, 3))
+    found = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, activation="relu")(image)
+    found = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(found))
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax", name="digit")(found))
+    source = quantize.load(model, name="plain", preprocess="inception", labels=LABELS)
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=10, contract=source.contract)
+    images = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
+    network = bridge.bridge(source.model).network
+    exporter = qat_export.Exporter(source, network, qat_tensors.find(network), lambda: iter(images))
+    without = [op for op in graph.read(exporter.float32()).ops if op.name == "FULLY_CONNECTED" and -1 in op.inputs]
+    assert exporter.grafts and len(without) == 1  # else this test would test nothing
+
+    dense = next(layer for layer in network.layers if type(layer).__name__ == "Dense")
+    dense.set_weights([dense.get_weights()[0], np.linspace(-1, 1, 10, dtype=np.float32)])
+    trained = exporter.float32()
+    assert all(-1 not in op.inputs for op in graph.read(trained).ops if op.name == "FULLY_CONNECTED")
+    output = qat_export.run_all(trained, images[0])[exporter.tensor_of[network.layers[-1].name]]
+    np.testing.assert_allclose(output, np.asarray(network(images[0])), atol=1e-5)
+    file = conversion.quantize_int8(conversion.calibrate(trained, images))
+    assert not graph_facts.float_ops(graph.read(file))
+    start = StartingPoint(file, prepared.exporter)  # of another network
+    assert not start.matches and start.ranges() == {} and start.adopt() == ()
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prepared, per_channel: bool) -> None:
     from quantize import qat_parity, qat_scheme
@@ -182,6 +214,65 @@ def test_ranges_follow_what_is_observed_and_groups_take_the_union(prepared: Prep
         table.observe(observed[last], np.array([100.0], np.float32))
     table.update()
     assert float(table.high[last]) < 100 * (1 - DECAY) + last
+
+
+def test_chosen_ranges_cut_off_as_much_while_the_extremes_move(prepared: Prepared) -> None:
+    from quantize.qat_ranges import DECAY, RangeTable
+
+    table = RangeTable(prepared.places)
+    observed = prepared.places.observed
+    table.set_observed({place.layer: (-1.0, 4.0) for place in observed})
+    chosen = {place.layer: (-0.5, 3.0) for place in observed[1:]}
+    table.set_chosen(chosen)
+    ranges = table.read()
+    alone = [place for place in observed[1:] if place.group != observed[0].group]
+    assert all(ranges[place.layer] == pytest.approx((-0.5, 3.0)) for place in alone)
+    with table.step(observe=True):
+        for place in observed:
+            table.observe(dataclasses.replace(place, from_zero=False), np.array([-2.0, 8.0], np.float32))
+    table.update()
+    high = 0.75 * (DECAY * 4.0 + (1 - DECAY) * 8.0)
+    assert table.read()[alone[-1].layer][1] == pytest.approx(high)
+    again = RangeTable(prepared.places)
+    for name, variable in again.state().items():
+        variable.assign(table.state()[name])
+    assert again.read() == table.read()
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_training_starts_at_the_post_training_file(prepared: Prepared, per_channel: bool) -> None:
+    from quantize.int8_file import Int8File
+    from quantize.qat_ranges import RangeTable
+    from quantize.qat_start import StartingPoint
+
+    file = Int8File(prepared.exporter.int8(prepared.table.read(), per_channel=per_channel))
+    rounded_otherwise, corrected = file.weighted[1], file.weighted[-1]
+    kernel = file.weights(rounded_otherwise)
+    kernel[..., ::3] = np.clip(kernel[..., ::3].astype(int) + 1, -126, 126)
+    file.set_weights(rounded_otherwise, kernel)
+    bias = file.bias(corrected)
+    assert bias is not None
+    file.set_bias(corrected, bias + 40 * file.bias_scale(corrected))
+    weights = prepared.network.get_weights()
+    try:
+        start = StartingPoint(file.pack(), prepared.exporter)
+        assert start.matches
+        changed = start.adopt()
+        table = RangeTable(prepared.places)
+        table.set_observed({place.layer: (-2.0, 2.0) for place in prepared.places.observed})
+        table.set_chosen(start.ranges())
+        made = Int8File(prepared.exporter.int8(table.read(), per_channel=per_channel))
+    finally:
+        prepared.network.set_weights(weights)
+    assert len(changed) == 2
+    assert all(made.scale(i) == pytest.approx(file.scale(i)) for op in file.graph.ops for i in op.outputs)
+    for ours, theirs in zip(made.weighted, file.weighted, strict=True):
+        # Each channel's largest weight goes back to the outermost step, and nothing else moves.
+        moved = np.mean(made.weights(ours) != file.weights(theirs))
+        assert moved < (0.05 if theirs is rounded_otherwise else 0.002)
+        mine, its = made.bias(ours), file.bias(theirs)
+        assert mine is not None and its is not None
+        assert np.all(np.abs(mine - its) <= 2 * file.bias_scale(theirs))
 
 
 def test_ranges_of_a_flatbuffer_are_read_and_written(prepared: Prepared) -> None:
