@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
@@ -64,8 +65,19 @@ def _answer(model: Model, image: str, args: argparse.Namespace) -> dict[str, Any
     try:
         best = model.classify(image, output=args.output).top(args.top)
     except ImageError as error:
-        return {"image": image, "error": str(error)}
+        return {"image": image, "error": _elsewhere(image, args.file) or str(error)}
     return {"image": image, "classes": [_class(item) for item in best]}
+
+
+def _elsewhere(image: str, model: str) -> str | None:
+    """Return what to do with something that holds many pictures, None for anything else."""
+    from ..frames import VIDEO_SUFFIXES
+
+    path = Path(image)
+    if not path.is_dir() and path.suffix.lower() not in VIDEO_SUFFIXES:
+        return None
+    kind = "folder" if path.is_dir() else "video"
+    return f"{image}: is a {kind}, classify takes single pictures; all of it: edgekit watch {model} {image} --output ANSWERED"
 
 
 def _class(item: Classification) -> dict[str, Any]:

@@ -61,6 +61,17 @@ def test_one_bad_picture_does_not_keep_the_others_from_their_answer(
     assert captured.err == f"edgekit: error: {bad}: is no JPEG, PNG, BMP or WebP; convert it or leave it out\n"
 
 
+def test_classify_says_what_takes_folders_and_videos(
+    tiny_int8_artefact: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "drive.mp4"
+    video.write_bytes(b"no picture")
+    assert main(["classify", str(tiny_int8_artefact), str(tmp_path), str(video)]) == 2
+    folder, film = capsys.readouterr().err.splitlines()
+    assert folder.startswith(f"edgekit: error: {tmp_path}: is a folder, classify takes single pictures")
+    assert film.endswith(f"edgekit watch {tiny_int8_artefact} {video} --output ANSWERED")
+
+
 def test_classify_runs_a_foreign_model_that_it_is_told_about(
     tiny_logits_flatbuffer: bytes, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
