@@ -33,7 +33,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from quantize.mixed_workers import serve; serve(sys.argv[1])"
 
 _TENSORFLOW_BYTES = 700 << 20  # of a process that has loaded it
-_COPIES = 10  # of the float flatbuffer that a process holds while it quantizes
+_COPIES = 7  # of the float flatbuffer that a process holds while it quantizes (56 million parameters: 2.0 GB at most in all)
 _FEWEST = 8  # files from which starting processes (some seconds each) pays
 
 

@@ -45,10 +45,12 @@ class MixedMaker:
     def __init__(self, reference: bytes, candidate: bytes) -> None:
         self.model = graph.read(reference)
         file = Int8File(candidate)
+        computed = (*self.model.main.inputs, *(output for op in self.model.ops for output in op.outputs))
+        names = {self.model.tensors[index].name for index in computed}
+        held = {**_inside(file), **{name: i for name, i in file.by_name.items() if file.graph.tensors[i].dtype == "int8"}}
         ranges = {}
-        names = {self.model.tensors[i].name for i in (*self.model.main.inputs, *(o for op in self.model.ops for o in op.outputs))}
-        for name, index in file.by_name.items():
-            if name in names and file.graph.tensors[index].dtype == "int8":
+        for name, index in held.items():
+            if name in names:
                 scale, zero_point = float(file.scale(index)[0]), file.zero_point(index)
                 ranges[name] = ((_LOWEST - zero_point) * scale, (_HIGHEST - zero_point) * scale)
         self.per_channel = any(file.scale(op.inputs[1]).size > 1 for op in file.weighted)
@@ -113,3 +115,15 @@ def refined(found: Sequence[Sensitivity], count: int) -> tuple[Block, ...]:
         for position in s.block.ops
         if len(s.block.ops) > 1
     )
+
+
+def _inside(file: Int8File) -> dict[str, int]:
+    """Return the int8 tensor behind each input and output of another type, by the name of that input or output."""
+    model = file.graph
+    found = {}
+    for op in model.ops:
+        if op.name == "QUANTIZE" and op.inputs[0] in model.main.inputs:
+            found[model.tensors[op.inputs[0]].name] = op.outputs[0]
+        if op.name in ("DEQUANTIZE", "QUANTIZE") and op.outputs[0] in model.main.outputs:
+            found[model.tensors[op.outputs[0]].name] = op.inputs[0]
+    return {name: index for name, index in found.items() if model.tensors[index].dtype == "int8"}

@@ -7,6 +7,7 @@ candidate is within the budget is decided on the other part, by the bound of its
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -109,7 +110,10 @@ class Tuned:
         front_said = ", then ".join(f"{c.name} ({c.ms:.2f} ms, {c.search.error:.4f})" for c in self.front)
         lines.append(f"* Pareto front of time and output error: {front_said}")
         lines.append(f"chosen: {self.chosen.name}" if self.chosen else "no candidate is proven to be within the budget")
-        return "\n".join(lines)
+        gate = self.candidates[-1].gate
+        if self.chosen is None and gate is not None:
+            lines.append(too_few(gate.images, self.max_drop))
+        return "\n".join(line for line in lines if line)
 
 
 def tune(
@@ -157,6 +161,25 @@ def tune(
     return run.result(tried, ranking)
 
 
+def deciding(photos: Photos) -> int:
+    """Return how many of the validation images decide."""
+    return len(photos.split(_GATE_SHARE)[0])
+
+
+def too_few(images: int, max_drop: float) -> str:
+    """Return the sentence that says that so many images cannot prove the budget whatever a file answers, or "" where they can."""
+    needed = images
+    while statistics.paired_interval(0, 0, needed)[1] > max_drop:
+        needed = math.ceil(needed * 1.01) + 1
+    if needed == images:
+        return ""
+    photos = math.ceil(needed / _GATE_SHARE)
+    return (
+        f"{images} images decide, too few to prove a drop of at most {100 * max_drop:g} points even for equal answers: give about"
+        f" {photos:,} labelled validation images, or a larger --max-drop"
+    )
+
+
 def refuse_islands(board: str) -> UsageError:
     """Return the error for an Edge TPU target whose int8 file is not within the budget."""
     return UsageError(
@@ -195,7 +218,7 @@ class _Run:
         self._contract, self._max_drop = contract, max_drop
         self._predict_ms = predict_ms
         self._float: dict[int, Outputs] = {}
-        name = key("tune 2", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, board, predict_ms is None)
+        name = key("tune 3", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, board, predict_ms is None)
         self._path = (state or cache_folder()) / f"{name[:32]}.tune.json"
         self._known: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
 

@@ -1,4 +1,7 @@
-"""What `quantize.tune` starts from and ends in: the flatbuffers of a source, and the finished artefact."""
+"""What `quantize.tune` starts from and ends in: the flatbuffers of a source, and the finished artefact.
+
+Making the flatbuffers takes longer than some searches, so that those of the last network are kept for a run that goes on.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.contract import Quantization
+from edge.files import atomic_write
+from edge.journal import cache_folder, key
 from edge.progress import stage
 from edge.version import __version__
 
@@ -18,8 +23,29 @@ if TYPE_CHECKING:
     from .tune import Candidate
 
 
-def int8_and_float(source: Source, representative: RepresentativeDataset) -> tuple[bytes, bytes]:
-    """Return the float32 and the full-int8 flatbuffer of ``source``, made as ``edgekit quantize`` makes it, with float32 I/O."""
+_KEPT = ".prepared.tflite"
+
+
+def int8_and_float(source: Source, representative: RepresentativeDataset, *, folder: Path | None = None) -> tuple[bytes, bytes]:
+    """Return the float32 and the full-int8 flatbuffer of ``source``, made as ``edgekit quantize`` makes it, with float32 I/O.
+
+    folder: where those of the last network are kept (default: edgekit's cache); a network that came from no file is made anew.
+    """
+    folder = folder or cache_folder()
+    name = _name(source, representative)
+    kept = tuple(folder / f"{name}.{variant}{_KEPT}" for variant in ("float32", "int8"))
+    if name and all(path.exists() for path in kept):
+        return kept[0].read_bytes(), kept[1].read_bytes()
+    made = _made(source, representative)
+    if name:
+        for old in folder.glob(f"*{_KEPT}"):
+            old.unlink(missing_ok=True)
+        for path, flatbuffer in zip(kept, made, strict=True):
+            atomic_write(path, flatbuffer)
+    return made
+
+
+def _made(source: Source, representative: RepresentativeDataset) -> tuple[bytes, bytes]:
     with tempfile.TemporaryDirectory(prefix="edgekit-") as directory:
         with stage("convert to float32"):
             conversion.export_saved_model(source, Path(directory))
@@ -28,6 +54,13 @@ def int8_and_float(source: Source, representative: RepresentativeDataset) -> tup
             calibrated = conversion.calibrate(reference, representative.tensors())
     made = ptq.full_int8(source, reference, calibrated, representative, ptq.PtqConfig(io="float32"))
     return reference, made.flatbuffer
+
+
+def _name(source: Source, representative: RepresentativeDataset) -> str:
+    """Return what tells the pair from any other, or "" where the network's bytes are not known."""
+    if not source.contract.source.sha256:
+        return ""
+    return key("prepared 1", __version__, source.contract.to_dict(), representative.identities)[:32]
 
 
 def finished(source: Source, representative: RepresentativeDataset, chosen: Candidate, flatbuffer: bytes) -> bytes:

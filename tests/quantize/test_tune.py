@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import quantize
 from edge import container, graph, graph_facts
 from edge.errors import UsageError
-from quantize import tune
+from quantize import conversion, tune
+from quantize.calibrated import read_ranges
 from quantize.int8_file import Int8File
 from quantize.paired import Pairing, Photos
 from quantize.sensitivity import MixedMaker
+from quantize.tune_files import int8_and_float
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +143,42 @@ def test_the_front_holds_what_nothing_beats() -> None:
         [candidate("a", 1, 3), candidate("b", 2, 3), candidate("c", 3, 1), candidate("d", 4, 2), candidate("e", 5, 0)]
     )
     assert [entry.name for entry in found] == ["a", "c", "e"]
+
+
+@pytest.mark.parametrize("io", ["float32", "uint8"])
+def test_ranges_are_read_from_a_file_with_other_ends(steps: Any, io: str) -> None:
+    """The range of the input and of the output lies behind a conversion there; without it their ops would compute in float."""
+    plain = MixedMaker(steps.reference, steps.int8)
+    maker = MixedMaker(steps.reference, conversion.quantize_int8(steps.calibrated, io=io))
+    assert read_ranges(maker.calibrated) == read_ranges(plain.calibrated)
+    assert graph_facts.op_counts(graph.read(maker.make(()))) == graph_facts.op_counts(graph.read(plain.make(())))
+    assert graph.read(conversion.quantize_int16x8(maker.calibrated)).ops
+
+
+def test_too_few_images_to_prove_anything_are_said_to_be(files: dict[str, Any], tmp_path: Path) -> None:
+    assert tune.too_few(380, 0.0101) == ""
+    assert "give about 3," in tune.too_few(360, 0.002)
+    found = _tune(files, tmp_path, max_drop=0.002, integer_only=True)
+    assert found.chosen is None
+    assert "150 images decide, too few to prove a drop of at most 0.2 points" in found.to_text()
+
+
+def test_the_flatbuffers_are_made_once(small_network: Any, digits_folder: Path, tmp_path: Path) -> None:
+    network, folder = tmp_path / "small.keras", tmp_path / "kept"
+    small_network.save(network)
+    folder.mkdir()
+
+    def prepared() -> tuple[bytes, bytes]:
+        source = quantize.load(network, preprocess="inception", labels=[str(digit) for digit in range(10)])
+        photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=12, contract=source.contract)
+        return int8_and_float(source, photos, folder=folder)
+
+    first = prepared()
+    kept = sorted(folder.iterdir())
+    assert {path.read_bytes() for path in kept} == set(first)
+    kept[0].write_bytes(b"taken from here")
+    assert b"taken from here" in prepared()
+    (folder / "another.int8.prepared.tflite").write_bytes(b"")
+    kept[0].unlink()
+    assert prepared() == first
+    assert sorted(folder.iterdir()) == kept
