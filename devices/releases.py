@@ -95,7 +95,9 @@ def rollback(shell: Shell, report: Report, *, folder: str = DEFAULT_FOLDER) -> t
         if current is None:
             raise BoardRefusedError(f"{shell.name}: nothing is deployed")
         if previous is None:
-            raise BoardRefusedError(f"{shell.name}: {clean(current)} is the first release; there is none before it")
+            others = ", ".join(clean(f"{about.get('name')}") for about in state["releases"] if about.get("id") != current)
+            more = f"; to use what is still there ({others}), deploy that file again" if others else ""
+            raise BoardRefusedError(f"{shell.name}: {clean(current)} is current, and there is none before it{more}")
         wanted = next(_release(about) for about in state["releases"] if about.get("id") == previous)
         if wanted.selftested:
             selftest(session, wanted.environment, model_path(session, previous), report)
@@ -103,11 +105,13 @@ def rollback(shell: Shell, report: Report, *, folder: str = DEFAULT_FOLDER) -> t
     return clean(str(current)), clean(str(previous))
 
 
-def undeploy(shell: Shell, *, folder: str = DEFAULT_FOLDER) -> tuple[str, ...]:
-    """Remove everything that deployments made on the board. Returns the names of what others put into the folder; it stays."""
+def undeploy(shell: Shell, *, folder: str = DEFAULT_FOLDER) -> tuple[str, ...] | None:
+    """Remove everything that deployments made on the board. Returns the names of what others put into the folder, which stays;
+    None where no deployment made the folder.
+    """
     with Session(shell, folder=folder, lock=False) as session:
         if not session.ask("state")["ours"]:
-            return ()
+            return None
         root = str(session.hello["root"])
     service.remove(shell, root)
     with Session(shell, folder=folder) as session:

@@ -5,6 +5,7 @@ The artefact, the images and the reference's answers are sent once: what is ther
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .request import Request
 from .session import Session
 from .shell import Shell, clean
 
+_ELAPSED = re.compile(r"\b(done|stopped) in [^,;]+$")  # how edge.progress ends
 __all__ = ["Outcome", "bit_equal", "board", "carry_out", "quotable"]
 
 
@@ -69,12 +71,13 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
     """Do it on one board. Raises DeviceError and its kind; a verdict that says no is the outcome's exit code."""
     shell.connect()
     facts = ask(shell)
+    say = (lambda text: report(_ELAPSED.sub(r"\1", text))) if facts.virtual else report
     if facts.virtual and request.verb == "benchmark":
         raise DeviceError(
             f"{shell.name}: an emulated board has no speed of its own, so there is nothing to measure; benchmark the real board"
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, Session(shell, folder=request.options.folder) as session:
-        run = prepare(session, facts, request, Path(scratch), report)
+        run = prepare(session, facts, request, Path(scratch), say)
         answered = _answer(run)
     after = ask(shell) if request.verb == "benchmark" else facts
     shown, found = answered.text, answered.report

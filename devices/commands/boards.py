@@ -20,9 +20,9 @@ from ..records import AcceleratorProfile, BoardProfile, CpuCluster, Fact, System
 
 _EXAMPLES = """\
 examples:
-  edgekit boards                       all boards and accelerators in one table
-  edgekit boards pi-4b                 everything known about one, each fact with its source
-  edgekit boards pi-4b --json -        the same for a program
+  edgekit boards                           all boards and accelerators in one table
+  edgekit boards pi-4b                     everything known about one, each fact with its source
+  edgekit boards pi-4b --json -            the same for a program
   edgekit boards --boards-file my.toml     with your own boards among them
 """
 

@@ -137,7 +137,7 @@ def _table(outcomes: Sequence[Outcome[_Answered]]) -> list[str]:
         cells = [names, *([target, *(row.get(name, "") for name in names[1:])] for target, row in rows.items())]
         widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
         lines += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return [*lines, *(f"{o.target}: error: {o.error}" for o in outcomes if o.result is None)]
+    return [*lines, *(f"{o.target}: error: {str(o.error).removeprefix(f'{o.target}: ')}" for o in outcomes if o.result is None)]
 
 
 def _as_dict(outcome: Outcome[_Answered]) -> dict[str, Any]:

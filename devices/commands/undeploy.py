@@ -18,14 +18,16 @@ _EXAMPLES = examples(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Removed:
     target: str
-    left: tuple[str, ...]
+    left: tuple[str, ...] | None
 
     def to_text(self) -> str:
+        if self.left is None:
+            return f"{self.target}: nothing is deployed, so nothing was removed"
         stays = f"; not made by edgekit and still there: {', '.join(self.left)}" if self.left else ""
         return f"{self.target}: everything that edgekit deployed is removed{stays}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"target": self.target, "left": list(self.left)}
+        return {"target": self.target, "deployed": self.left is not None, "left": list(self.left or ())}
 
 
 def add_parser(subparsers: Any) -> None:

@@ -12,10 +12,11 @@ from ..virtual.models import ARCHITECTURES, MODELS
 from .common import add_json, emit, examples, say
 
 _EXAMPLES = examples(
-    ("sudo edgekit virtual create desk --board pi-5", "about a minute the first time"),
+    ("sudo edgekit virtual create desk --board pi-5", "about half a minute the first time"),
     ("sudo edgekit virtual start desk", "then virtual:desk is a target like any other"),
-    ("edgekit deploy flowers.int8.tflite virtual:desk", ""),
-    ("sudo edgekit virtual remove desk", ""),
+    ("sudo edgekit deploy flowers.int8.tflite virtual:desk", "sudo: the board and its key belong to who made it"),
+    ("sudo edgekit virtual stop desk", "a board that was stopped can be started again"),
+    ("sudo edgekit virtual remove desk", "nothing of it stays"),
 )
 
 

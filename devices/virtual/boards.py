@@ -56,13 +56,22 @@ def find(name: str) -> VirtualBoard:
     folder = folder_of(name)
     if not (folder / "board.json").is_file():
         known = ", ".join(board.name for board in every()) or "none yet"
-        raise VirtualBoardError(f"there is no virtual board {name!r} (known: {known}); make it: edgekit virtual create {name}")
-    about = json.loads((folder / "board.json").read_text("utf-8"))
+        sudo = "" if os.geteuid() == 0 else "; boards that were made with sudo are reached with sudo"
+        raise VirtualBoardError(
+            f"there is no virtual board {name!r} (known: {known}){sudo}; make it: edgekit virtual create {name}"
+        )
+    try:
+        about = json.loads((folder / "board.json").read_text("utf-8"))
+        board, arch, cpu = str(about["board"]), str(about["arch"]), str(about["cpu"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VirtualBoardError(
+            f"{folder / 'board.json'} cannot be read ({error}); remove the board and make it again: edgekit virtual remove {name}"
+        ) from error
     port = None
     if _pid(folder) is not None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             port = int(json.loads((folder / "running.json").read_text("utf-8"))["port"])
-    return VirtualBoard(name=name, board=about["board"], arch=about["arch"], cpu=about["cpu"], port=port)
+    return VirtualBoard(name=name, board=board, arch=arch, cpu=cpu, port=port)
 
 
 def every() -> tuple[VirtualBoard, ...]:

@@ -1,101 +1,108 @@
-"""A real SSH server on the loopback with throwaway keys: everything about boards is tested through it as well as without it."""
+"""What is said to boards is tested on three targets: this machine, a real SSH server on the loopback with throwaway keys, and an
+emulated board with its own ARM userland and a user who is not root. There is one emulated board for all tests of a session.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
+import dataclasses
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import loopback
+from benchmarks.loopback import Server
 from devices import deploy
+from devices.errors import VirtualBoardError
 from devices.local import LocalShell
 from devices.shell import Shell
 from devices.ssh import SshShell, SshTarget
+from devices.virtual import boards, host, rootfs
+from edge.cli import main
+
+ALL_TARGETS = ("local", "ssh", "virtual")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "targets(*names, why=...): run on these targets only (of local, ssh, virtual), and why")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that asks for a target runs on this machine, over SSH and on an emulated board, or where its mark says."""
+    if "target" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("targets")
+        assert mark is None or mark.kwargs.get("why"), f"{metafunc.definition.name}: why not on all targets?"
+        names = ALL_TARGETS if mark is None else mark.args
+        marks = {"virtual": (pytest.mark.virtual,)}
+        metafunc.parametrize("target", [pytest.param(name, marks=marks.get(name, ())) for name in names], indirect=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A running sshd. ``config`` makes ssh trust its host key and use our key."""
+class Target:
+    """Where a test runs. ``flags`` name it on a command line. ``there`` is a folder on it whose sub-folder ``prepared`` has the first
+    artefact deployed; ``here`` is the same folder as this machine sees it.
+    """
 
-    port: int
-    user: str
-    config: Path
-    key: Path
-    host_key: Path
-    folder: Path
+    name: str
+    there: str
+    here: Path
+    reach: SshTarget | None
 
-    def target(self, port: int | None = None) -> SshTarget:
-        text = f"{self.user}@127.0.0.1:{port or self.port}"
-        return SshTarget(text=text, host="127.0.0.1", user=self.user, port=port or self.port, config=self.config)
+    def connect(self) -> Shell:
+        return LocalShell() if self.reach is None else SshShell(self.reach)
+
+    @property
+    def flags(self) -> list[str]:
+        if self.reach is None:
+            return ["local"]
+        config = [] if self.name == "virtual" else ["--ssh-config", str(self.reach.config)]
+        text = self.reach.text if self.name == "virtual" else f"{self.reach.user}@{self.reach.host}:{self.reach.port}"
+        return [text, *config]
+
+    def copy(self, name: str) -> Board:
+        """Copy the prepared folder. The files are links: what is written in place would show in the next test."""
+        self.place(name).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-al", f"{self.here}/prepared", str(self.place(name))], check=True)
+        return Board(target=self, shell=self.connect(), there=f"{self.there}/{name}", here=self.place(name))
+
+    def place(self, name: str) -> Path:
+        return self.here / name
+
+    def give(self, path: Path) -> None:
+        """Make a file that a test made belong to the board's user, with all that is in it."""
+        owner = self.here.stat()
+        for found in (path, *path.rglob("*")):
+            os.chown(found, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A folder on a target with the first artefact deployed, for one test. ``here``: as this machine sees it."""
 
-
-@contextlib.contextmanager
-def running_server(folder: Path, home: Path | None) -> Iterator[Server]:
-    """Run an SSH server with a throwaway host key. home: where its sessions are at home, so that one machine can be two boards."""
-    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if program is None or shutil.which("ssh") is None:
-        pytest.skip("needs OpenSSH (apt-get install openssh-server openssh-client)")
-    if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)  # sshd as root insists on it; its package's service makes it
-    for name in ("host", "client"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    port = free_port()
-    (folder / "authorized").write_text((folder / "client.pub").read_text())
-    (folder / "sshd_config").write_text(f"""\
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {folder}/host
-PidFile none
-AuthorizedKeysFile {folder}/authorized
-StrictModes no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin yes
-UsePAM no
-MaxStartups 100
-{f'SetEnv "HOME={home}"' if home else ""}
-""")
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
-    (folder / "config").write_text(
-        f"IdentityFile {folder}/client\nIdentitiesOnly yes\nUserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile none\n"
-    )
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "sshd_config")], stdin=subprocess.DEVNULL, stderr=log)
-    try:
-        _wait_until_it_listens(port, server, folder / "log")
-        yield Server(
-            port=port,
-            user=getpass.getuser(),
-            config=folder / "config",
-            key=folder / "client",
-            host_key=folder / "host",
-            folder=folder,
-        )
-    finally:
-        server.terminate()
-        server.wait(10)
+    target: Target
+    shell: Shell
+    there: str
+    here: Path
 
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path | None], Server]]:
     """Returns a function: run one more server. Its argument is where its sessions are at home, None for the user's own home."""
+    if (problem := loopback.missing()) is not None:
+        pytest.skip(problem)
     with contextlib.ExitStack() as stack:
-        yield lambda home: stack.enter_context(running_server(tmp_path_factory.mktemp("sshd"), home))
+        yield lambda home: stack.enter_context(loopback.running_server(tmp_path_factory.mktemp("sshd"), home))
 
 
 @pytest.fixture(scope="session")
@@ -103,12 +110,70 @@ def sshd(serve: Callable[[Path | None], Server]) -> Server:
     return serve(None)
 
 
-@pytest.fixture(params=["local", "ssh"])
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """Each test that asks for it runs twice: on this machine, and over SSH."""
-    found: Shell = LocalShell() if request.param == "local" else SshShell(request.getfixturevalue("sshd").target())
+@pytest.fixture(scope="session")
+def virtual_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a running emulated Pi 5, the one of all tests. The unpacked system stays in edgekit's cache for the next time."""
+    try:
+        host.check(global_binfmt=False, building=True)
+    except VirtualBoardError as error:
+        pytest.skip(str(error))
+    name = f"test-{os.getpid()}"
+    wheels = tmp_path_factory.mktemp("wheels")
+    with zipfile.ZipFile(wheels / "mine-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("mine.py", "print('from the wheel')")
+    try:
+        boards.create(name, board="pi-5", arch="arm64", report=lambda _: None, wheels_folder=wheels)
+        boards.start(name)
+        yield name
+    finally:
+        folder = boards.folder_of(name)
+        if (folder / "board.json").exists():
+            boards.stop(name)
+        if folder.exists():
+            boards.remove(name)
+        assert not folder.exists()
+
+
+@pytest.fixture(scope="session")
+def virtual_deployment(virtual_board: str, first: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the first deployment on the emulated board reported: from nothing, into the folder ``prepared``."""
+    report = tmp_path_factory.mktemp("virtual") / "deploy.json"
+    code = main(["deploy", str(first), f"virtual:{virtual_board}", "--folder", "prepared", "--json", str(report)])
+    found: dict[str, Any] = json.loads(report.read_text())
+    assert code == 0
+    return found
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Target:
+    """Where the test runs: see `pytest_generate_tests`."""
+    name = request.param
+    if name == "virtual":
+        request.getfixturevalue("virtual_deployment")
+        board = request.getfixturevalue("virtual_board")
+        home = f"home/{rootfs.USER}"
+        here = boards.folder_of(board) / "rootfs" / home
+        return Target(name=name, there=f"/{home}", here=here, reach=boards.target(board))
+    reach = request.getfixturevalue("sshd").target() if name == "ssh" else None
+    folder = request.getfixturevalue("prepared").parent
+    return Target(name=name, there=str(folder), here=folder, reach=reach)
+
+
+@pytest.fixture
+def shell(target: Target) -> Iterator[Shell]:
+    """A connection to the target."""
+    found = target.connect()
     yield found
     found.close()
+
+
+@pytest.fixture
+def board(target: Target) -> Iterator[Board]:
+    """A folder on the target with ``first`` deployed, for this test."""
+    copy = target.copy("it's $HOME; größe")
+    yield copy
+    copy.shell.close()
+    shutil.rmtree(copy.here, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -186,36 +251,18 @@ class Cable:
 
 
 @pytest.fixture
-def cable(sshd: Server) -> Iterator[Callable[[int], SshTarget]]:
-    """Returns a function: a target behind a cable that is cut after so many bytes in both directions together."""
+def cable(target: Target) -> Iterator[Callable[[int], SshTarget]]:
+    """Returns a function: the target behind a cable that is cut after so many bytes in both directions together."""
     cables: list[Cable] = []
 
     def make(cut_after: int) -> SshTarget:
-        cables.append(Cable(sshd.port, cut_after))
-        known = sshd.folder / f"known_hosts_{cables[-1].port}"
-        known.write_text(f"[127.0.0.1]:{cables[-1].port} {Path(f'{sshd.host_key}.pub').read_text()}")
-        target = sshd.target(cables[-1].port)
-        return SshTarget(
-            text=target.text,
-            host=target.host,
-            user=target.user,
-            port=target.port,
-            config=target.config,
-            options=(("UserKnownHostsFile", str(known)),),
-        )
+        reach = target.reach
+        assert reach is not None and reach.port is not None
+        cables.append(Cable(reach.port, cut_after))
+        # The key is known under the server's own port; a virtual board's has an alias anyway.
+        alias = (("HostKeyAlias", f"[127.0.0.1]:{reach.port}"),) if target.name == "ssh" else ()
+        return dataclasses.replace(reach, port=cables[-1].port, options=(*reach.options, *alias))
 
     yield make
     for one in cables:
         one.remove()
-
-
-def _wait_until_it_listens(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            if connection.recv(4) == b"SSH-":
-                return
-        if server.poll() is not None:
-            break
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(0.05)
-    pytest.fail(f"sshd did not start: {log.read_text()}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -31,7 +33,7 @@ def quiet(_: str) -> None:
     pass
 
 
-def put(shell: Shell, artefact: Path, root: Path, **options: Any) -> deploy.Deployment:
+def put(shell: Shell, artefact: Path, root: Path | str, **options: Any) -> deploy.Deployment:
     return deploy.deploy(shell, artefact, deploy.Options(folder=str(root), **options), quiet)
 
 
@@ -57,24 +59,25 @@ def root(prepared: Path) -> Iterator[Path]:
     shutil.rmtree(copy, ignore_errors=True)
 
 
-def test_the_whole_life_of_a_board(shell: Shell, root: Path, first: Path, second: Path) -> None:
-    again = put(shell, first, root)
+def test_the_whole_life_of_a_board(board: Any, first: Path, second: Path) -> None:
+    shell, there, here = board.shell, board.there, board.here
+    again = put(shell, first, there)
     assert not again.changed and again.selftest is not None
-    done = put(shell, second, root)
+    done = put(shell, second, there)
     assert done.changed and done.previous == again.release
-    assert current(root) == sha256(second)
-    status = releases.status(shell, folder=str(root))
+    assert current(here) == sha256(second)
+    status = releases.status(shell, folder=there)
     assert (status.current, status.previous, status.problem) == (done.release, again.release, None)
     assert [release.name for release in status.releases] == [first.name, second.name]
-    assert releases.rollback(shell, quiet, folder=str(root)) == (done.release, again.release)
-    assert current(root) == sha256(first)
-    with pytest.raises(BoardRefusedError, match="none before it"):
-        releases.rollback(shell, quiet, folder=str(root))
-    (root / "mine.txt").write_text("not edgekit's")
-    assert releases.undeploy(shell, folder=str(root)) == ("mine.txt",)
-    assert everything(root) == {"mine.txt"}
-    assert releases.status(shell, folder=str(root)).releases == ()
-    assert releases.undeploy(shell, folder=str(root)) == ()
+    assert releases.rollback(shell, quiet, folder=there) == (done.release, again.release)
+    assert current(here) == sha256(first)
+    with pytest.raises(BoardRefusedError, match=rf"none before it; .*\({second.name}\), deploy that file again"):
+        releases.rollback(shell, quiet, folder=there)
+    (here / "mine.txt").write_text("not edgekit's")
+    assert releases.undeploy(shell, folder=there) == ("mine.txt",)
+    assert everything(here) == {"mine.txt"}
+    assert releases.status(shell, folder=there).releases == ()
+    assert releases.undeploy(shell, folder=there) is None
 
 
 def test_a_first_deployment_makes_everything_and_undeploy_removes_it(first: Path, prepared: Path) -> None:
@@ -94,7 +97,8 @@ def test_only_the_last_releases_stay_and_never_without_the_previous(root: Path, 
     assert not status.releases[-1].selftested
 
 
-def test_a_board_that_answers_differently_is_not_switched(root: Path, first: Path, tmp_path: Path) -> None:
+@pytest.mark.targets("local", "virtual", why="what differs is where the model runs, and that is the same machine over SSH")
+def test_a_board_that_answers_differently_is_not_switched(board: Any, first: Path, tmp_path: Path) -> None:
     from edge import container
     from edge.contract import Contract
 
@@ -110,9 +114,9 @@ def test_a_board_that_answers_differently_is_not_switched(root: Path, first: Pat
     flatbuffer = data[: bytes(data).index(b"PK\x03\x04")]
     tampered.write_bytes(container.pack(flatbuffer, Contract.from_json(json.dumps(text), where="tampered")))
     with pytest.raises(deploy.SelftestFailedError) as caught:
-        put(LocalShell(), tampered, root)
+        put(board.shell, tampered, board.there)
     assert caught.value.exit_code == 1
-    assert current(root) == sha256(first)
+    assert current(board.here) == sha256(first)
 
 
 def _flipped(value: str) -> str:
@@ -137,151 +141,174 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, first: Path) ->
     (tmp_path / "photos").write_text("precious")
     with pytest.raises(BoardRefusedError, match="not made by edgekit"):
         put(LocalShell(), first, tmp_path)
-    assert releases.undeploy(LocalShell(), folder=str(tmp_path)) == ()
+    assert releases.undeploy(LocalShell(), folder=str(tmp_path)) is None
     assert everything(tmp_path) == {"photos"}
 
 
-def test_two_at_once_and_the_lock_goes_with_the_connection(shell: Shell, root: Path, second: Path) -> None:
-    holder = Session(shell, folder=str(root))
-    with holder:
+def test_two_at_once_and_the_lock_goes_with_the_connection(board: Any, second: Path) -> None:
+    with contextlib.closing(board.target.connect()) as other, Session(board.shell, folder=board.there) as holder:
         with pytest.raises(BoardBusyError, match="another deployment is under way"):
-            put(LocalShell(), second, root)
-        assert releases.status(LocalShell(), folder=str(root)).problem is None  # looking waits for nobody
+            put(other, second, board.there)
+        assert releases.status(other, folder=board.there).problem is None  # looking waits for nobody
         # The client dies without a word: only its end of the pipe is gone.
         os.kill(holder._process.pid, signal.SIGKILL)
         holder._process.wait(10)
-        for _ in range(50):
-            try:
-                assert put(LocalShell(), second, root, selftest=False).changed
-                return
-            except BoardBusyError:
-                subprocess.run([sys.executable, "-c", "pass"], check=True)  # let the other side see the end of its input
+        put_when_free(other, second, board.there)
+
+
+def put_when_free(shell: Shell, artefact: Path, root: Path | str) -> None:
+    for _ in range(100):
+        try:
+            assert put(shell, artefact, root, selftest=False).changed
+            return
+        except BoardBusyError:
+            subprocess.run([sys.executable, "-c", "pass"], check=True)  # let the other side see the end of its input
     pytest.fail("the lock stayed")
 
 
-def test_an_upload_goes_on_where_it_stopped(shell: Shell, root: Path, tmp_path: Path) -> None:
+def test_an_upload_goes_on_where_it_stopped(board: Any, tmp_path: Path) -> None:
     data = os.urandom(9 << 20)
     whole = tmp_path / "large"
     whole.write_bytes(data)
     name = sha256(whole)
     for present, sent in ((data[: 5 << 20], 4 << 20), (b"something else", 9 << 20), (data, 0), (data + b"more", 9 << 20)):
-        part = root / "uploads" / f"{name}.part"
+        part = board.here / "uploads" / f"{name}.part"
         part.parent.mkdir(exist_ok=True)
         part.unlink(missing_ok=True)
         part.write_bytes(present)
+        board.target.give(part.parent)
         steps: list[int] = []
 
         def count(done: int, total: int, steps: list[int] = steps) -> None:
             steps.append(done)
 
-        with Session(shell, folder=str(root)) as session:
+        with Session(board.shell, folder=board.there) as session:
             path = session.upload(whole, name, report=count)
-        assert Path(path).read_bytes() == data
+        assert path == f"{board.there}/uploads/{name}.part" and part.read_bytes() == data
         assert len(steps) == -(-sent // (4 << 20))
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_an_upload_that_is_damaged_on_the_way(shell: Shell, root: Path, tmp_path: Path, always: bool) -> None:
+def test_an_upload_that_is_damaged_on_the_way(board: Any, tmp_path: Path, always: bool) -> None:
     whole = tmp_path / "large"
     whole.write_bytes(os.urandom(5 << 20))
     name = sha256(whole)
-    before = current(root)
+    before = current(board.here)
+    part = board.here / f"uploads/{name}.part"
     damaged: list[int] = []
 
     def damage(done: int, total: int) -> None:
         if done == total and (always or not damaged):
             damaged.append(done)
-            with (root / f"uploads/{name}.part").open("r+b") as stream:
+            with part.open("r+b") as stream:
                 stream.seek(1 << 20)
                 stream.write(b"a bit of noise")
 
-    with Session(shell, folder=str(root)) as session:
+    with Session(board.shell, folder=board.there) as session:
         if always:
             with pytest.raises(RemoteError, match="what arrived has SHA-256"):
                 session.upload(whole, name, report=damage)
-            assert len(damaged) == 2 and not (root / f"uploads/{name}.part").exists()
+            assert len(damaged) == 2 and not part.exists()
         else:
-            assert Path(session.upload(whole, name, report=damage)).read_bytes() == whole.read_bytes()
-    assert current(root) == before
+            session.upload(whole, name, report=damage)
+            assert part.read_bytes() == whole.read_bytes()
+    assert current(board.here) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["-leading", "two\nlines", "$(touch pwned) `touch pwned`", "'\"; touch pwned; '", "größe 模型 🌹", "~"]
+NAMES = ["-leading", "two\nlines", "$(touch pwned) `touch pwned`", "'\"; touch pwned; '", "größe 模型 🌹", "~"]
+
+
+def lives_in(board: Any, first: Path) -> None:
+    assert not put(board.shell, first, board.there, selftest=board.target.name != "virtual").changed
+    assert releases.status(board.shell, folder=board.there).current is not None
+    assert releases.undeploy(board.shell, folder=board.there) == ()
+    assert not board.here.exists() and os.listdir(board.here.parent) == []
+
+
+@pytest.mark.targets(
+    "local", "ssh", why="six times the same on an emulated board is a minute; the next test has all of it in one name"
 )
-def test_folders_with_names_that_mean_something_to_a_shell(shell: Shell, prepared: Path, first: Path, name: str) -> None:
-    place = prepared.with_name("names") / name
-    shutil.copytree(prepared, place, symlinks=True, copy_function=os.link)
+@pytest.mark.parametrize("name", NAMES)
+def test_folders_with_names_that_mean_something_to_a_shell(target: Any, first: Path, name: str) -> None:
+    board = target.copy(f"names/{name}")
     try:
-        assert not put(shell, first, place).changed
-        assert releases.status(shell, folder=str(place)).current is not None
-        assert releases.undeploy(shell, folder=str(place)) == ()
-        assert not place.exists() and sorted(os.listdir(place.parent)) == []
+        lives_in(board, first)
     finally:
-        shutil.rmtree(place.parent)
+        board.shell.close()
+        shutil.rmtree(board.here.parent)
 
 
+@pytest.mark.targets("virtual", why="the other targets have each of these names alone")
+def test_one_folder_with_everything_in_its_name(target: Any, first: Path) -> None:
+    names = target.place("names")
+    names.mkdir()
+    target.give(names)
+    board = target.copy(f"names/{''.join(NAMES)}")
+    try:
+        lives_in(board, first)
+    finally:
+        board.shell.close()
+        shutil.rmtree(names)
+
+
+@pytest.mark.targets("ssh", "virtual", why="there is no link to this machine")
 @pytest.mark.parametrize("cut_after", [4_000, 60_000, 1_000_000, 6_000_000])
 def test_a_cut_link_and_then_the_same_command_again(
-    cable: Callable[[int], SshTarget], sshd: Any, root: Path, first: Path, tmp_path: Path, cut_after: int
+    cable: Callable[[int], SshTarget], board: Any, first: Path, tmp_path: Path, cut_after: int
 ) -> None:
     whole = tmp_path / "large"
     whole.write_bytes(os.urandom(10 << 20))
     name = sha256(whole)
-    before = sha256(root / "current/release.json")
+    before = sha256(board.here / "current/release.json")
     shell = SshShell(cable(cut_after))
-    with pytest.raises(BoardConnectionError) as caught, Session(shell, folder=str(root)) as session:
+    with pytest.raises(BoardConnectionError) as caught, Session(shell, folder=board.there) as session:
         session.upload(whole, name)
     shell.close()
     assert caught.value.exit_code == 3
-    assert sha256(root / "current/release.json") == before
-    healthy = SshShell(sshd.target())
-    try:
-        with Session(healthy, folder=str(root)) as session:
-            arrived = session.ask("part", sha256_hex=name, where="uploads")["bytes"]
-            assert Path(session.upload(whole, name)).read_bytes() == whole.read_bytes()
-    finally:
-        healthy.close()
+    assert sha256(board.here / "current/release.json") == before
+    with Session(board.shell, folder=board.there) as session:
+        arrived = session.ask("part", sha256_hex=name, where="uploads")["bytes"]
+        session.upload(whole, name)
+    assert sha256(board.here / f"uploads/{name}.part") == name
     assert arrived >= (4 << 20 if cut_after > 5_000_000 else 0)
 
 
 CLIENT = """\
-import sys, os, signal
+import sys, os, pickle, signal
 from pathlib import Path
 from devices import deploy
-from devices.local import LocalShell
-from devices.ssh import SshShell, SshTarget
-step, artefact, root, config, user, port = sys.argv[1:]
+from devices.ssh import SshShell
+step, artefact, root = sys.argv[1:]
 def report(text):
     if text.startswith(step):
         os.kill(os.getpid(), signal.SIGKILL)
-target = SshTarget(text="board", host="127.0.0.1", user=user, port=int(port), config=Path(config))
-deploy.deploy(SshShell(target), Path(artefact), deploy.Options(folder=root), report)
+deploy.deploy(SshShell(pickle.load(sys.stdin.buffer)), Path(artefact), deploy.Options(folder=root), report)
 """
 
 
+@pytest.mark.targets("ssh", "virtual", why="it is the connection that goes with the client")
 @pytest.mark.parametrize("step", ["sending", "replaying"])
-def test_the_client_is_killed(sshd: Any, root: Path, first: Path, second: Path, step: str) -> None:
-    command = [sys.executable, "-c", CLIENT, step, str(second), str(root), str(sshd.config), sshd.user, str(sshd.port)]
-    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=False, timeout=120)
+def test_the_client_is_killed(board: Any, first: Path, second: Path, step: str) -> None:
+    command = [sys.executable, "-c", CLIENT, step, str(second), board.there]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    target = pickle.dumps(board.target.reach)
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, input=target, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
-    assert current(root) == sha256(first)
-    for _ in range(100):
-        try:
-            assert put(LocalShell(), second, root, selftest=False).changed
-            break
-        except BoardBusyError:
-            subprocess.run([sys.executable, "-c", "pass"], check=True)
-    assert current(root) == sha256(second)
-    assert len(list((root / "releases").iterdir())) == 2
+    assert current(board.here) == sha256(first)
+    put_when_free(board.shell, second, board.there)
+    assert current(board.here) == sha256(second)
+    assert len(list((board.here / "releases").iterdir())) == 2
 
 
 def test_every_second_operation_fails_and_nothing_is_lost(prepared: Path, first: Path, second: Path) -> None:
     """A sample of benchmarks/deploy_faults.py, which does all of them in four ways."""
     from benchmarks.deploy_faults import FaultyBoard
+    from benchmarks.fault_places import Place
 
     folder = prepared.with_name("faults")
     folder.mkdir()
-    board = FaultyBoard(folder, first, second)
+    place = Place(name="local", there=str(folder), here=folder, target=None, python=sys.executable, small=False, root=True)
+    board = FaultyBoard(place, first, second)
     found = [*board.cases("kill", step=4), *board.cases("ENOSPC", step=6, offset=2)]
     assert len(found) > 12
     assert [case for case in found if case.problems] == []
@@ -319,24 +346,37 @@ def test_a_disk_that_is_full(prepared: Path, first: Path, second: Path, tmp_path
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_an_interpreter_that_cannot_be_run(root: Path, first: Path, second: Path) -> None:
-    python = next((root / "env").glob("*/bin/python"))
+def test_an_interpreter_that_cannot_be_run(board: Any, first: Path, second: Path) -> None:
+    python = next((board.here / "env").glob("*/bin/python"))
     python.unlink()
     python.write_text("#!/bin/sh\n")  # and no right to execute it
+    board.target.give(python)
     with pytest.raises(RemoteError, match="Permission denied"):
-        put(LocalShell(), second, root)
-    assert current(root) == sha256(first)
+        put(board.shell, second, board.there)
+    assert current(board.here) == sha256(first)
 
 
-def test_a_model_that_was_damaged_on_the_card_is_found_and_replaced(root: Path, first: Path) -> None:
-    model = root / "current/model.tflite"
+@pytest.mark.targets("virtual", why="the user of the other targets may be root, whom no missing right stops")
+def test_a_folder_that_may_not_be_written(board: Any, first: Path, second: Path) -> None:
+    releases_folder = board.here / "releases"
+    releases_folder.chmod(0o500)
+    with pytest.raises(RemoteError, match="Permission denied"):
+        put(board.shell, second, board.there)
+    assert current(board.here) == sha256(first)
+    releases_folder.chmod(0o755)
+    assert put(board.shell, second, board.there, selftest=False).changed
+
+
+@pytest.mark.targets("local", "virtual", why="it is the board's own Python that reads and writes the card")
+def test_a_model_that_was_damaged_on_the_card_is_found_and_replaced(board: Any, first: Path) -> None:
+    model = board.here / "current/model.tflite"
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.unlink()
     model.write_bytes(data)
-    assert "not what was deployed" in str(releases.status(LocalShell(), folder=str(root)).problem)
-    assert put(LocalShell(), first, root).changed
-    assert releases.status(LocalShell(), folder=str(root)).problem is None
+    assert "not what was deployed" in str(releases.status(board.shell, folder=board.there).problem)
+    assert put(board.shell, first, board.there, selftest=False).changed
+    assert releases.status(board.shell, folder=board.there).problem is None
 
 
 def test_a_board_with_too_little_memory_is_refused(first: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,11 +102,14 @@ def test_an_incomplete_answer_is_no_board(text: str) -> None:
         probe.parse(text, where="pi")
 
 
-def test_the_probe_works_here_and_over_ssh(shell: Shell) -> None:
+def test_the_probe_works_on_every_target(target: Any, shell: Shell) -> None:
     facts = probe.ask(shell)
     assert facts.python is not None and facts.python >= (3, 9)
     assert facts.memory_total_mib is not None and facts.disk_free_mib is not None
-    assert "virtual" not in (facts.profile or "")
+    assert facts.virtual is (target.name == "virtual")
+    if facts.virtual:
+        assert (facts.profile, facts.arch, facts.python, facts.glibc) == ("pi-5", "aarch64", (3, 11), (2, 36))
+        assert doctor.examine(shell.name, facts).healthy
 
 
 def test_the_probe_is_posix_and_changes_nothing(tmp_path: Path) -> None:

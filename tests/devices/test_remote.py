@@ -6,7 +6,6 @@ import argparse
 import csv
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,21 +26,16 @@ def facts(throttled: str | None) -> probe.BoardFacts:
     return probe.parse(f"probe\t1\nmachine\taarch64\n{line}done\t1\n", where="pi")
 
 
-@pytest.fixture(scope="session")
-def measuring(prepared: Path) -> Path:
-    """A folder on a board that all tests of this module measure in: its environment is complete, its cache grows."""
-    folder = prepared.with_name("measuring")
-    shutil.copytree(prepared, folder, symlinks=True, copy_function=os.link)
-    return folder
+MEASURING = "measuring"  # a folder on a board that all tests of this module measure in: complete, and its cache grows
+TESTED_AT_LENGTH = "test_a_virtual_board_from_nothing_to_a_validated_model does it on the emulated board, with more to look at"
 
 
-@pytest.fixture(params=["local", "ssh"])
-def on(request: pytest.FixtureRequest, measuring: Path) -> Flags:
-    """The flags that name a board: each test that asks for them runs on this machine, and over SSH."""
-    if request.param == "local":
-        return ["--on", "local", "--folder", str(measuring)]
-    sshd = request.getfixturevalue("sshd")
-    return ["--on", f"{sshd.user}@127.0.0.1:{sshd.port}", "--ssh-config", str(sshd.config), "--folder", str(measuring)]
+@pytest.fixture
+def on(target: Any) -> Flags:
+    """The flags that name a board."""
+    if not target.place(MEASURING).exists():
+        target.copy(MEASURING).shell.close()
+    return ["--on", *target.flags, "--folder", f"{target.there}/{MEASURING}"]
 
 
 @pytest.fixture
@@ -56,6 +50,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[dict[str, 
     return run
 
 
+@pytest.mark.targets("local", "ssh", why=TESTED_AT_LENGTH)
 def test_selftest(on: Flags, first: Path, answer: Any) -> None:
     report, _ = answer("selftest", first, *on)
     assert report["passed"] is True and report["board"]["virtual"] is False
@@ -71,6 +66,9 @@ def test_validate_there_is_validate_here(on: Flags, first: Path, second: Path, f
     assert there["reference"]["file"] == second.name and there["model"]["file"] == first.name
 
 
+@pytest.mark.targets(
+    "local", "ssh", why="the emulated board measures in one folder too, and test_a_manifest finds what was sent before"
+)
 def test_a_second_time_nothing_is_sent_again(on: Flags, first: Path, few_digits: Path, answer: Any) -> None:
     command = ["validate", first, *on, "--images", few_digits / "test", "--limit", "11", "--unlabelled"]
     answer(*command)
@@ -78,6 +76,7 @@ def test_a_second_time_nothing_is_sent_again(on: Flags, first: Path, few_digits:
     assert report["images"] == 11 and "sending" not in said
 
 
+@pytest.mark.targets("local", "ssh", why=TESTED_AT_LENGTH)
 def test_bit_equality_with_this_machine(on: Flags, first: Path, few_digits: Path, answer: Any) -> None:
     report, _ = answer("validate", first, *on, "--images", few_digits / "test", "--limit", "30", "--reference", first)
     assert report["bit_equal"] is True and report["images"] == 30
@@ -102,13 +101,14 @@ def test_a_manifest(on: Flags, first: Path, second: Path, few_digits: Path, tmp_
 
 
 def test_images_that_are_on_the_board(
-    on: Flags, first: Path, second: Path, few_digits: Path, tmp_path: Path, answer: Any
+    target: Any, on: Flags, first: Path, second: Path, few_digits: Path, tmp_path: Path, answer: Any
 ) -> None:
-    folder = tmp_path / "photos on the board"
-    shutil.copytree(few_digits / "test", folder)
+    name = "photos on the board"
+    folder = target.place(name)
+    shutil.copytree(few_digits / "test", folder, dirs_exist_ok=True)
     stored = tmp_path / "reference.npz"
     answer("outputs", second, "--images", folder, "--out", stored)
-    what = ["--images", f"board:{folder}", "--limit", "20"]
+    what = ["--images", f"board:{target.there}/{name}", "--limit", "20"]
     there, said = answer("validate", first, *on, *what, "--reference", stored)
     here, _ = answer("validate", first, "--images", folder, "--limit", "20", "--reference", stored)
     assert (there["images"], there["drop"], there["dataset_sha256"]) == (20, here["drop"], here["dataset_sha256"])
@@ -135,6 +135,7 @@ def test_a_delegate_is_a_library_of_the_board(on: Flags, first: Path, capsys: py
     assert "/there/lib no.so" in capsys.readouterr().err
 
 
+@pytest.mark.targets("local", "ssh", why=TESTED_AT_LENGTH)
 def test_a_certificate_measures_on_the_fast_machine(
     on: Flags, first: Path, second: Path, digits_folder: Path, answer: Any
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_certificate_measures_on_the_fast_machine(
     assert report["measured_on"] == "the board" and report["certificate"]["carries_over"] is False
 
 
+@pytest.mark.targets("local", "ssh", why="the comparison is this machine's; twice reference kernels emulated is a minute")
 def test_a_board_with_other_kernels_is_found_out(
     on: Flags, first: Path, few_digits: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +179,7 @@ def test_a_sequential_verdict(on: Flags, first: Path, second: Path, digits_folde
     assert main([str(word) for word in command]) == 2  # without a limit there is nothing to decide
 
 
+@pytest.mark.targets("local", "ssh", why="an emulated board has no speed, and refuses")
 def test_benchmark(on: Flags, first: Path, answer: Any) -> None:
     report, _ = answer("benchmark", first, *on, "--runs", "3", "--seconds", "0", "--sweep-threads")
     assert report["runs"] >= 3 and report["sweep"][0]["threads"] == 1

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +46,20 @@ def test_boards_that_do_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(VirtualBoardError, match="armhf"):
         boards.create("desk", board="pi-5", arch="riscv64", report=quiet)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"board": "pi-5"}'])
+def test_a_board_whose_record_is_damaged(
+    text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path))
+    folder = tmp_path / "virtual/desk"
+    folder.mkdir(parents=True)
+    (folder / "board.json").write_text(text)
+    assert main(["virtual", "list"]) == 2
+    assert "edgekit virtual remove desk" in capsys.readouterr().err
+    assert main(["virtual", "remove", "desk"]) == 0
+    assert not folder.exists()
 
 
 def test_remove_stays_in_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -153,45 +167,32 @@ def test_wheels_for_a_board_are_checked_and_unpacked(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("evil.py"))
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running virtual Pi 5. The unpacked system stays in edgekit's cache for the next time."""
-    try:
-        host.check(global_binfmt=False, building=True)
-    except VirtualBoardError as error:
-        pytest.skip(str(error))
-    name = f"test-{os.getpid()}"
-    try:
-        own = wheel(tmp_path_factory.mktemp("wheels"), "mine-1.0-py3-none-any.whl", {"mine.py": "print('from the wheel')"})
-        boards.create(name, board="pi-5", arch="arm64", report=quiet, wheels_folder=own)
-        boards.start(name)
-        yield name
-    finally:
-        folder = boards.folder_of(name)
-        if (folder / "board.json").exists():
-            boards.stop(name)
-        if folder.exists():
-            boards.remove(name)
-        assert not folder.exists()
-
-
 @pytest.mark.virtual
 def test_a_virtual_board_from_nothing_to_a_validated_model(
-    running: str, small_artefacts: dict[str, Path], few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    virtual_board: str,
+    virtual_deployment: dict[str, Any],
+    small_artefacts: dict[str, Path],
+    few_digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    where = f"virtual:{running}"
+    where = f"virtual:{virtual_board}"
     assert main(["doctor", where, "--json", str(tmp_path / "doctor.json")]) == 0
     board = json.loads((tmp_path / "doctor.json").read_text())["board"]
     assert (board["profile"], board["arch"], board["python"], board["glibc"]) == ("pi-5", "aarch64", [3, 11], [2, 36])
-    assert main(["deploy", str(small_artefacts["int8"]), where, "--json", str(tmp_path / "deploy.json")]) == 0
-    deployed = json.loads((tmp_path / "deploy.json").read_text())
+    deployed = virtual_deployment
     assert deployed["runtime"] == "ai-edge-litert"
     # Recorded on the workstation, replayed on ARM: the same bits.
     assert deployed["selftest"]["exact"] is True
     assert deployed["selftest"]["machine"] == "aarch64"
+    # As if it had been deployed to the folder that is meant where none is named.
+    home = boards.folder_of(virtual_board) / "rootfs/home/pi"
+    subprocess.run(["cp", "-al", str(home / "prepared"), str(home / ".edgekit")], check=True)
     artefact = str(small_artefacts["int8"])
     command = ["validate", artefact, "--on", where, "--images", str(few_digits / "test"), "--reference", artefact]
     assert main([*command, "--limit", "40", "--json", str(tmp_path / "validate.json")]) == 0
+    said = capsys.readouterr().err
+    assert "40/40 done\n" in said and "done in" not in said  # how long emulation takes is nobody's business
     report = json.loads((tmp_path / "validate.json").read_text())
     assert report["bit_equal"] is True and report["images"] == 40
     assert report["board"]["virtual"] is True and report["board"]["profile"] == "pi-5"
@@ -207,7 +208,7 @@ def test_a_virtual_board_from_nothing_to_a_validated_model(
     capsys.readouterr()
     assert main(["benchmark", artefact, "--on", where]) == 2
     assert "no speed" in capsys.readouterr().err
-    shell = SshShell(boards.target(running))
+    shell = SshShell(boards.target(virtual_board))
     try:
         assert shell.run(["python3", "-c", "import mine"], timeout_s=60).stdout == "from the wheel\n"
         assert releases.status(shell).current == deployed["release"]
@@ -218,17 +219,17 @@ def test_a_virtual_board_from_nothing_to_a_validated_model(
 
 
 @pytest.mark.virtual
-def test_stopping_leaves_nothing_and_starting_goes_on(running: str) -> None:
+def test_stopping_leaves_nothing_and_starting_goes_on(virtual_board: str) -> None:
     registry = Path("/proc/sys/fs/binfmt_misc")
     before = set(os.listdir(registry)) if registry.exists() else set()
-    assert boards.stop(running) is True
-    assert boards.stop(running) is False
-    folder = str(boards.folder_of(running))
+    assert boards.stop(virtual_board) is True
+    assert boards.stop(virtual_board) is False
+    folder = str(boards.folder_of(virtual_board))
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         assert not any(folder in line for line in stream)
     assert (set(os.listdir(registry)) if registry.exists() else set()) == before
     with pytest.raises(VirtualBoardError, match="virtual start"):
-        boards.target(running)
-    assert boards.start(running).port is not None
+        boards.target(virtual_board)
+    assert boards.start(virtual_board).port is not None
     with pytest.raises(VirtualBoardError, match="stop it first"):
-        boards.remove(running)
+        boards.remove(virtual_board)
