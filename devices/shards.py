@@ -9,19 +9,21 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import fleet, images, remote
+from . import certificate, fleet, images, remote
 from .errors import DeviceError, RemoteError
 from .probe import BoardFacts, ask
 from .remote import Outcome
 from .request import Request
+from .session import Session
 from .shell import Shell, one_line
 
 Report = Callable[[str], None]
+_COMPARED = 5  # images whose bits are compared on all boards, beside those of every op for the first of them
 _MERGE_S = 600.0
 
 
@@ -34,15 +36,20 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
         raise DeviceError(f"{request.images}: {count} images for {len(targets)} boards; name fewer boards")
     looked = fleet.on_each(targets, _look, config=config)
     facts = {one.target: one.result for one in looked if one.result is not None}
-    for one in looked:
-        if one.error is not None:
-            report(f"{one.target}: {one.error}; its share goes to the others")
     equal(facts)
-    alive = list(facts)
+    report(f"comparing the boards' bits on {min(_COMPARED, count)} images")
+    compared = fleet.on_each(list(facts), _bits(facts, request, report), config=config)
+    bits = {one.target: one.result for one in compared if one.result is not None}
+    last: DeviceError | None = None
+    for target, error in [(one.target, one.error) for one in looked] + [(one.target, one.error) for one in compared]:
+        if error is not None:
+            last = error
+            report(f"{target}: {error}; its share goes to the others")
+    same = same_bits(bits)
+    alive = list(bits)
     shares = list(range(len(targets)))
     reports: list[dict[str, Any]] = []
     boards: dict[str, int] = {}
-    last: DeviceError | None = next((one.error for one in looked if one.error is not None), None)
     while shares and alive:
         now = dict(zip(alive, shares, strict=False))
         outcomes = fleet.on_each(list(now), _worker(now, len(targets), request, report), config=config)
@@ -58,7 +65,10 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
     if shares:
         raise RemoteError(f"none of the boards is left: {last}") from last
     merged, text = _merge(reports, request)
+    merged["boards_compared"] = same
     text += "".join(f"\n  {target}: {images:,} images" for target, images in boards.items())
+    if same["boards"] > 1:
+        text += f"\n  the {same['boards']} boards gave the same bits to {same['images']} images, and in {same['ops']} ops of one of them"
     verdict = merged.get("verdict")
     return Outcome(
         target=", ".join(targets), verb="validate", exit_code=0 if verdict in (None, "pass") else 1, text=text, report=merged
@@ -73,6 +83,31 @@ def equal(facts: dict[str, BoardFacts]) -> None:
         raise DeviceError(f"--shard needs equal boards ({shown}); leave it out to validate on each of them")
 
 
+def same_bits(fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many boards, images and ops were compared. Raises DeviceError where interpreters or bits differ, and says which.
+
+    Boards of one kind may still run another interpreter, or compute something else: a broken one, or one with another emulator.
+    """
+    if not fingerprints:
+        return {"boards": 0, "images": 0, "ops": 0}
+    (first, one), *others = fingerprints.items()
+    least = certificate.compare(one, one, where=first)
+    for target, other in others:
+        found = certificate.compare(one, other, where=target)
+        if found.here != found.there:
+            raise DeviceError(
+                f"--shard needs equal boards ({first}: {found.here}; {target}: {found.there}); leave it out to validate on each of them"
+            )
+        if not found.bit_equal or found.ops_equal != found.ops:
+            op = f"; the first op that differs is {found.first_op}" if found.first_op else ""
+            raise DeviceError(
+                f"--shard needs equal boards, and {target} does not give the bits of {first}: {found.images - found.equal} of"
+                f" {found.images} images differ{op}; leave it out to validate on each of them"
+            )
+        least = min(least, found, key=lambda certificate: certificate.ops)
+    return {"boards": len(fingerprints), "images": least.images, "ops": least.ops}
+
+
 def _check(request: Request, targets: Sequence[str]) -> None:
     if request.verb != "validate" or len(targets) < 2 or request.images is None or request.images_there:
         raise DeviceError("--shard is for validate with --images on this machine and --on two or more boards")
@@ -83,6 +118,20 @@ def _check(request: Request, targets: Sequence[str]) -> None:
 def _look(shell: Shell) -> BoardFacts:
     shell.connect()
     return ask(shell)
+
+
+def _bits(facts: Mapping[str, BoardFacts], request: Request, report: Report) -> Callable[[Shell], dict[str, Any]]:
+    def work(shell: Shell) -> dict[str, Any]:
+        def say(text: str) -> None:
+            report(f"{shell.name}: {text}")
+
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, Session(shell, folder=request.options.folder) as session:
+            run = remote.prepare(session, facts[shell.name], request, Path(scratch), say)
+            listing = run.listing()
+            assert listing is not None
+            return run.fingerprint(listing.spread(min(_COMPARED, len(listing.names))))
+
+    return work
 
 
 def _worker(shares: dict[str, int], parts: int, request: Request, report: Report) -> Callable[[Shell], Outcome]:

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_deploying_to_an_inventory_with_one_board_that_is_not_there(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["target", "release", "self-test", "runtime", "before"]
     assert [line.split()[0] for line in lines[1:3]] == list(boards.targets)
-    assert lines[3].startswith(f"{boards.nobody}: error: ") and "2 of 3 boards done" in lines[4]
+    assert lines[3].startswith(f"{boards.nobody}: error: the machine is there") and "2 of 3 boards done" in lines[4]
     told = json.loads((tmp_path / "all.json").read_text())["boards"]
     assert [one["target"] for one in told] == [boards.targets[0], boards.nobody, boards.targets[1]]
     assert [one["error"] is None for one in told] == [True, False, True]
@@ -118,6 +119,49 @@ def test_a_validation_in_shares_is_the_whole_validation(
         assert report[key] == whole[key], key
     assert report["candidate"]["top1"] == whole["candidate"]["top1"]
     assert [share["images"] for share in report["shares"]] == [40, 40]
+    assert report["boards_compared"]["boards"] == 2 and report["boards_compared"]["ops"] > 5
+
+
+def test_boards_with_different_interpreters_share_nothing(
+    boards: Fleet, first: Path, second: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {
+        path: path.read_text() for path in boards.homes[1].glob("board/env/*/lib/*/site-packages/ai_edge_litert/__init__.py")
+    }
+    assert texts
+    for path, text in texts.items():
+        path.unlink()  # a link to the file of all boards here
+        path.write_text(f'{text}\n__version__ = "0." + __version__\n')
+    try:
+        code, _ = sharded(boards, first, second, few_digits / "test")
+    finally:
+        for path, text in texts.items():
+            path.write_text(text)
+    said = capsys.readouterr().err
+    assert code == 2 and f"{boards.targets[0]}: ai-edge-litert 2." in said and f"{boards.targets[1]}: ai-edge-litert 0.2." in said
+
+
+def bits(answer: str = "1", ops: tuple[str, ...] = ("a", "b"), version: str = "2.3.0") -> dict[str, Any]:
+    output = {"dtype": "int8", "sha256": answer, "values": None}
+    return {
+        "model_sha256": "m",
+        "arithmetic": "float",
+        "machine": "aarch64",
+        "runtime": {"package": "ai-edge-litert", "version": version, "kernels": "optimized"},
+        "images": [{"id": "a.png", "sha256": "x", "outputs": {"p": output}}],
+        "ops": [{"index": i, "op": "ADD", "tensor": f"t{i}", "sha256": digest} for i, digest in enumerate(ops)],
+    }
+
+
+def test_shares_are_for_boards_that_give_the_same_bits() -> None:
+    assert shards.same_bits({"a": bits(), "b": bits(), "c": bits()}) == {"boards": 3, "images": 1, "ops": 2}
+    assert shards.same_bits({}) == {"boards": 0, "images": 0, "ops": 0}
+    with pytest.raises(DeviceError, match=r"c does not give the bits of a: 1 of 1 images differ; leave"):
+        shards.same_bits({"a": bits(), "b": bits(), "c": bits("2")})
+    with pytest.raises(DeviceError, match=r"0 of 1 images differ; the first op that differs is ADD 1 \(t1\)"):
+        shards.same_bits({"a": bits(), "b": bits(ops=("a", "c"))})
+    with pytest.raises(DeviceError, match=r"a: ai-edge-litert 2\.3\.0.*b: ai-edge-litert 2\.2\.0"):
+        shards.same_bits({"a": bits(), "b": bits(version="2.2.0")})
 
 
 def test_a_board_that_fails_gives_its_share_to_the_others(
@@ -133,6 +177,30 @@ def test_a_board_that_fails_gives_its_share_to_the_others(
     with Session(LocalShell(), folder=str(boards.homes[0] / "board")):
         code, _ = main_code(boards, first, second, few_digits / "test")
     assert code == 3 and "none of the boards is left" in capsys.readouterr().err
+
+
+@pytest.mark.targets("virtual", why="the boards of the other tests here are this machine")
+def test_two_users_of_an_emulated_board_share_a_validation(
+    target: Any, first: Path, second: Path, few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two homes with a lock each: to a fleet, two boards."""
+    system = target.here.parents[1]
+    (system / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(target.here / ".ssh/authorized_keys", system / "root/.ssh/authorized_keys")
+    os.chown(system / "root/.ssh/authorized_keys", 0, 0)
+    for home in (system / "root", target.here):
+        subprocess.run(["cp", "-al", str(target.here / "prepared"), str(home / "shared")], check=True)
+        (home / "shared/lock").unlink()  # one file under two names is one lock
+    config = tmp_path / "config"
+    options = "".join(f"  {name} {value}\n" for name, value in target.reach.options)
+    config.write_text(f"Host board\n  HostName {target.reach.host}\n  Port {target.reach.port}\n{options}")
+    command = ["validate", str(first), "--on", "pi@board", "--on", "root@board", "--ssh-config", str(config), "--shard"]
+    command += ["--folder", "shared", "--images", str(few_digits / "test"), "--reference", str(second), "--max-drop", "0.9"]
+    assert main([*command, "--limit", "20", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [share["images"] for share in report["shares"]] == [10, 10]
+    assert all(share["board"]["virtual"] for share in report["shares"])
+    assert report["boards_compared"]["boards"] == 2 and report["boards_compared"]["images"] == 5
 
 
 def main_code(boards: Fleet, first: Path, second: Path, images: Path) -> tuple[int, list[str]]:
