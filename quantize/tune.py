@@ -167,7 +167,10 @@ def deciding(photos: Photos) -> int:
 
 
 def too_few(images: int, max_drop: float) -> str:
-    """Return the sentence that says that so many images cannot prove the budget whatever a file answers, or "" where they can."""
+    """Return the sentence that says that so many images cannot prove the budget for a file with float's answers, or "".
+
+    Only a file that happens to be better than float can pass with so few.
+    """
     needed = images
     while statistics.paired_interval(0, 0, needed)[1] > max_drop:
         needed = math.ceil(needed * 1.01) + 1
@@ -175,8 +178,8 @@ def too_few(images: int, max_drop: float) -> str:
         return ""
     photos = math.ceil(needed / _GATE_SHARE)
     return (
-        f"{images} images decide, too few to prove a drop of at most {100 * max_drop:g} points even for equal answers: give about"
-        f" {photos:,} labelled validation images, or a larger --max-drop"
+        f"{images} images decide, too few to prove a drop of at most {100 * max_drop:g} points for a file that answers just as float"
+        f" does: give about {photos:,} labelled validation images, or a larger --max-drop"
     )
 
 

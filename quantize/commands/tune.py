@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
         args.images, count=args.count, contract=source.contract, validation=args.validation
     )
     photos = Photos.open(args.validation, source.contract)
-    hopeless = tune.too_few(tune.deciding(photos), args.max_drop)
-    if hopeless:
-        print(f"edgekit: warning: {hopeless}; the search goes on, for its table alone", file=sys.stderr)
+    warning = tune.too_few(tune.deciding(photos), args.max_drop)
+    if warning:
+        print(f"edgekit: warning: {warning}", file=sys.stderr)
     reference, int8 = int8_and_float(source, representative)
     predict = None if board is None else tune.predictor(board)
     found = tune.tune(

@@ -160,7 +160,7 @@ def test_too_few_images_to_prove_anything_are_said_to_be(files: dict[str, Any], 
     assert "give about 3," in tune.too_few(360, 0.002)
     found = _tune(files, tmp_path, max_drop=0.002, integer_only=True)
     assert found.chosen is None
-    assert "150 images decide, too few to prove a drop of at most 0.2 points" in found.to_text()
+    assert "150 images decide, too few to prove a drop of at most 0.2 points for a file" in found.to_text()
 
 
 def test_the_flatbuffers_are_made_once(small_network: Any, digits_folder: Path, tmp_path: Path) -> None:
