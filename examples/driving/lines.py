@@ -19,6 +19,7 @@ import numpy as np
 OUTPUTS = ("steering", "acceleration")
 HEAD = (256, 64, 16)  # each a quarter of the last; the first a quarter of IMAGE_WIDTH
 IMAGE_WIDTH = 1024  # the dense layer behind the backbone
+BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
 STEPS = 60  # past values of each signal
 SIGNALS = ("past_acceleration", "past_steering", "past_speed")
 PURPOSE = 2  # values of the purpose vector of 0007: where the bot shall go
@@ -47,6 +48,26 @@ def backbone(size: Size, *, frames: int = 1, name: str = "backbone", weights: st
     image = keras.Input((*size, 3 * frames))
     # As input_tensor, because Keras warns about other than 1 or 3 channels in an input_shape.
     return keras.applications.InceptionResNetV2(include_top=False, weights=weights, input_tensor=image, pooling="avg", name=name)
+
+
+def widened(trained: keras.Model, size: Size, frames: int) -> keras.Model:
+    """Return the headless network on ``frames`` stacked frames, with the weights of ``trained``: a network of one, top or not.
+
+    The three newest frames start as the colours of one picture: what the trained network saw in red it now sees in the newest
+    frame's brightness, green in that of the frame before, blue in that of the one before that. What moved has coloured edges, and
+    the side of a colour says in which direction: features that a trained network has. Older frames start at zero.
+    """
+    network = backbone(size, frames=frames)
+    # The same layers in the same order; what stands behind the last of them is the old top.
+    values = [variable.numpy() for variable in trained.weights[: len(network.weights)]]
+    if frames > 1:
+        kernel = np.zeros(network.weights[0].shape, np.float32)
+        for colour in range(min(frames, 3)):
+            newest = 3 * (frames - 1 - colour)
+            kernel[:, :, newest : newest + 3] = values[0][:, :, colour, np.newaxis] * BRIGHTNESS[:, np.newaxis]
+        values[0] = kernel
+    network.set_weights(values)
+    return network
 
 
 def line_0004(size: Size, *, backbone: keras.Model | None = None) -> keras.Model:

@@ -2,7 +2,7 @@
 
 A manifest has one row per frame: ``path`` (several frames separated by ``;`` for stacked ones), a column for each output, and one
 for each input beside the picture, its values separated by blanks, the oldest first. A row needs its whole past: the first frames of
-a recording, and those behind a gap, are left out.
+a recording, and those behind a gap, are left out, or their past is filled up with the first frame.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import keras
 import lines  # the file beside this one
+import numpy as np
+from numpy.typing import NDArray
 
 LONGEST_GAP_S = 0.5  # between frames that follow each other; the recordings have ten frames a second
 SIGNALS = ("acceleration", "steering", "speed")
@@ -53,11 +55,18 @@ def frame(data: Path, row: Row) -> Path:
 
 def inputs_of(model: keras.Model) -> dict[str, dict[str, Any]]:
     """Return what ``quantize.load(..., inputs=)`` is told about the inputs of a line beside its picture."""
-    said: dict[str, dict[str, Any]] = {}
-    for name, shape in shapes_of(model).items():
-        scale = {"past_speed": (SPEED_SCALE,), "history": (1.0, 1.0, SPEED_SCALE, *([1.0] * (shape[-1] - 3)))}.get(name, (1.0,))
-        said[name] = {"scale": scale, "meaning": MEANING[name]}
-    return said
+    return {name: {"scale": tuple(_scale(name, shape)), "meaning": MEANING[name]} for name, shape in shapes_of(model).items()}
+
+
+def scales_of(model: keras.Model) -> dict[str, NDArray[np.float32]]:
+    """Return by how much the values of each input beside the picture are divided, in the shape of the input."""
+    return {name: np.broadcast_to(np.array(_scale(name, shape), np.float32), shape) for name, shape in shapes_of(model).items()}
+
+
+def _scale(name: str, shape: tuple[int, ...]) -> list[float]:
+    if name == "history":
+        return [1.0, 1.0, SPEED_SCALE, *[1.0] * (shape[-1] - len(SIGNALS))]
+    return [SPEED_SCALE if name == "past_speed" else 1.0]
 
 
 def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -73,14 +82,15 @@ def manifest(
     frames: int = 1,
     inputs: Mapping[str, tuple[int, ...]] | None = None,
     limit: int | None = None,
+    whole: bool = True,
 ) -> Path:
     """Write the manifest for a model that takes ``frames`` stacked frames (0: none) and ``inputs``, as `shapes_of` gives them.
 
-    limit: this many rows, evenly spread.
+    limit: this many rows, evenly spread. whole: leave out the frames without a whole past; otherwise it is filled up as in
+    `past_of_each`.
     """
     inputs = inputs or {}
-    remembers = any(name != "purpose" for name in inputs)
-    pasts = list(_pasts(data, part, max(frames, 1 + lines.STEPS if remembers else 1)))
+    pasts = list(past_of_each(read(data, part), rows_needed(frames, inputs), whole=whole))
     count = len(pasts) if limit is None else min(limit, len(pasts))
     with open(out, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -89,19 +99,30 @@ def manifest(
             past = pasts[number * len(pasts) // count]
             path = ";".join(row["path"] for row in past[-frames:]) if frames else f"row-{number:05d}"
             found = [past[-1][name] for name in lines.OUTPUTS]
-            found += [_values(name, shape, past[:-1]) for name, shape in inputs.items()]
+            found += [values(name, shape, past[:-1]) for name, shape in inputs.items()]
             writer.writerow([path, *found])
     return out
 
 
-def _pasts(data: Path, part: str, length: int) -> Iterator[list[Row]]:
-    for run in read(data, part):
-        for end in range(length, len(run) + 1):
-            yield run[end - length : end]
+def rows_needed(frames: int, inputs: Mapping[str, Any]) -> int:
+    """Return how many rows a model needs for an answer, the newest included."""
+    return max(frames, 1 + lines.STEPS if any(name != "purpose" for name in inputs) else 1)
 
 
-def _values(name: str, shape: tuple[int, ...], past: list[Row]) -> str:
-    """Return the cell of an input: what was known before the frame came."""
+def past_of_each(runs: list[list[Row]], length: int, *, whole: bool) -> Iterator[list[Row]]:
+    """Yield each frame behind its past, ``length`` rows together.
+
+    whole: only those that have one. Otherwise the first frame of a run stands for those before it, with all signals at 0, as in a
+    drive loop that has just begun.
+    """
+    for run in runs:
+        known = run if whole else [{**run[0], **dict.fromkeys(SIGNALS, "0")}] * (length - 1) + run
+        for end in range(length, len(known) + 1):
+            yield known[end - length : end]
+
+
+def values(name: str, shape: tuple[int, ...], past: list[Row]) -> str:
+    """Return the cell of an input: what was known before the frame came. past: the rows before it."""
     past = past[-lines.STEPS :]
     if name == "purpose":
         return " ".join(["0"] * shape[0])

@@ -1,23 +1,26 @@
-"""Fine-tune the driving bot's line 0004 on recorded frames, quantize it, and validate each output against float.
+"""Train one of the driving bot's lines on recorded frames, quantize it, and validate each output against float.
 
-    python examples/driving/train.py DATA --backbone flowers.keras --out bot/
+    python examples/driving/train.py DATA --line 0006 --backbone flowers.keras --out bot/
 
-DATA has ``labels.csv`` (columns part, file, steering, throttle, brake; part is train or test) and the frames as ``PART/FILE`` or
-``PART/KEY/FILE`` with a column key. ``--backbone`` is a trained InceptionResNetV2 (with or without its top), a weights file of the
+DATA has ``labels.csv`` (columns part, file, steering, throttle, brake, speed; part is train or test) and the frames as ``PART/FILE``
+or ``PART/KEY/FILE`` with a column key. ``--backbone`` is a trained InceptionResNetV2 (with or without its top), a weights file of the
 headless network, ``imagenet`` (Keras downloads it) or ``none``.
 
-First the backbone's features of every frame are calculated once, as they are and mirrored, and the heads are trained on them; then
-the whole network is trained with small steps. ``acceleration`` is throttle minus brake.
+Three steps, each as long as you say (0 leaves it out): ``--front`` trains the layers up to mixed_5b with a head of their own, which takes
+a quarter of the time of the whole network and is enough to learn what motion looks like; ``--heads`` calculates the features of all
+frames once and trains everything behind the backbone on them; ``--fine-tune`` trains the whole network. While lines of stacked frames
+are trained, they also answer with the steering of the frames before, which the motion shows. ``acceleration`` is throttle minus brake.
+Ctrl-C ends a step early, and goes on with what there is.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,174 +29,242 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras  # after the environment, which it reads when it is imported
-import lines  # the file beside this one
-from numpy.typing import NDArray
+import lines  # the files beside this one
+import recording
+import tensorflow as tf
+from parts import PAST, Floats, Indices, Part, varied
 
 import edge
 import quantize
 from edge.metrics import r_squared
-from edge.preprocess import load_pixels
 
-Floats = NDArray[np.float32]
 BATCH = 32
+FRONT = "mixed_5b"  # the last layer of the front
+WEIGHTS = np.array([1.0, 0.25, *[1.0 / PAST] * PAST], np.float32)  # in the loss: steering, acceleration, steering before
+LINES = {"0004": lines.line_0004, "0006": lines.line_0006, "0007": lines.line_0007, "0008": lines.line_0008}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
-    """The frames of one part: ``pixels`` uint8 ``(n, H, W, 3)``, ``targets`` float32 ``(n, 2)`` in the order of lines.OUTPUTS."""
-
-    files: list[Path]
-    pixels: NDArray[np.uint8]
-    targets: Floats
-
-    @classmethod
-    def read(cls, data: Path, name: str, spec: edge.InputSpec, smooth: float = 0.0) -> Part:
-        """Read a part in the order of recording. smooth: standard deviation in frames of the Gauss that smooths the targets.
-
-        A key is pressed for some tenths of a second, now or a little later: what a single frame can tell is the mean of that.
-        """
-        with open(data / "labels.csv", encoding="utf-8", newline="") as stream:
-            rows = sorted((row for row in csv.DictReader(stream) if row["part"] == name), key=lambda row: row["file"])
-        files = [_frame(data, row) for row in rows]
-        targets = np.array([[float(row["steering"]), float(row["throttle"]) - float(row["brake"])] for row in rows], np.float32)
-        if smooth:
-            reach = np.arange(-int(3 * smooth), int(3 * smooth) + 1)
-            weights = np.exp(-0.5 * (reach / smooth) ** 2)
-            padded = np.pad(targets, ((reach[-1], reach[-1]), (0, 0)), mode="edge")
-            targets = np.stack([np.convolve(padded[:, i], weights / weights.sum(), "valid") for i in (0, 1)], axis=1)
-        return cls(files=files, pixels=np.stack([load_pixels(file, spec) for file in files]), targets=targets.astype(np.float32))
-
-    def manifest(self, path: Path) -> Path:
-        """Write the CSV manifest that edgekit reads: the frame and a column for each output."""
-        with open(path, "w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["path", *lines.OUTPUTS])
-            writer.writerows([file.resolve(), *row] for file, row in zip(self.files, self.targets.tolist(), strict=True))
-        return path
-
-
-def _frame(data: Path, row: dict[str, str]) -> Path:
-    folders = [data / row["part"] / row.get("key", ""), data / row["part"], data]
-    return next((folder / row["file"] for folder in folders if (folder / row["file"]).is_file()), folders[0] / row["file"])
-
-
-def start(backbone: str, size: tuple[int, int]) -> keras.Model:
+def start(backbone: str, size: lines.Size, frames: int) -> keras.Model:
     """Return the headless network to start from."""
-    if backbone in ("imagenet", "none") or backbone.endswith(".h5"):
-        return lines.backbone(size, weights=None if backbone == "none" else backbone)
-    trained = keras.models.load_model(backbone, compile=False)
-    headless = lines.backbone(size)
-    # The same layers in the same order; what stands behind the last of them is the old top.
-    count = len(headless.weights)
-    headless.set_weights([variable.numpy() for variable in trained.weights[:count]])
-    return headless
+    if backbone == "none":
+        return lines.backbone(size, frames=frames)
+    if backbone == "imagenet" or backbone.endswith(".h5"):
+        trained = lines.backbone(size, weights=backbone)
+    else:
+        trained = keras.models.load_model(backbone, compile=False)
+    return lines.widened(trained, size, frames)
 
 
-def features(backbone: keras.Model, pixels: NDArray[np.uint8]) -> Floats:
-    """Return the backbone's answer to every frame, float32 ``(n, 1536)``."""
-    return np.concatenate([backbone.predict_on_batch(_scaled(chunk)) for chunk in _chunks(pixels)])
+def train_front(model: keras.Model, train: Part, epochs: int, rate: float, held_out: float) -> None:
+    """Train the layers of the backbone up to FRONT."""
+    backbone = model.get_layer("backbone")
+    seen = keras.layers.GlobalAveragePooling2D()(backbone.get_layer(FRONT).output)
+    common = keras.layers.Dense(256, activation="relu")(keras.layers.Dropout(0.2)(seen))
+    network = keras.Model(backbone.input, keras.layers.Dense(2 + PAST)(keras.layers.Dropout(0.2)(common)))
+    train_by_images(network, train, epochs, rate, held_out, lambda: None)
 
 
-def train_heads(model: keras.Model, backbone: keras.Model, train: Part, epochs: int) -> None:
-    """Train everything behind the backbone on features that are calculated once."""
-    seen = keras.Input((backbone.output_shape[-1],))
-    common = model.get_layer("image_dense")(keras.layers.Dropout(0.3)(seen))
-    outputs = []
-    for name in lines.OUTPUTS:
-        found = common
-        for i in range(1, len(lines.HEAD) + 1):
-            found = model.get_layer(f"{name}_dense_{i}")(found)
-        outputs.append(model.get_layer(name)(found))
-    heads = keras.Model(seen, keras.layers.Concatenate()(outputs))
-    heads.compile(keras.optimizers.AdamW(1e-4, weight_decay=1e-2), "mse")
-    plain, mirrored = features(backbone, train.pixels), features(backbone, train.pixels[:, :, ::-1])
+def train_heads(model: keras.Model, train: Part, epochs: int, rate: float, held_out: float) -> None:
+    """Train everything behind the backbone on features that are calculated once, as the frames are and mirrored."""
+    backbone = model.get_layer("backbone")
+    behind = behind_backbone(model)
+    dropped = [keras.layers.Dropout(0.5)(behind.inputs[0]), *behind.inputs[1:]]
+    steering, acceleration, _ = behind(dropped)
+    network = keras.Model(behind.inputs, keras.layers.Concatenate()([steering, acceleration]))
+    network.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), weighted, jit_compile=False)
+    fitted, held = split(train, held_out)
+
+    def rows(chosen: Indices, sign: float) -> tuple[Floats | list[Floats], Floats]:
+        signs = np.full(len(chosen), sign, np.float32)
+        parts = [chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH)]
+        features = [backbone.predict_on_batch(train.images(part)[:, :, :: int(sign)]) for part in parts]
+        return together(model, np.concatenate(features), train.extras(chosen, signs)), train.answers(chosen, signs)[:, :2]
+
+    (plain, targets), (mirrored, mirrored_targets) = rows(fitted, 1), rows(fitted, -1)
+    inputs = keras.tree.map_structure(lambda *pair: np.concatenate(pair), plain, mirrored)
     # The last stretch of the recording says when to stop: neighbouring frames on both sides would say it too late.
-    end = int(0.85 * len(plain))
-    held_out = (plain[end:], train.targets[end:])
-    inputs = np.concatenate([plain[:end], mirrored[:end]])
-    targets = np.concatenate([train.targets[:end], train.targets[:end] * np.array([-1, 1], np.float32)])
     stop = keras.callbacks.EarlyStopping(patience=6, restore_best_weights=True)
-    heads.fit(inputs, targets, batch_size=64, epochs=epochs, validation_data=held_out, callbacks=[stop], verbose=0)
+    network.fit(
+        inputs,
+        np.concatenate([targets, mirrored_targets]),
+        batch_size=64,
+        epochs=epochs,
+        validation_data=rows(held, 1) if len(held) else None,
+        callbacks=[stop] if len(held) else [],
+        verbose=0,
+    )
 
 
-def fine_tune(model: keras.Model, train: Part, test: Part, epochs: int, rate: float) -> None:
-    """Train the whole network: mirrored, moved sideways and in other light, with a rate that falls to zero."""
-    steps = len(train.files) // BATCH
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
-    whole = keras.Model(model.inputs, keras.layers.Concatenate()([model.get_layer(name).output for name in lines.OUTPUTS]))
-    whole.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4), "mse")
+def fine_tune(model: keras.Model, train: Part, epochs: int, rate: float, held_out: float, save: Callable[[], None]) -> None:
+    """Train the whole network."""
+    image = model.inputs[0]
+    # Called anew, so that the normalization goes by each batch; in the line itself it keeps its statistics.
+    features = keras.layers.Dropout(0.3)(model.get_layer("backbone")(image))
+    steering, acceleration, common = behind_backbone(model)([features, *model.inputs[1:]])
+    past = keras.layers.Dense(PAST, name="steering_before")(common)
+    network = keras.Model(model.inputs, keras.layers.Concatenate()([steering, acceleration, past]))
+    train_by_images(network, train, epochs, rate, held_out, save)
+
+
+def behind_backbone(model: keras.Model) -> keras.Model:
+    """Return what stands behind the backbone: its features and the other inputs -> both outputs and the dense layer's."""
+    dense = model.get_layer("image_dense")
+    return keras.Model(
+        [dense.input, *model.inputs[1:]], [*(model.get_layer(name).output for name in lines.OUTPUTS), dense.output]
+    )
+
+
+def train_by_images(
+    network: keras.Model, train: Part, epochs: int, rate: float, held_out: float, save: Callable[[], None]
+) -> None:
+    """Train on varied images, with a rate that rises for an epoch and then falls to a tenth of a tenth."""
+    fitted, held = split(train, held_out)
+    batch = min(BATCH, len(fitted))
+    steps = len(fitted) // batch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / 10, max(1, (epochs - 1) * steps), alpha=0.01, warmup_target=rate, warmup_steps=steps
+    )
+    # Compiling it by XLA, which is the default, takes longer on a CPU than it saves.
+    network.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0), weighted, jit_compile=False)
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
         begin, losses = time.monotonic(), []
-        order = rng.permutation(len(train.files))
+        order = rng.permutation(fitted)
         for step in range(steps):
-            chosen = order[step * BATCH : (step + 1) * BATCH]
-            images, targets = _scaled(train.pixels[chosen]), train.targets[chosen].copy()
-            mirrored = rng.random(BATCH) < 0.5
-            images[mirrored], targets[mirrored, 0] = images[mirrored, :, ::-1], -targets[mirrored, 0]
-            light = rng.uniform(0.7, 1.3, (BATCH, 1, 1, 1)), rng.uniform(-0.2, 0.2, (BATCH, 1, 1, 1))
-            images = np.clip(images * light[0] + light[1], -1, 1).astype(np.float32)
-            losses.append(float(whole.train_on_batch(images, targets)))
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in score(model, test).items())
+            few = order[step * batch : (step + 1) * batch]
+            signs = rng.choice(np.array([-1, 1], np.float32), batch)
+            extras = train.extras(few, signs)
+            inputs = [varied(train.images(few), signs, rng), *(extras[tensor.name] for tensor in network.inputs[1:])]
+            losses.append(float(network.train_on_batch(inputs, train.answers(few, signs))))
+        save()
+        found = score(network, train, held) if len(held) else {}
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
         seconds = time.monotonic() - begin
-        print(f"epoch {epoch + 1} of {epochs}: loss {np.mean(losses):.4f}, R2 on test: {scores} ({seconds:.0f} s)", flush=True)
+        print(f"  epoch {epoch + 1} of {epochs}: loss {np.mean(losses):.4f}, held out R2: {scores} ({seconds:.0f} s)", flush=True)
 
 
-def score(model: keras.Model, part: Part) -> dict[str, float]:
-    """Return R2 of each output."""
-    answers = [model.predict_on_batch(_scaled(chunk)) for chunk in _chunks(part.pixels)]
-    found = {name: np.concatenate([answer[name][:, 0] for answer in answers]) for name in lines.OUTPUTS}
-    return {name: r_squared(found[name], part.targets[:, i]) for i, name in enumerate(lines.OUTPUTS)}
+def together(network: keras.Model, first: Floats, extras: dict[str, Floats]) -> Floats | list[Floats]:
+    """Return what a network is fed: the images or features, and what else it takes."""
+    return [first, *(extras[tensor.name] for tensor in network.inputs[1:])] if len(network.inputs) > 1 else first
 
 
-def _scaled(pixels: NDArray[np.uint8]) -> Floats:
-    return pixels.astype(np.float32) / 127.5 - 1.0
+def weighted(targets: keras.KerasTensor, answers: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the squared error of each row, its columns weighted by WEIGHTS."""
+    return keras.ops.sum(keras.ops.square(targets - answers) * WEIGHTS[: targets.shape[-1]], axis=-1)
 
 
-def _chunks(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
+def split(part: Part, held_out: float) -> tuple[Indices, Indices]:
+    """Return the frames to train on and those held out: the last stretch, because neighbouring frames are nearly the same."""
+    first = len(part) - int(held_out * len(part))
+    return np.arange(first), np.arange(first, len(part))
+
+
+def score(network: keras.Model, part: Part, chosen: Indices) -> dict[str, float]:
+    """Return R2 of each output. network: a line, or one that gives its outputs as the first columns."""
+    found = []
+    for begin in range(0, len(chosen), BATCH):
+        few = chosen[begin : begin + BATCH]
+        extras = part.extras(few)
+        answer = network.predict_on_batch([part.images(few), *(extras[tensor.name] for tensor in network.inputs[1:])])
+        found.append(np.concatenate([answer[name] for name in lines.OUTPUTS], axis=1) if isinstance(answer, dict) else answer)
+    answers = np.concatenate(found)
+    return {name: r_squared(answers[:, i], part.targets[chosen, i]) for i, name in enumerate(lines.OUTPUTS)}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with labels.csv and the frames")
-    parser.add_argument("--backbone", default="imagenet", help="FILE.keras, FILE.h5, imagenet or none (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=96, help="width and height of the input, from 75 (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=40, help="for the heads (default: %(default)s)")
-    parser.add_argument("--fine-tune", type=int, default=4, help="epochs for the whole network (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the fine-tuning (default: %(default)s)")
-    parser.add_argument("--smooth", type=float, default=1.0, help="of the training targets, in frames (default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="take this many frames of each part only (to try it out)")
-    parser.add_argument("--out", type=Path, default=Path("bot"), help="folder for the files (default: %(default)s)")
-    args = parser.parse_args()
-
+    """Train, quantize, validate; the exit code is that of `edgekit validate`."""
+    args = arguments()
     keras.utils.set_random_seed(0)
-    spec = edge.InputSpec(width=args.size, height=args.size)
-    train, test = Part.read(args.data, "train", spec, args.smooth), Part.read(args.data, "test", spec)
-    if args.limit:
-        train, test = (
-            Part(files=p.files[: args.limit], pixels=p.pixels[: args.limit], targets=p.targets[: args.limit])
-            for p in (train, test)
-        )
+    frames = args.frames if args.line == "0006" else 1
+    size = (args.size, args.size)
+    build = LINES[args.line]
+    model = build(size, backbone=start(args.backbone, size, frames), **({"frames": frames} if args.line == "0006" else {}))
+    spec = edge.InputSpec(width=args.size, height=args.size, fit=args.fit)
+    scales = recording.scales_of(model)
+    train, test = (Part.read(args.data, name, spec, frames, scales, args.limit) for name in ("train", "test"))
+    print(f"{len(train)} frames to train on, {len(test)} to test on; {frames} seen at once", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    spread = {name: float(part.targets[:, 0].std()) for name, part in (("train", train), ("test", test))}
-    print(f"{len(train.files)} frames to train on, {len(test.files)} to test on; steering's deviation {spread}", flush=True)
-    backbone = start(args.backbone, (args.size, args.size))
-    model = lines.line_0004((args.size, args.size), backbone=backbone)
-    begin = time.monotonic()
-    train_heads(model, backbone, train, args.epochs)
-    print(f"heads: R2 on test: {score(model, test)} ({time.monotonic() - begin:.0f} s)", flush=True)
-    fine_tune(model, train, test, args.fine_tune, args.rate)
-    model.save(args.out / "bot.keras")
+    file = args.out / "bot.keras"
 
-    source = quantize.load(args.out / "bot.keras", preprocess="inception", outputs="regression")
-    photos = quantize.RepresentativeDataset.open(train.manifest(args.out / "train.csv"), source=source, count=200)
-    variants = quantize.post_training_variants(source, photos, ("float32", "int8"))
-    files = {artefact.variant: artefact.save(args.out) for artefact in variants}
-    report = edge.validate(files["int8"], test.manifest(args.out / "test.csv"), reference=files["float32"])
+    # Keras cannot save a model from whose middle another was built; its twin it can.
+    twin = keras.models.clone_model(model) if args.heads or args.fine_tune else model
+    # With a handful of frames, the longest by far would be to make graphs of 800 layers.
+    tf.config.run_functions_eagerly(args.limit is not None and args.limit <= 100)
+
+    def save() -> None:
+        if twin is not model:
+            twin.set_weights(model.get_weights())
+        twin.save(file)
+
+    steps: list[tuple[str, int, Callable[[], None]]] = [
+        ("front", args.front, lambda: train_front(model, train, args.front, 3 * args.rate, args.held_out)),
+        ("heads", args.heads, lambda: train_heads(model, train, args.heads, args.rate, args.held_out)),
+        ("the whole network", args.fine_tune, lambda: fine_tune(model, train, args.fine_tune, args.rate, args.held_out, save)),
+    ]
+    for name, epochs, step in steps:
+        if epochs:
+            begin = time.monotonic()
+            print(f"{name}: {epochs} epochs", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                step()
+            save()
+            found = score(model, test, np.arange(len(test)))
+            scores = ", ".join(f"{output} {value:.3f}" for output, value in found.items())
+            print(f"  R2 on test: {scores} ({time.monotonic() - begin:.0f} s)", flush=True)
+    save()
+    tf.config.run_functions_eagerly(False)
+    return to_int8(args, model, file, frames)
+
+
+def to_int8(args: argparse.Namespace, model: keras.Model, file: Path, frames: int) -> int:
+    """Quantize the network and validate each output of the int8 file against the float one."""
+    source = quantize.load(file, preprocess={"fit": args.fit}, outputs="regression", inputs=recording.inputs_of(model))
+    inputs = recording.shapes_of(model)
+    manifests = {
+        part: recording.manifest(
+            args.data, part, args.out / f"{part}.csv", frames=frames, inputs=inputs, whole=False, limit=args.limit
+        )
+        for part in ("train", "test")
+    }
+    count = min(200, args.limit or 200)
+    photos = quantize.RepresentativeDataset.open(manifests["train"], source=source, count=count, strict=args.limit is None)
+    made = quantize.post_training_variants(source, photos, ("float32", "int8"), config=quantize.PtqConfig(ranges=args.ranges))
+    files = {artefact.variant: artefact.save(args.out) for artefact in made}
+    report = edge.validate(files["int8"], manifests["test"], reference=files["float32"])
     print(report.to_text())
     return report.exit_code
 
 
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with labels.csv and the frames")
+    parser.add_argument("--line", choices=sorted(LINES), default="0006", help="(default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=7, help="that line 0006 sees at once (default: %(default)s)")
+    parser.add_argument("--backbone", default="imagenet", help="FILE.keras, FILE.h5, imagenet or none (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=75, help="width and height of the input, from 75 (default: %(default)s)")
+    parser.add_argument(
+        "--fit", choices=("crop", "stretch"), default="crop", help="how a frame becomes square (default: %(default)s)"
+    )
+    parser.add_argument("--front", type=int, default=20, metavar="EPOCHS", help="(default: %(default)s)")
+    parser.add_argument("--heads", type=int, default=0, metavar="EPOCHS", help="at most (default: %(default)s)")
+    parser.add_argument("--fine-tune", type=int, default=8, metavar="EPOCHS", help="(default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=3e-4, help="learning rate; three times as much for the front (default: 3e-4)"
+    )
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, help="the last part of the frames, which is not trained on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ranges", choices=("auto", "converter"), default="auto", help="auto: a search that takes minutes (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=int, help="take this many frames of each part only (to try it out)")
+    parser.add_argument("--out", type=Path, default=Path("bot"), help="folder for the files (default: %(default)s)")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except edge.EdgeError as error:
+        sys.exit(f"train.py: error: {error}")

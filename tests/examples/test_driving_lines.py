@@ -115,6 +115,19 @@ def test_the_history_only_line_all_the_way(driving: tuple[ModuleType, ModuleType
     assert report.outputs["steering"]["difference"]["mean_absolute"] < 0.1
 
 
+def test_a_past_that_is_not_whole_is_filled_as_in_a_loop_that_has_just_begun(
+    driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path
+) -> None:
+    _, recording = driving
+    file = recording.manifest(recorded, "test", tmp_path / "c.csv", frames=3, inputs={"past_speed": (60,)}, whole=False)
+    with open(file, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 70
+    # Row 35 is the first behind the gap.
+    assert [len(set(rows[number]["path"].split(";"))) for number in (0, 1, 2, 34, 35, 36, 37)] == [1, 2, 3, 3, 1, 2, 3]
+    assert [float(value) for value in rows[36]["past_speed"].split()] == [0.0] * 59 + [35.5]
+
+
 @pytest.mark.slow
 def test_image_and_history_all_the_way(driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path) -> None:
     """Line 0008 with a small backbone in the place of InceptionResNetV2, which benchmarks/driving_lines.py runs."""
