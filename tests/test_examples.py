@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import edge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
@@ -79,3 +84,52 @@ def test_transfer_learning_with_a_wrong_weights_file_says_so(two_classes: Path, 
     result = run("transfer_learning.py", two_classes, "--weights", missing, "--size", "75", "--out", "out", folder=tmp_path)
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].endswith("expected imagenet, none, or a weights file of the headless network")
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up recording: stripes that move to the left where it is steered to the right; the key pressed is a folder."""
+    folder = tmp_path_factory.mktemp("drive")
+    x = np.arange(96)[np.newaxis, :, np.newaxis] + np.zeros((48, 1, 3))
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["part", "file", "key", "steering", "throttle", "brake", "speed"])
+        for part, minute in (("train", 10), ("test", 20)):
+            seen = 0.0
+            (folder / part / "W").mkdir(parents=True)
+            for number in range(24):
+                steering = float(np.sin(number / 2 + minute))
+                seen += 4 * steering
+                file = f"center_2020_07_17_13_{minute}_{number // 10:02d}_{number % 10}00.jpg"
+                pixels = (127 + 100 * np.sin((x + seen) / 5)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / "W" / file)
+                writer.writerow([part, file, "W", f"{steering:.3f}", "0.5", "0", f"{20 + number}"])
+    return folder
+
+
+def test_driving_from_a_recording_to_an_int8_file_that_drives(drive: Path, tmp_path: Path) -> None:
+    steps = ("--front", "1", "--heads", "1", "--fine-tune", "1", "--limit", "20", "--held-out", "0.2", "--ranges", "converter")
+    result = run("driving/train.py", drive, "--backbone", "none", "--frames", "3", *steps, "--out", "bot", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "20 frames to train on, 20 to test on; 3 seen at once" in result.stdout
+    assert result.stdout.count("R2 on test: steering") == 3
+    assert "output steering (regression):" in result.stdout
+    made = tmp_path / "bot"
+    assert {path.name for path in made.iterdir()} >= {
+        "bot.keras",
+        "train.csv",
+        "test.csv",
+        "bot.float32.tflite",
+        "bot.int8.tflite",
+    }
+    model = edge.load(made / "bot.int8.tflite")
+    assert (model.contract.input.frames, model.contract.input.fit) == (3, "crop")
+    with open(made / "test.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    # The first frame has no past: it stands for it, as in the drive loop.
+    assert [len(set(row["path"].split(";"))) for row in rows[:3]] == [1, 2, 3]
+    commands = tmp_path / "commands.csv"
+    arguments = (made / "bot.int8.tflite", drive / "test" / "W", "--fps", "10", "--csv", commands)
+    result = run("driving/drive.py", *arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(commands.read_text(encoding="utf-8").splitlines()) > 1
