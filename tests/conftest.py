@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ import pytest
 # Read by TensorFlow when it is first imported, in this process and in those that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Whoever runs the tests as a background job has Ctrl-C ignored, and every program that they start would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong

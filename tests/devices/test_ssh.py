@@ -77,6 +77,7 @@ def test_one_connection_serves_all_commands_and_is_gone_at_the_end(sshd: Any) ->
     assert not folder.exists()
 
 
+@pytest.mark.targets("ssh", "virtual", why="there is no link to this machine")
 def test_a_link_that_is_cut_while_a_command_runs(cable: Callable[[int], SshTarget]) -> None:
     shell = SshShell(cable(20_000))
     try:
@@ -86,6 +87,7 @@ def test_a_link_that_is_cut_while_a_command_runs(cable: Callable[[int], SshTarge
         shell.close()
 
 
+@pytest.mark.targets("ssh", "virtual", why="there is no link to this machine")
 def test_a_link_that_is_cut_while_connecting(cable: Callable[[int], SshTarget]) -> None:
     assert "no connection" in refusal(cable(1_000))
 
