@@ -39,6 +39,7 @@ import quantize
 from edge.metrics import r_squared
 
 BATCH = 32
+BLOCK, APART = 50, 5  # frames
 FRONT = "mixed_5b"  # the last layer of the front
 WEIGHTS = np.array([1.0, 0.25, *[1.0 / PAST] * PAST], np.float32)  # in the loss: steering, acceleration, steering before
 LINES = {"0004": lines.line_0004, "0006": lines.line_0006, "0007": lines.line_0007, "0008": lines.line_0008}
@@ -82,7 +83,6 @@ def train_heads(model: keras.Model, train: Part, epochs: int, rate: float, held_
 
     (plain, targets), (mirrored, mirrored_targets) = rows(fitted, 1), rows(fitted, -1)
     inputs = keras.tree.map_structure(lambda *pair: np.concatenate(pair), plain, mirrored)
-    # The last stretch of the recording says when to stop: neighbouring frames on both sides would say it too late.
     stop = keras.callbacks.EarlyStopping(patience=6, restore_best_weights=True)
     network.fit(
         inputs,
@@ -154,9 +154,17 @@ def weighted(targets: keras.KerasTensor, answers: keras.KerasTensor) -> keras.Ke
 
 
 def split(part: Part, held_out: float) -> tuple[Indices, Indices]:
-    """Return the frames to train on and those held out: the last stretch, because neighbouring frames are nearly the same."""
-    first = len(part) - int(held_out * len(part))
-    return np.arange(first), np.arange(first, len(part))
+    """Return the frames to train on and those held out: stretches of BLOCK frames, spread over the recording.
+
+    Neighbouring frames are nearly the same, so APART frames on both sides of a stretch are in neither.
+    """
+    frames = np.arange(len(part))
+    if not held_out:
+        return frames, frames[:0]
+    every = round(1 / held_out)
+    held = frames[(frames // max(1, min(BLOCK, len(part) // every))) % every == every // 2]
+    near = np.min(np.abs(frames[:, np.newaxis] - held), axis=1, initial=len(part)) <= APART
+    return frames[~near], held
 
 
 def score(network: keras.Model, part: Part, chosen: Indices) -> dict[str, float]:
@@ -253,14 +261,20 @@ def arguments() -> argparse.Namespace:
         "--rate", type=float, default=3e-4, help="learning rate; three times as much for the front (default: 3e-4)"
     )
     parser.add_argument(
-        "--held-out", type=float, default=0.1, help="the last part of the frames, which is not trained on (default: %(default)s)"
+        "--held-out",
+        type=float,
+        default=0.1,
+        help="share of the frames that is not trained on, at most 0.5 (default: %(default)s)",
     )
     parser.add_argument(
         "--ranges", choices=("auto", "converter"), default="auto", help="auto: a search that takes minutes (default: %(default)s)"
     )
     parser.add_argument("--limit", type=int, help="take this many frames of each part only (to try it out)")
     parser.add_argument("--out", type=Path, default=Path("bot"), help="folder for the files (default: %(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.held_out <= 0.5:
+        parser.error(f"--held-out {args.held_out}: expected a share from 0 to 0.5")
+    return args
 
 
 if __name__ == "__main__":
