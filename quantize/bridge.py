@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,8 +67,8 @@ def check(bridged: Bridged, tensors: np.ndarray) -> float:
     Raises BridgeError naming the first layer that differs when it is above TOLERANCE.
     """
     with quiet():
-        theirs = _outputs(bridged.original(tensors, training=False))
-        ours = _outputs(bridged.network(tensors, training=False))
+        theirs = _outputs(bridged.original(tensors, training=False), bridged.original)
+        ours = _outputs(bridged.network(tensors, training=False), bridged.network)
         worst = max(relative_difference(b, a) for a, b in zip(theirs, ours, strict=True))
         if worst <= TOLERANCE:
             return worst
@@ -120,7 +120,8 @@ class _Builder:
             raise BridgeError(f"the model's input is {shape}, expected (height, width, channels) without open sizes")
         image = self.keras.Input(shape, name=INPUT_LAYER)
         start = self.keras.layers.Activation("linear", name=QUANTIZED_INPUT)(image)
-        outputs = self._walk(self.model, [start])
+        by_tensor = dict(zip(map(id, _listed(self.model.outputs)), self._walk(self.model, [start]), strict=True))
+        outputs = [by_tensor[id(tensor)] for tensor in _in_own_order(self.model)]
         if len({id(t) for t in outputs}) != len(outputs) or any(t is start for t in outputs):
             raise BridgeError("an output of the model is its input, or two outputs are the same tensor; remove one of them")
         network = self.keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name="network")
@@ -233,8 +234,15 @@ def _all_layers(model: Any) -> Iterator[Any]:
             yield layer
 
 
-def _outputs(answer: Any) -> list[np.ndarray]:
-    values = list(answer.values()) if isinstance(answer, dict) else _listed(answer)
+def _in_own_order(model: Any) -> list[Any]:
+    """Return the output tensors as the model names them; ``model.outputs`` has those of a dict sorted by key."""
+    structure = model.outputs if type(model).__name__ == "Sequential" else model.output
+    return list(structure.values()) if isinstance(structure, Mapping) else _listed(model.outputs)
+
+
+def _outputs(answer: Any, model: Any) -> list[np.ndarray]:
+    """Return what ``model`` answered, in its own order."""
+    values = [answer[key] for key in model.output] if isinstance(answer, Mapping) else _listed(answer)
     return [np.asarray(value) for value in values]
 
 

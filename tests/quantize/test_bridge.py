@@ -45,6 +45,16 @@ def scaled_block(scale: float, *, shared: bool = False) -> Any:
     return keras.Model(image, keras.layers.Add()([added, first]) if shared else added)
 
 
+def test_outputs_by_name_keep_their_order() -> None:
+    image = keras.Input((8, 8, 3))
+    seen = keras.layers.Flatten()(image)
+    # Keras sorts the flat list of a dict's outputs by key: a, b.
+    model = keras.Model(image, {"b": keras.layers.Dense(2, name="one")(seen), "a": keras.layers.Dense(3, name="other")(seen)})
+    bridged = bridge.bridge(model)
+    assert [int(tensor.shape[-1]) for tensor in bridged.network.outputs] == [2, 3]
+    assert bridge.check(bridged, pictures(8)) <= bridge.TOLERANCE
+
+
 @pytest.mark.slow
 def test_the_nested_large_network_with_heads_of_its_own_is_flattened_and_equal() -> None:
     backbone = keras.applications.InceptionResNetV2(weights=None, include_top=False, input_shape=(75, 75, 3))
