@@ -82,15 +82,19 @@ class Exporter:
             return conversion.convert_float(Path(directory), "float32")
 
     def _find_tensors(self, model: Graph) -> dict[str, str]:
-        """Map layers to tensors by name: the converter calls a tensor ``network/LAYER/Op;...`` after the last layer fused into it."""
+        """Map layers to tensors by name: the converter calls a tensor ``network/LAYER/Op;...`` after the layers fused into it.
+
+        The last of them comes first behind a convolution, later behind a dense layer.
+        """
         layers = {place.layer for place in self.places.tensors()}
         found = {QUANTIZED_INPUT: model.tensors[model.main.inputs[0]].name}
         for op in model.ops:
             for index in op.outputs:
                 name = model.tensors[index].name
-                parts = name.split(";")[0].split("/")
-                if len(parts) > 1 and parts[1] in layers:
-                    found[parts[1]] = name  # of several tensors of one layer the last is its output
+                named = (part.split("/")[1] for part in name.split(";") if "/" in part)
+                layer = next((layer for layer in named if layer in layers), None)
+                if layer is not None:
+                    found[layer] = name  # of several tensors of one layer the last is its output
         return found | self._outputs(model)
 
     def _outputs(self, model: Graph) -> dict[str, str]:

@@ -135,6 +135,7 @@ def test_a_bias_of_zeros_that_the_converter_left_out_comes_back_once_it_is_train
     image = keras.Input((24, 24, 3))
     found = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, activation="relu")(image)
     found = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(found))
+    found = keras.layers.Dense(16, activation="relu")(found)  # whose tensor is named after the layer, not after its ReLU
     model = keras.Model(image, keras.layers.Dense(10, activation="softmax", name="digit")(found))
     source = quantize.load(model, name="plain", preprocess="inception", labels=LABELS)
     photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=10, contract=source.contract)
@@ -142,9 +143,10 @@ def test_a_bias_of_zeros_that_the_converter_left_out_comes_back_once_it_is_train
     network = bridge.bridge(source.model).network
     exporter = qat_export.Exporter(source, network, qat_tensors.find(network), lambda: iter(images))
     without = [op for op in graph.read(exporter.float32()).ops if op.name == "FULLY_CONNECTED" and -1 in op.inputs]
-    assert exporter.grafts and len(without) == 1  # else this test would test nothing
+    assert exporter.grafts and len(without) == 2  # else this test would test nothing
 
-    dense = next(layer for layer in network.layers if type(layer).__name__ == "Dense")
+    hidden, dense = (layer for layer in network.layers if type(layer).__name__ == "Dense")
+    hidden.set_weights([hidden.get_weights()[0], np.full(16, 0.1, np.float32)])
     dense.set_weights([dense.get_weights()[0], np.linspace(-1, 1, 10, dtype=np.float32)])
     trained = exporter.float32()
     assert all(-1 not in op.inputs for op in graph.read(trained).ops if op.name == "FULLY_CONNECTED")
