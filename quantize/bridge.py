@@ -18,6 +18,7 @@ import numpy as np
 from . import bridge_layers
 from .bridge_layers import Made
 from .errors import BridgeError
+from .keras_outputs import structured
 from .quiet import import_tf_keras, quiet
 
 TOLERANCE = 1e-4
@@ -235,14 +236,14 @@ def _all_layers(model: Any) -> Iterator[Any]:
 
 
 def _in_own_order(model: Any) -> list[Any]:
-    """Return the output tensors as the model names them; ``model.outputs`` has those of a dict sorted by key."""
-    structure = model.outputs if type(model).__name__ == "Sequential" else model.output
-    return list(structure.values()) if isinstance(structure, Mapping) else _listed(model.outputs)
+    """Return the output tensors as the model names them."""
+    structure = structured(model)
+    return list(structure.values()) if isinstance(structure, Mapping) else _listed(structure)
 
 
 def _outputs(answer: Any, model: Any) -> list[np.ndarray]:
     """Return what ``model`` answered, in its own order."""
-    values = [answer[key] for key in model.output] if isinstance(answer, Mapping) else _listed(answer)
+    values = [answer[key] for key in structured(model)] if isinstance(answer, Mapping) else _listed(answer)
     return [np.asarray(value) for value in values]
 
 

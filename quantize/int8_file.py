@@ -49,6 +49,11 @@ class Int8File:
         """Return the zero point of a tensor with one scale."""
         return int(self._quantization(index).zeroPoint[0])
 
+    def limits(self, index: int) -> Range:
+        """Return the (minimum, maximum) that an int8 tensor with one scale can hold."""
+        scale, zero_point = float(self.scale(index)[0]), self.zero_point(index)
+        return (-128 - zero_point) * scale, (127 - zero_point) * scale
+
     def weights(self, op: Op) -> NDArray[np.int8]:
         """Return a copy: ``(out, height, width, in)``, depthwise ``(1, height, width, out)``, dense ``(out, in)``."""
         tensor = self.graph.tensors[op.inputs[1]]

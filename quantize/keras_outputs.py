@@ -32,7 +32,7 @@ def found_outputs(model: Any, *, where: str) -> tuple[FoundOutput, ...]:
     Names are the keys of a dict of outputs, else those of the output layers; a layer that gives two outputs gets ``_1`` behind
     its name the second time. Raises LoadError for outputs in a nested structure.
     """
-    structure = model.outputs if type(model).__name__ == "Sequential" else model.output
+    structure = structured(model)
     if isinstance(structure, Mapping):
         names, tensors = [str(key) for key in structure], list(structure.values())
         references = _references(_config(model).get("output_layers"), names)
@@ -50,6 +50,11 @@ def found_outputs(model: Any, *, where: str) -> tuple[FoundOutput, ...]:
         # Scores per position (a map of classes) are not scores of the image.
         found.append(FoundOutput(name=name, shape=shape, ending=ending if len(shape) == 1 else "features"))
     return tuple(found)
+
+
+def structured(model: Any) -> Any:
+    """Return the output tensors as the model was given them: one, a list, or a dict, whose order ``model.outputs`` does not keep."""
+    return model.outputs if type(model).__name__ == "Sequential" else model.output
 
 
 def _distinct(names: list[str]) -> list[str]:

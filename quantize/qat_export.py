@@ -23,7 +23,7 @@ from edge.graph import Graph, Op
 from . import calibrated, conversion, flatbuffer_edit, qat_tensors
 from .bridge import QUANTIZED_INPUT, relative_difference
 from .errors import ConversionError
-from .int8_file import WEIGHTED_OPS
+from .int8_file import WEIGHTED_OPS, bias_index
 from .qat_tensors import Places
 from .quiet import import_tf_keras, quiet
 from .source import Source
@@ -140,7 +140,7 @@ class Exporter:
             return None
         parts = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0)
         for layer, op in targets.items():
-            for index, ours in zip(_constants(op), self.folded(layer), strict=True):
+            for index, ours in zip((op.inputs[1], bias_index(op)), self.folded(layer), strict=True):
                 if index is None:
                     if np.any(ours):
                         return None
@@ -156,8 +156,8 @@ class Exporter:
         model = schema.ModelT.InitFromPackedBuf(self._base, 0)
         tensors = model.subgraphs[0].tensors
         for layer, op in targets.items():
-            for index, values in zip(_constants(op), self.folded(layer), strict=True):
-                if index is None:
+            for index, values in zip((op.inputs[1], bias_index(op)), self.folded(layer), strict=True):
+                if index is None:  # the converter leaves out a bias that is zero everywhere
                     if not np.any(values):
                         continue
                     index = _give_bias(schema, model, op, layer, values.size)
@@ -223,12 +223,6 @@ class Exporter:
         norm = self.network.get_layer(name)
         factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
         return norm, factor if norm.gamma is None else factor * np.asarray(norm.gamma, np.float64)
-
-
-def _constants(op: Op) -> tuple[int, int | None]:
-    """Return the tensors of kernel and bias; the converter leaves out a bias that is zero everywhere."""
-    bias = op.inputs[2] if len(op.inputs) > 2 else -1
-    return op.inputs[1], bias if bias >= 0 else None
 
 
 def _give_bias(schema: Any, model: Any, op: Op, layer: str, size: int) -> int:

@@ -46,8 +46,7 @@ class StartingPoint:
             for mine, its in zip(ours.outputs, theirs.outputs, strict=True):
                 layer = layer_of.get(self._float.tensors[mine].name)
                 if layer is not None and self._file.graph.tensors[its].dtype == "int8":
-                    scale, zero_point = float(self._file.scale(its)[0]), self._file.zero_point(its)
-                    found[layer] = (scale * (-128 - zero_point), scale * (127 - zero_point))
+                    found[layer] = self._file.limits(its)
         return found
 
     def adopt(self) -> tuple[str, ...]:

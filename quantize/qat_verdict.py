@@ -40,8 +40,8 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
         )
     if best == "qat" and best_epoch == 0:
         return best, (
-            f"no epoch of training made a better file on {images} validation images; the one from before training (epoch 0, its own"
-            f" ranges) is a little better than PTQ: {text['qat']}; PTQ {text['ptq']}"
+            f"no epoch of training made a better file on {images} validation images; the one from before training (epoch 0) is"
+            f" a little better than PTQ: {text['qat']}; PTQ {text['ptq']}"
         )
     if best == "qat":
         return best, f"training paid on {images} validation images: QAT {text['qat']}; PTQ {text['ptq']}{tuned or '; ' + _ASK}"

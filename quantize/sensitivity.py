@@ -19,8 +19,6 @@ from .mixed_workers import Work, Workers
 from .output_error import Floats, Outputs
 from .paired import Photos
 
-_LOWEST, _HIGHEST = -128, 127
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
@@ -48,11 +46,7 @@ class MixedMaker:
         computed = (*self.model.main.inputs, *(output for op in self.model.ops for output in op.outputs))
         names = {self.model.tensors[index].name for index in computed}
         held = {**_inside(file), **{name: i for name, i in file.by_name.items() if file.graph.tensors[i].dtype == "int8"}}
-        ranges = {}
-        for name, index in held.items():
-            if name in names:
-                scale, zero_point = float(file.scale(index)[0]), file.zero_point(index)
-                ranges[name] = ((_LOWEST - zero_point) * scale, (_HIGHEST - zero_point) * scale)
+        ranges = {name: file.limits(index) for name, index in held.items() if name in names}
         self.per_channel = any(file.scale(op.inputs[1]).size > 1 for op in file.weighted)
         self.calibrated = calibrated.write_ranges(reference, ranges)
 

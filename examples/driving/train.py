@@ -133,8 +133,7 @@ def train_by_images(
         for step in range(steps):
             few = order[step * batch : (step + 1) * batch]
             signs = rng.choice(np.array([-1, 1], np.float32), batch)
-            extras = train.extras(few, signs)
-            inputs = [varied(train.images(few), signs, rng), *(extras[tensor.name] for tensor in network.inputs[1:])]
+            inputs = together(network, varied(train.images(few), signs, rng), train.extras(few, signs))
             losses.append(float(network.train_on_batch(inputs, train.answers(few, signs))))
         save()
         found = score(network, train, held) if len(held) else {}
@@ -172,8 +171,7 @@ def score(network: keras.Model, part: Part, chosen: Indices) -> dict[str, float]
     found = []
     for begin in range(0, len(chosen), BATCH):
         few = chosen[begin : begin + BATCH]
-        extras = part.extras(few)
-        answer = network.predict_on_batch([part.images(few), *(extras[tensor.name] for tensor in network.inputs[1:])])
+        answer = network.predict_on_batch(together(network, part.images(few), part.extras(few)))
         found.append(np.concatenate([answer[name] for name in lines.OUTPUTS], axis=1) if isinstance(answer, dict) else answer)
     answers = np.concatenate(found)
     return {name: r_squared(answers[:, i], part.targets[chosen, i]) for i, name in enumerate(lines.OUTPUTS)}
