@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,7 @@ class Run:
         if config.clusters is not None:
             qat_compress.cluster(self.network, config.clusters)
         start = StartingPoint(self._post_training, self.exporter) if self._post_training is not None else None
-        if start is not None and start.matches and not (config.sparsity or config.clusters):
+        if start is not None and not (config.sparsity or config.clusters):
             start.adopt()
         self.table = RangeTable(self.places)
         with stage("set the first ranges"):
@@ -217,8 +218,8 @@ class Run:
             simulated = self._outputs(self._predict_quantized)
             accuracy = {"fake_quantized": self._accuracy(simulated), "float": self._accuracy(self._outputs(self._predict_float))}
             parity = qat_parity.compare(finished, simulated, self._singly(_PARITY_IMAGES), headline=self.headline)
-        if not parity.holds:
-            image = next(self._singly(1))
+        if not parity.close:
+            image = next(itertools.islice(self.checks.in_order(1), parity.apart, None))
             where = qat_parity.first_divergence(raw, self.exporter.tensor_of, self.quantized, self.table, self.places, image)
             parity = dataclasses.replace(parity, diverges=where)
         row = qat_record.row(epoch, loss, accuracy, report, time.monotonic() - started) | {"parity": parity.to_dict()}

@@ -178,6 +178,38 @@ def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prep
     assert str(qat_parity.first_divergence(wrong, *arguments)).startswith(f"{dense} (Dense), by ")
 
 
+@pytest.mark.parametrize(
+    ("images", "others", "diverges", "close", "holds"),
+    [
+        (200, 2, None, True, True),
+        (80, 1, None, False, True),  # rounding turns an image that is undecided
+        (80, 1, "conv2d_5 (Conv2D), by 3.0 steps on average", False, False),
+        (80, 2, None, False, True),
+        (80, 3, None, False, False),  # chance gives that many in 4.7 % of cases
+        (200, 20, None, False, False),
+    ],
+)
+def test_few_images_break_parity_only_with_a_layer_or_beyond_chance(
+    images: int, others: int, diverges: str | None, close: bool, holds: bool
+) -> None:
+    from quantize.qat_parity import Parity
+
+    parity = Parity(images=images, agreement=1 - others / images, steps=0.1, apart=0, diverges=diverges)
+    assert (parity.close, parity.holds) == (close, holds)
+
+
+def test_the_image_to_look_at_is_the_first_with_another_answer(prepared: Prepared) -> None:
+    from quantize import qat_parity, qat_scheme
+    from quantize.qat_train import predictor
+
+    quantized = qat_scheme.quantize_network(prepared.network, prepared.places, prepared.table, per_channel=True)
+    answers = [values.copy() for values in predictor(quantized, prepared.table)(np.concatenate(prepared.images))]
+    answers[0][2:] = np.roll(answers[0][2:], 1, axis=-1)
+    finished = ptq.assemble(prepared.exporter.int8(prepared.table.read()), prepared.source.contract)
+    parity = qat_parity.compare(finished, answers, prepared.images, headline=0)
+    assert parity.apart == 2 and parity.agreement == 2 / len(prepared.images) and not parity.holds
+
+
 def test_fake_quantization_is_tensorflows_with_the_straight_through_gradient() -> None:
     import tensorflow as tf
 
