@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
+from edge import measures
 from edge.contract import Contract
 from edge.dataset import LabelledImages
 from edge.files import atomic_write_text
@@ -172,8 +173,9 @@ def quantization_aware(
         seconds=time.monotonic() - started,
     )
     atomic_write_text(record_file, json.dumps(result.to_dict(), indent=1) + "\n")
-    base = reports["ptq"]["candidate"]["top1"] if reports["ptq"]["candidate"]["top1"] is not None else reports["ptq"]["agreement"]
-    atomic_write_text(plot_file, qat_record.plot(rows, base, f"{source.name}: validation accuracy by epoch"))
+    figure, base = measures.of_report(reports["ptq"]["outputs"][rows[0]["output"]])
+    title = f"{source.name}, {rows[0]['output']}: {measures.TITLES[figure]} on the validation images by epoch"
+    atomic_write_text(plot_file, qat_record.plot(rows, base, title))
     qat_state.remove(work)
     return result
 

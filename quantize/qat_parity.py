@@ -31,7 +31,8 @@ _APART_STEPS = 2.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
     """``agreement``: share of images with the same first class (None without a class output). ``steps``: mean difference of the
-    outputs in their own quantization steps. ``apart``: number of the image to look at, the first with another first class.
+    outputs in their own quantization steps. ``apart``: number of the image to look at, the first with another first class or, without
+    a class output, the one that differs most.
     ``diverges``: the first layer that differs on it, looked for where the two are not ``close``.
     """
 
@@ -43,8 +44,8 @@ class Parity:
 
     @property
     def close(self) -> bool:
-        """Whether the images leave no doubt: ENOUGH of them have the same first class."""
-        return self.agreement is None or self.agreement >= ENOUGH
+        """Whether the images leave no doubt: ENOUGH of them have the same first class; without classes, few steps apart."""
+        return self.steps <= _APART_STEPS if self.agreement is None else self.agreement >= ENOUGH
 
     @property
     def holds(self) -> bool:
@@ -55,7 +56,7 @@ class Parity:
         (one-sided binomial test).
         """
         if self.close or self.agreement is None:
-            return True
+            return self.close or self.diverges is None
         others = round((1.0 - self.agreement) * self.images)
         return self.diverges is None and float(binom.sf(others - 1, self.images, 1.0 - ENOUGH)) > _CHANCE
 
@@ -71,22 +72,26 @@ def compare(flatbuffer: bytes, simulated: Sequence[np.ndarray], images: Iterable
     """
     loaded = interpreter.open_interpreter(flatbuffer, threads=2)
     given = loaded.inputs[0]
-    same, steps, count, apart = 0, 0.0, 0, None
+    same, count, apart = 0, 0, None
+    steps: list[float] = []
     for image in images:
         loaded.set_input(image if given.quant is None else tensors.quantize(image, given.quant, given.dtype))
         loaded.invoke()
+        steps.append(0.0)
         for i, (spec, outputs) in enumerate(zip(loaded.outputs, simulated, strict=True)):
             raw, ours = loaded.output(i), outputs[count]
             theirs = (raw if spec.quant is None else tensors.dequantize(raw, spec.quant))[0]
             step = 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
-            steps += float(np.mean(np.abs(theirs - ours))) / step / len(simulated)
+            steps[-1] += float(np.mean(np.abs(theirs - ours))) / step / len(simulated)
             if i == headline:
                 equal = bool(np.argmax(theirs) == np.argmax(ours))
                 same += equal
                 apart = count if apart is None and not equal else apart
         count += 1
+    if headline is None and steps:
+        apart = int(np.argmax(steps))
     agreement = None if headline is None or not count else same / count
-    return Parity(images=count, agreement=agreement, steps=steps / max(1, count), apart=apart)
+    return Parity(images=count, agreement=agreement, steps=float(np.mean(steps)) if steps else 0.0, apart=apart)
 
 
 def first_divergence(

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from edge import measures
+
+CLASSES = ("probabilities", "logits")
 _WIDTH, _HEIGHT, _MARGIN = 720, 360, 56
 _LINES = (("float", "#4a7ebb"), ("fake_quantized", "#d08a2e"), ("int8", "#2f8f4e"))
 
@@ -19,7 +22,7 @@ def merit(report: Mapping[str, Any]) -> float:
     total = 0.0
     for output in report["outputs"].values():
         kind = output["kind"]
-        if kind in ("probabilities", "logits"):
+        if kind in CLASSES:
             close = (output.get("agreement") or 0.0) - (output.get("probability_shift") or 0.0)
             top1 = (output.get("candidate") or {}).get("top1")
             total += close if top1 is None else top1 + 0.01 * close
@@ -36,28 +39,44 @@ def merit(report: Mapping[str, Any]) -> float:
 
 
 def row(
-    epoch: int, loss: float | None, accuracy: Mapping[str, float | None], report: Mapping[str, Any], seconds: float
+    epoch: int, loss: float | None, scores: Mapping[str, Mapping[str, float | None]], report: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
-    """Return the row of an epoch (0: calibrated, not trained). accuracy: ``float`` and ``fake_quantized``, fractions or None."""
+    """Return the row of an epoch (0: calibrated, not trained).
+
+    scores: for ``float`` and ``fake_quantized``, the figure of each output by name (`edge.measures`), or None. report: the int8
+    file's. ``outputs`` has all of them; at the top stand those of one output, the first that names a class, else the first.
+    """
+    outputs = {}
+    for name, output in report["outputs"].items():
+        figure, value = measures.of_report(output)
+        outputs[name] = {"figure": figure, **{form: found.get(name) for form, found in scores.items()}, "int8": value}
+    headline = headline_output(report)
     return {
         "epoch": epoch,
         "loss": loss,
-        "float": accuracy.get("float"),
-        "fake_quantized": accuracy.get("fake_quantized"),
-        "int8": report["candidate"]["top1"] if report["candidate"]["top1"] is not None else report["agreement"],
+        "output": headline,
+        **outputs[headline],
         "agreement": report["agreement"],
         "probability_shift": report["probability_shift"],
+        "outputs": outputs,
         "merit": merit(report),
         "seconds": round(seconds, 1),
     }
 
 
+def headline_output(report: Mapping[str, Any]) -> str:
+    """Return the first output that names a class, else the first one."""
+    kinds: dict[str, str] = {name: output["kind"] for name, output in report["outputs"].items()}
+    return next((name for name, kind in kinds.items() if kind in CLASSES), next(iter(kinds)))
+
+
 def plot(rows: Sequence[Mapping[str, Any]], ptq: float | None, title: str) -> str:
-    """Return an SVG of float, fake-quantized and int8 accuracy by epoch, with the PTQ file's as a dashed line."""
+    """Return an SVG of float, fake-quantized and int8 by epoch, in the figure of the rows, with the PTQ file's as a dashed line."""
+    figure = rows[0]["figure"] if rows else "top1"
     values = [r[name] for r in rows for name, _ in _LINES if r[name] is not None] + ([ptq] if ptq is not None else [])
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    pad = max(0.005, 0.1 * (high - low))
-    low, high = max(0.0, low - pad), min(1.0, high + pad)
+    pad = max(0.005 if figure in measures.SHARES else 0.02 * high, 0.1 * (high - low), 1e-9)
+    low, high = max(0.0, low - pad), (min(1.0, high + pad) if figure in measures.SHARES else high + pad)
     last = max((r["epoch"] for r in rows), default=1) or 1
 
     def x(epoch: float) -> float:
@@ -74,7 +93,7 @@ def plot(rows: Sequence[Mapping[str, Any]], ptq: float | None, title: str) -> st
     for i in range(5):
         value = low + (high - low) * i / 4
         parts.append(f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{_MARGIN - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{100 * value:.1f} %</text>')
+        parts.append(f'<text x="{_MARGIN - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{measures.shown(figure, value)}</text>')
     for r in rows:
         parts.append(f'<text x="{x(r["epoch"]):.1f}" y="{_HEIGHT - _MARGIN + 18}" text-anchor="middle">{r["epoch"]}</text>')
     if ptq is not None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import edge
-from edge import graph, graph_facts
+from edge import graph, graph_facts, measures
 from edge.container import pack
 from edge.contract import Contract, Quantization
 from edge.dataset import LabelledImages
@@ -216,13 +216,13 @@ class Run:
         with stage(f"epoch {epoch}: validate"):
             report = edge.validate(path, self.validation, reference=self.reference, diagnose="never").to_dict()
             simulated = self._outputs(self._predict_quantized)
-            accuracy = {"fake_quantized": self._accuracy(simulated), "float": self._accuracy(self._outputs(self._predict_float))}
+            scores = {"float": self._scores(self._outputs(self._predict_float)), "fake_quantized": self._scores(simulated)}
             parity = qat_parity.compare(finished, simulated, self._singly(_PARITY_IMAGES), headline=self.headline)
         if not parity.close:
             image = next(itertools.islice(self.checks.in_order(1), parity.apart, None))
             where = qat_parity.first_divergence(raw, self.exporter.tensor_of, self.quantized, self.table, self.places, image)
             parity = dataclasses.replace(parity, diverges=where)
-        row = qat_record.row(epoch, loss, accuracy, report, time.monotonic() - started) | {"parity": parity.to_dict()}
+        row = qat_record.row(epoch, loss, scores, report, time.monotonic() - started) | {"parity": parity.to_dict()}
         self.rows.append(row)
         if not self._best or row["merit"] > self._best["merit"]:
             atomic_write(self.work / qat_state.best_file(epoch), finished)
@@ -259,18 +259,10 @@ class Run:
         chunks = [predict(tensors) for tensors in self.checks.in_order(self.config.batch_size)]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
-    def _accuracy(self, outputs: list[np.ndarray]) -> float | None:
-        """Top-1 (0..1) of the first output with classes, None where there is none or no labels."""
-        truth: Mapping[str, np.ndarray] = self.checks.truth
-        if self.headline is None:
-            return None
-        spec = self.source.contract.outputs[self.headline]
-        if spec.name not in truth:
-            return None
-        scores = outputs[self.headline].copy()
-        if spec.background_index is not None:
-            scores[:, spec.background_index] = -np.inf
-        return float(np.mean(scores.argmax(axis=-1) == truth[spec.name]))
+    def _scores(self, outputs: list[np.ndarray]) -> dict[str, float | None]:
+        """The figure (`edge.measures`) of each output by name."""
+        specs = self.source.contract.outputs
+        return {s.name: measures.of_values(s, v, self.checks.truth.get(s.name)) for s, v in zip(specs, outputs, strict=True)}
 
     def _singly(self, count: int) -> Iterator[np.ndarray]:
         for number, tensor in enumerate(self.checks.in_order(1)):

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .qat_record import merit
+from edge import measures
+
+from .qat_record import CLASSES, merit
 
 _ASK = "how much of that is fine-tuning, which would help a float network too, only a float control tells (--float-control)"
 
@@ -24,8 +26,8 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
     if not parity["holds"]:
         name = "control" if merits.get("control", merits["ptq"]) > merits["ptq"] else "ptq"
         return name, (
-            f"the trained file answers otherwise than the network in training (agreement {parity['agreement']:.1%}, first at"
-            f" {parity['diverges'] or 'no single layer'}), so what was trained is not what it computes; PTQ: {text['ptq']}{tuned}"
+            f"the trained file answers otherwise than the network in training ({differs(parity)}), so what was trained is not what it"
+            f" computes; PTQ: {text['ptq']}{tuned}"
         )
     best = max(("ptq", "control", "qat"), key=lambda name: merits.get(name, float("-inf")))  # of equal ones the simplest
     if best == "control":
@@ -48,18 +50,41 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
     return best, f"training did NOT make a better file on {images} validation images: QAT {text['qat']}; PTQ {text['ptq']}{tuned}"
 
 
+def differs(parity: Mapping[str, Any]) -> str:
+    """Return by how much the file and the network in training differ, and where first."""
+    by = f"{parity['steps']:.1f} steps on average" if parity["agreement"] is None else f"agreement {parity['agreement']:.1%}"
+    return f"{by}, first at {parity['diverges'] or 'no single layer'}"
+
+
 def _is_chance(trained: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
-    """Return whether ``trained`` leads by what chance gives, and moved further from float: then the lead is no reason to take it.
+    """Return whether ``trained`` leads by what chance gives, and moved further from float: then the lead is no reason to take it."""
+    if all(report["drop"] is not None and report["probability_shift"] is not None for report in (trained, plain)):
+        return _is_chance_in_classes(trained, plain)
+    pairs = [(output, plain["outputs"][name]) for name, output in trained["outputs"].items() if "mae_increase" in output]
+    return bool(pairs) and len(pairs) == len(trained["outputs"]) and all(_is_chance_in_numbers(*pair) for pair in pairs)
+
+
+def _is_chance_in_classes(trained: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+    """For classes with labels.
 
     The images that exactly one of two files has right are at most those that each has otherwise than float has. Under no
     difference their sides are coin tosses (McNemar), so a lead up to 1.64 of their standard deviations is chance at 5 %.
     """
-    shifts = trained["probability_shift"], plain["probability_shift"]
-    if trained["drop"] is None or plain["drop"] is None or None in shifts:
-        return False
     tossed = sum(report["drop"][side] for report in (trained, plain) for side in ("flips_lost", "flips_won"))
     lead = (merit(trained) - merit(plain)) * trained["images"]
-    return bool(lead <= 1.64 * math.sqrt(tossed) and shifts[0] > shifts[1])
+    return bool(lead <= 1.64 * math.sqrt(tossed) and trained["probability_shift"] > plain["probability_shift"])
+
+
+def _is_chance_in_numbers(trained: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+    """For a regression output with targets.
+
+    Each file's error less float's has a 95 % interval; the difference of the two is taken to be as uncertain as that of
+    independent ones, which it is at most where both follow float.
+    """
+    halves = [(high - low) / 2 for low, high in (output["mae_increase"]["ci95"] for output in (trained, plain))]
+    lead = plain["mae_increase"]["mean"] - trained["mae_increase"]["mean"]
+    moved = [output["difference"]["mean_absolute"] for output in (trained, plain)]
+    return bool(lead <= math.hypot(*halves) and moved[0] > moved[1])
 
 
 def sentence(report: Mapping[str, Any]) -> str:
@@ -75,4 +100,14 @@ def sentence(report: Mapping[str, Any]) -> str:
         parts.append(f"agreement {report['agreement']:.1%}")
     if report["probability_shift"] is not None:
         parts.append(f"probability shift {report['probability_shift']:.4f}")
-    return ", ".join(parts) or f"merit {merit(report):.4f}"
+    parts += [f"{name} {_numbers(output)}" for name, output in report["outputs"].items() if output["kind"] not in CLASSES]
+    return ", ".join(parts)
+
+
+def _numbers(output: Mapping[str, Any]) -> str:
+    """Return what a report says of one output that names no class: ``mean absolute error 0.1206 (float 0.121)``."""
+    figure, value = measures.of_report(output)
+    known = (output.get("reference") or {}).get(figure)
+    return f"{measures.TITLES[figure]} {measures.shown(figure, value)}" + (
+        "" if known is None else f" (float {measures.shown(figure, known)})"
+    )

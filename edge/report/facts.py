@@ -138,10 +138,13 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
-    """Of ``edgekit qat``. ``epochs``: epoch, loss, and the shares right in float, with fake quantization, and as the int8 file."""
+    """Of ``edgekit qat``. ``epochs``: epoch, loss, and the ``figure`` (of `edge.measures`) of the output that leads: in float, with
+    fake quantization, and as the int8 file.
+    """
 
     run: Run
     name: str
+    figure: str
     epochs: tuple[tuple[int, float | None, float | None, float | None, float | None], ...]
     best_epoch: int
     post_training: float | None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import measures
 from ..run_record import Run
 from .facts import (
     ClassChange,
@@ -236,12 +237,16 @@ def _explanation(run: Run) -> Iterable[Explanation]:
 def _training(run: Run) -> Iterable[Training]:
     report: Mapping[str, Any] = run.report or {}
     ptq = (report.get("comparison") or {}).get("ptq") or {}
+    first = report["epochs"][0]
+    # Records of releases that knew classes only do not name the figure.
+    figure, output = first.get("figure", "top1"), (ptq.get("outputs") or {}).get(first.get("output"))
     yield Training(
         run=run,
         name=basename(str(report["trained"])),
+        figure=figure,
         epochs=tuple((int(e["epoch"]), e["loss"], e["float"], e["fake_quantized"], e["int8"]) for e in report["epochs"]),
         best_epoch=int(report["best_epoch"]),
-        post_training=(ptq.get("candidate") or {}).get("top1"),
+        post_training=measures.of_report(output)[1] if output else (ptq.get("candidate") or {}).get("top1"),
         reason=str(report["reason"]),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from .. import measures
 from .chart import PERCENT, Chart, Spec, spec, tips
 from .facts import Training
 
 
 def training(entry: Training, number: int) -> list[Chart]:
-    """Return the shares of right answers by epoch, and the loss where there is one."""
+    """Return the figure of the output that leads by epoch, and the loss where there is one."""
+    title = measures.TITLES.get(entry.figure, entry.figure)
     kinds = (("float", 2), ("fake-quantized", 3), ("int8 file", 4))
     rows = [{"epoch": at[0], "share": at[i], "kind": kind} for at in entry.epochs for kind, i in kinds if at[i] is not None]
     charts = []
@@ -18,8 +20,8 @@ def training(entry: Training, number: int) -> list[Chart]:
             "field": "share",
             "type": "quantitative",
             "scale": {"zero": False},
-            "title": "right answers",
-            "axis": {"format": PERCENT},
+            "title": title,
+            "axis": {"format": PERCENT if entry.figure in measures.SHARES else ".3~g"},
         }
         colour = {"field": "kind", "type": "nominal", "scale": scale, "title": None}
         line = {"type": "line", "point": {"size": 50, "filled": True}}
@@ -37,11 +39,11 @@ def training(entry: Training, number: int) -> list[Chart]:
         charts.append(
             Chart(
                 id=f"training-{number}",
-                title=f"{entry.name}: right answers by epoch",
+                title=f"{entry.name}: {title} by epoch",
                 alt=f"Epoch {entry.best_epoch} is the best. The dashed line is post-training quantization.",
                 specs={"": spec(layers, rows, height=240)},
                 headers=("epoch", *(kind for kind, _ in kinds)),
-                rows=tuple((str(at[0]), *("-" if value is None else f"{value:.1%}" for value in at[2:])) for at in entry.epochs),
+                rows=tuple((str(at[0]), *(measures.shown(entry.figure, value) for value in at[2:])) for at in entry.epochs),
                 narrow=True,
             )
         )

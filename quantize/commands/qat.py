@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..qat import quantization_aware
     from ..qat_config import QatConfig
+    from ..qat_text import text
     from ..source_flags import load_source
 
     config = QatConfig(
@@ -110,30 +111,6 @@ def run(args: argparse.Namespace) -> int:
     report = result.to_dict()
     output_flags.emit(args, report, text(report))
     return 0
-
-
-def text(report: dict[str, Any]) -> str:
-    """Return the report for people."""
-    lines = [f"{'epoch':>5}{'loss':>9}{'float':>8}{'fake-q.':>9}{'int8':>8}{'agreement':>11}{'shift':>8}{'parity':>9}"]
-    for row in report["epochs"]:
-        mark = "  best" if row["epoch"] == report["best_epoch"] else ""
-        loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
-        shares = "".join(f"{_percent(row[key]):>{width}}" for key, width in (("float", 8), ("fake_quantized", 9), ("int8", 8)))
-        shift = "-" if row["probability_shift"] is None else f"{row['probability_shift']:.4f}"
-        parity = _percent(row["parity"]["agreement"])
-        lines.append(f"{row['epoch']:5}{loss:>9}{shares}{_percent(row['agreement']):>11}{shift:>8}{parity:>9}{mark}")
-    parity = report["parity"]
-    if not parity["holds"]:
-        where = parity["diverges"] or "no single layer"
-        lines.append(
-            f"warning: the converted file agrees with the network in training on {parity['agreement']:.1%}; first at {where}"
-        )
-    lines += [report["reason"], f"deploy {report['recommended']}"]
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
 
 
 def _weights(given: str) -> dict[str, float]:

@@ -24,7 +24,7 @@ import quantize
 from edge import container, golden, graph, graph_facts
 from edge.dataset import LabelledImages
 from edge.errors import OutputError
-from quantize import ptq, qat_record, qat_state
+from quantize import ptq, qat_record, qat_state, qat_text
 from quantize.errors import BridgeError, TrainingError
 from quantize.int8_file import Int8File
 from quantize.qat import QatConfig, quantization_aware
@@ -141,7 +141,59 @@ def test_several_outputs_and_numbers_train_together(digits_folder: Path, tmp_pat
     result = quantization_aware(source, tmp_path / "train.csv", tmp_path / "validation.csv", config, out=tmp_path)
     assert set(result.reports["qat"]["outputs"]) == {"odd", "value"}
     assert result.reports["qat"]["outputs"]["value"]["candidate"]["mae"] > 0
+    for row in result.record:
+        assert row["output"] == "odd" and row["figure"] == "top1" and row["outputs"]["odd"]["int8"] == row["int8"]
+        value = row["outputs"]["value"]
+        assert value["figure"] == "mae" and min(value["float"], value["fake_quantized"], value["int8"]) > 0
+    assert "value mean absolute error" in result.reason
+    told = qat_text.text(result.to_dict()).splitlines()
+    assert [line for line in told if ": " in line][:2] == ["odd: top-1", "value: mean absolute error"]
+    assert told[1].split() == ["epoch", "loss", "float", "fake-q.", "int8", "agreement", "shift", "parity"]
     assert not any(tensor.is_float for tensor in container.read(result.trained).graph.tensors)
+
+
+def test_numbers_alone_are_told_as_errors(digits_folder: Path, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    body = keras.layers.Flatten()(keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image))
+    network = keras.Model(image, keras.layers.Dense(1, name="value")(body))
+    source = quantize.load(network, name="one", preprocess="inception", outputs="regression")
+    files = sorted((digits_folder / "train").glob("*/*.png"))
+    for name, chosen in (("train", files[::8]), ("validation", files[1::16])):
+        rows = [f"{file},{file.parent.name}" for file in chosen]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,value", *rows]) + "\n")
+    config = QatConfig(epochs=1, learning_rate=1e-3, batch_size=16, representative=20)
+    result = quantization_aware(source, tmp_path / "train.csv", tmp_path / "validation.csv", config, out=tmp_path)
+    before, after = (row["outputs"]["value"] for row in result.record)
+    assert 0 < after["int8"] < before["int8"] and abs(after["fake_quantized"] - after["int8"]) < 0.1 * after["int8"]
+    assert result.parity["agreement"] is None and result.parity["holds"]
+    assert result.recommended == result.trained and "value mean absolute error" in result.reason
+    told = qat_text.text(result.to_dict())
+    assert told.startswith("value: mean absolute error\n") and "-%" not in told and " steps" in told
+    assert "mean absolute error" in result.plot_file.read_text() and "%" not in result.plot_file.read_text()
+
+
+def test_a_lead_of_numbers_by_chance_is_none() -> None:
+    def report(mae: float, moved: float) -> dict[str, Any]:
+        output = {
+            "kind": "regression",
+            "candidate": {"mae": mae},
+            "reference": {"mae": 0.1},
+            "difference": {"mean_absolute": moved},
+            "mae_increase": {"mean": mae - 0.1, "ci95": [mae - 0.1 - 0.001, mae - 0.1 + 0.001]},
+        }
+        plain = {"images": 100, "drop": None, "agreement": None, "probability_shift": None, "candidate": {"top1": None}}
+        return plain | {"outputs": {"steering": output}}
+
+    ptq, close = report(0.1, 0.01), {"agreement": None, "steps": 0.5, "holds": True, "diverges": None}
+    assert recommend({"ptq": ptq, "qat": report(0.0995, 0.02)}, close, 2)[0] == "ptq"
+    name, reason = recommend({"ptq": ptq, "qat": report(0.0995, 0.009)}, close, 2)
+    assert name == "qat" and "steering mean absolute error 0.0995 (float 0.1)" in reason
+    assert recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close, 2)[0] == "qat"
+    name, reason = recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close | {"steps": 9.0, "holds": False}, 2)
+    assert name == "ptq" and "9.0 steps on average, first at no single layer" in reason
 
 
 def test_features_without_a_head_learn_from_the_float_network(
