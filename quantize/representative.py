@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 COUNT = 200
 FEWEST, FEW = 10, 100
 """Below the first the ranges are those of single pictures; below the second they still move with each picture."""
+
+_EXTREME = 50  # one representative image in 50 has one of the lowest targets of a number, one in 50 one of the highest
 
 MAX_UNREADABLE = 0.01
 CACHE_BYTES = 64 << 20
@@ -67,7 +70,9 @@ class RepresentativeDataset:
     ) -> RepresentativeDataset:
         """Choose ``count`` images of a folder (of class sub-folders, or flat) or a CSV manifest, and look through them.
 
-        Classes keep their share, each has one image at least. The choice depends on seed and file names only.
+        Classes keep their share, each has one image at least. Of outputs that are numbers, the images with the lowest and the highest
+        targets of a manifest are among them: a range that was never shown a sharp turn would cut it off. The choice depends on seed,
+        file names and targets only.
         validation: images that must not be among them, compared by content. max_unreadable: share (0..1) of undecodable images
         above which to give up; up to it they are listed, and others take their place.
         strict: False turns errors into findings, as far as work can go on.
@@ -79,16 +84,22 @@ class RepresentativeDataset:
         dataset, strata = _strata(path)
         columns = Columns.find(dataset, contract)
         chosen = _Choice(spec=contract.input, columns=columns)
-        with Progress(min(count, sum(map(len, strata.values()))), "read representative images") as progress:
-            for name, quota in _quotas(strata, count).items():
-                for item in _shuffled(strata[name], seed):
+        total = sum(map(len, strata.values()))
+        asked, count = count, min(count, total)
+        with Progress(count, "read representative images") as progress:
+            first = _extremes(dataset, contract, count)
+            for item in first:
+                progress.advance(int(chosen.take(item)))
+            others = {name: [item for item in items if item not in first] for name, items in strata.items()}
+            for name, quota in _quotas(others, count - len(chosen.items)).items():
+                for item in _shuffled(others[name], seed):
                     if quota == 0:
                         break
                     if chosen.take(item):
                         quota -= 1
                         progress.advance()
         findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, contract, path)]
-        findings += _about_count(len(chosen.items), sum(map(len, strata.values())), count, path)
+        findings += _about_count(len(chosen.items), total, asked, path)
         if validation is not None:
             findings += _about_overlap(chosen, validation)
         _raise_errors(findings, strict=strict)
@@ -228,6 +239,28 @@ def _strata(path: str | os.PathLike[str]) -> tuple[LabelledImages, dict[str, lis
     for name, item in sorted(zip(names, dataset, strict=True), key=lambda pair: (pair[0], pair[1].id)):
         strata.setdefault(name, []).append(item)
     return dataset, strata
+
+
+def _extremes(dataset: LabelledImages, contract: Contract, count: int) -> list[ImageItem]:
+    """Return the images with the lowest and the highest targets of the numbers that a manifest has, a quarter of ``count`` at most."""
+    each, found = count // _EXTREME, dict[str, ImageItem]()
+    for output in contract.outputs:
+        names = [name for name in dataset.columns if name == output.name or name.startswith(f"{output.name}[")]
+        for name in names if output.kind == "regression" else ():
+            targets = [_number(cell) for cell in dataset.column(name) or ()]
+            known = [i for i, target in enumerate(targets) if math.isfinite(target)]
+            order = sorted(known, key=lambda i: (targets[i], dataset.items[i].id))
+            chosen = {dataset.items[i].id: dataset.items[i] for i in (*order[:each], *order[len(order) - each :])}
+            if len(found | chosen) <= count // 4:
+                found |= chosen
+    return list(found.values())
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan  # validation says what is wrong with it; a range needs no target
 
 
 def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int) -> dict[str, int]:

@@ -66,6 +66,25 @@ def test_classes_keep_their_share_and_each_has_one(photos: Path) -> None:
     assert len(choose(photos, count=5000)) == 93
 
 
+def test_the_extremes_of_numbers_are_among_them(photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.glob("cats/*.png"))
+    rng = np.random.default_rng(0)
+    steering = rng.uniform(-0.1, 0.1, len(files))
+    steering[7], steering[31] = -1.2, 0.9
+    rows = [f"{file},{value:.3f},n/a" for file, value in zip(files, steering, strict=True)]
+    (tmp_path / "drive.csv").write_text("\n".join(["path,steering,throttle", *rows]) + "\n")
+    outputs = tuple(OutputSpec(name=name, kind="regression") for name in ("steering", "throttle"))
+    for seed in range(5):  # whatever the others are
+        chosen = choose(tmp_path / "drive.csv", count=50, seed=seed, contract=contract().replace(outputs=outputs))
+        assert len(chosen) == 50 and {files[7].name, files[31].name} <= {item.path.name for item in chosen.items}
+    few = choose(tmp_path / "drive.csv", count=20, contract=contract().replace(outputs=outputs))
+    assert len(few) == 20  # too few for one in fifty
+    many = tuple(OutputSpec(name=f"n{i}", kind="regression") for i in range(40))
+    wide = [f"{file}," + ",".join(f"{value:.3f}" for value in rng.normal(size=40)) for file in files]
+    (tmp_path / "wide.csv").write_text("\n".join([",".join(["path", *(o.name for o in many)]), *wide]) + "\n")
+    assert len(choose(tmp_path / "wide.csv", count=5000, contract=contract().replace(outputs=many))) == 60
+
+
 def test_the_choice_depends_on_seed_and_names_only(photos: Path, tmp_path: Path) -> None:
     chosen = choose(photos, count=40)
     assert chosen.identities == choose(photos, count=40).identities
