@@ -108,11 +108,14 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_driving_from_a_recording_to_an_int8_file_that_drives(drive: Path, tmp_path: Path) -> None:
-    steps = ("--front", "1", "--heads", "1", "--fine-tune", "1", "--limit", "20", "--held-out", "0.2", "--ranges", "converter")
-    result = run("driving/train.py", drive, "--backbone", "none", "--frames", "3", *steps, "--out", "bot", folder=tmp_path)
+    steps = ("--front", "1", "--heads", "1", "--tail", "1", "--fine-tune", "1", "--limit", "20", "--held-out", "0.2")
+    targets = ("--reaction", "2", "--smooth", "1", "--size", "75x80", "--ranges", "converter")
+    result = run(
+        "driving/train.py", drive, "--backbone", "none", "--frames", "3", *steps, *targets, "--out", "bot", folder=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     assert "20 frames to train on, 20 to test on; 3 seen at once" in result.stdout
-    assert result.stdout.count("R2 on test: steering") == 3
+    assert result.stdout.count("R2 on test: steering") == 4
     assert "output steering (regression):" in result.stdout
     made = tmp_path / "bot"
     assert {path.name for path in made.iterdir()} >= {
@@ -124,6 +127,7 @@ def test_driving_from_a_recording_to_an_int8_file_that_drives(drive: Path, tmp_p
     }
     model = edge.load(made / "bot.int8.tflite")
     assert (model.contract.input.frames, model.contract.input.fit) == (3, "crop")
+    assert (model.contract.input.height, model.contract.input.width) == (75, 80)
     with open(made / "test.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     # The first frame has no past: it stands for it, as in the drive loop.

@@ -36,13 +36,23 @@ class Part:
 
     @classmethod
     def read(
-        cls, data: Path, name: str, spec: edge.InputSpec, frames: int, inputs: Mapping[str, Floats], limit: int | None = None
+        cls,
+        data: Path,
+        name: str,
+        spec: edge.InputSpec,
+        frames: int,
+        inputs: Mapping[str, Floats],
+        *,
+        limit: int | None = None,
+        reaction: int = 0,
+        smooth: float = 0.0,
     ) -> Part:
         """Read a part in the order of recording. inputs: name to scale of each input beside the picture, in the input's shape.
 
-        No past reaches across a gap: see `recording.past_of_each`. limit: the first so many frames.
+        No past reaches across a gap: see `recording.past_of_each`. limit: the first so many frames. reaction, smooth: see
+        `recording.read`.
         """
-        runs = recording.read(data, name)
+        runs = recording.read(data, name, reaction=reaction, smooth=smooth)
         pasts = list(recording.past_of_each(runs, max(recording.rows_needed(frames, inputs), 1 + PAST), whole=False))[:limit]
         rows = [past[-1] for past in pasts]
         number = {row["path"]: index for index, row in enumerate(rows)}
@@ -53,7 +63,7 @@ class Part:
             / scale
             for key, scale in inputs.items()
         }
-        answers = np.array([[float(row[output]) for output in lines.OUTPUTS] for row in rows], np.float32)
+        answers = np.array([[float(row["target_" + output]) for output in lines.OUTPUTS] for row in rows], np.float32)
         before = np.array([[float(past[-2 - back]["steering"]) for back in range(PAST)] for past in pasts], np.float32)
         return cls(
             pixels=np.stack([load_pixels(row["path"], spec) for row in rows]),

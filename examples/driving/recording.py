@@ -18,6 +18,7 @@ import keras
 import lines  # the file beside this one
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 LONGEST_GAP_S = 0.5  # between frames that follow each other; the recordings have ten frames a second
 SIGNALS = ("acceleration", "steering", "speed")
@@ -33,8 +34,14 @@ SPEED_SCALE = 30.0  # miles per hour that become 1
 Row = dict[str, str]
 
 
-def read(data: Path, part: str) -> list[list[Row]]:
-    """Return the rows of a part in runs without a gap, each row with ``path`` and ``acceleration`` added."""
+def read(data: Path, part: str, *, reaction: int = 0, smooth: float = 0.0) -> list[list[Row]]:
+    """Return the rows of a part in runs without a gap, each row with ``path``, ``acceleration`` and its targets added.
+
+    ``target_steering`` and ``target_acceleration`` are what a network shall answer to the frame. reaction: the signals of this many
+    frames later, as a driver answers what was seen after a third of a second; the last rows of a run, whose answer is not known,
+    have none (""). smooth: standard deviation in frames of a Gaussian that the signals are averaged by before; a key that is pressed
+    again and again becomes the angle that it holds.
+    """
     with open(data / "labels.csv", encoding="utf-8", newline="") as stream:
         rows = sorted((row for row in csv.DictReader(stream) if row["part"] == part), key=lambda row: row["file"])
     runs: list[list[Row]] = [[]]
@@ -44,7 +51,14 @@ def read(data: Path, part: str) -> list[list[Row]]:
         if runs[-1] and _seconds(row) - _seconds(runs[-1][-1]) > LONGEST_GAP_S:
             runs.append([])
         runs[-1].append(row)
-    return [run for run in runs if run]
+    runs = [run for run in runs if run]
+    for run in runs:
+        for name in lines.OUTPUTS:
+            signal = np.array([float(row[name]) for row in run])
+            answers = gaussian_filter1d(signal, smooth, mode="nearest") if smooth else signal
+            for row, answer in itertools.zip_longest(run, answers[reaction:]):
+                row["target_" + name] = "" if answer is None else repr(float(answer))
+    return runs
 
 
 def frame(data: Path, row: Row) -> Path:
@@ -83,14 +97,17 @@ def manifest(
     inputs: Mapping[str, tuple[int, ...]] | None = None,
     limit: int | None = None,
     whole: bool = True,
+    reaction: int = 0,
+    smooth: float = 0.0,
 ) -> Path:
     """Write the manifest for a model that takes ``frames`` stacked frames (0: none) and ``inputs``, as `shapes_of` gives them.
 
     limit: this many rows, evenly spread. whole: leave out the frames without a whole past; otherwise it is filled up as in
-    `past_of_each`.
+    `past_of_each`. reaction, smooth: as in `read`.
     """
     inputs = inputs or {}
-    pasts = list(past_of_each(read(data, part), rows_needed(frames, inputs), whole=whole))
+    runs = read(data, part, reaction=reaction, smooth=smooth)
+    pasts = list(past_of_each(runs, rows_needed(frames, inputs), whole=whole))
     count = len(pasts) if limit is None else min(limit, len(pasts))
     with open(out, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -98,7 +115,7 @@ def manifest(
         for number in range(count):
             past = pasts[number * len(pasts) // count]
             path = ";".join(row["path"] for row in past[-frames:]) if frames else f"row-{number:05d}"
-            found = [past[-1][name] for name in lines.OUTPUTS]
+            found = [past[-1]["target_" + name] for name in lines.OUTPUTS]
             found += [values(name, shape, past[:-1]) for name, shape in inputs.items()]
             writer.writerow([path, *found])
     return out
@@ -110,7 +127,7 @@ def rows_needed(frames: int, inputs: Mapping[str, Any]) -> int:
 
 
 def past_of_each(runs: list[list[Row]], length: int, *, whole: bool) -> Iterator[list[Row]]:
-    """Yield each frame behind its past, ``length`` rows together.
+    """Yield each frame that has targets behind its past, ``length`` rows together.
 
     whole: only those that have one. Otherwise the first frame of a run stands for those before it, with all signals at 0, as in a
     drive loop that has just begun.
@@ -118,7 +135,8 @@ def past_of_each(runs: list[list[Row]], length: int, *, whole: bool) -> Iterator
     for run in runs:
         known = run if whole else [{**run[0], **dict.fromkeys(SIGNALS, "0")}] * (length - 1) + run
         for end in range(length, len(known) + 1):
-            yield known[end - length : end]
+            if all(known[end - 1]["target_" + name] for name in lines.OUTPUTS):
+                yield known[end - length : end]
 
 
 def values(name: str, shape: tuple[int, ...], past: list[Row]) -> str:

@@ -102,6 +102,28 @@ def test_the_history_is_the_past_and_stops_at_gaps(
     )
 
 
+def test_the_target_is_what_the_driver_answered_later(
+    driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path
+) -> None:
+    _, recording = driving
+    runs = recording.read(recorded, "test", reaction=3)
+    for run in runs:
+        steering = [float(row["steering"]) for row in run]
+        assert [float(row["target_steering"]) for row in run[:-3]] == steering[3:]
+        assert [row["target_acceleration"] for row in run[-3:]] == [""] * 3  # nobody knows what the driver did afterwards
+    shapes = {"past_speed": (60,)}
+    file = recording.manifest(recorded, "test", tmp_path / "d.csv", frames=2, inputs=shapes, whole=False, reaction=3, smooth=2.0)
+    with open(file, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 70 - 2 * 3
+    # No target and no past reaches across the gap: the last frame of the first run has none, the first of the second is its own past.
+    assert [Path(path).name for path in rows[32]["path"].split(";")] == [Path(runs[1][0]["path"]).name] * 2
+    weights = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
+    around = [float(row["steering"]) for row in runs[0][5:22]]
+    assert float(rows[10]["steering"]) == pytest.approx(np.average(around, weights=weights), abs=1e-6)
+    assert [float(value) for value in rows[1]["past_speed"].split()] == [0.0] * 59 + [0.5]  # histories are as they were
+
+
 def test_the_history_only_line_all_the_way(driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path) -> None:
     lines, recording = driving
     files = _made(lines.history_only(), recording, recorded, tmp_path, frames=0)
