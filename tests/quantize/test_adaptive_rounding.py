@@ -62,11 +62,11 @@ def test_coarse_weights_of_a_network_gain(steps: Any) -> None:
     per_tensor = conversion.quantize_int8(steps.calibrated, per_channel=False)
     file = Int8File(per_tensor)
     weights = FloatWeights(steps.reference)
-    edited = adaptive_rounding.round_adaptively(file, weights, lambda: steps.tensors[:12], layers=3, worse_than=0.0)
-    assert edited == 3
+    edited = adaptive_rounding.round_adaptively(file, weights, lambda: steps.tensors[:12], layers=99, worse_than=0.0)
+    assert edited == len(file.weighted)
 
     def error(int8: bytes) -> float:
         answers = activations.run(FloatWeights(steps.reference).with_weights_of(Int8File(int8)), steps.tensors)
         return float(output_error.per_image(activations.run(steps.reference, steps.tensors), answers, ("probabilities",)).mean())
 
-    assert error(file.pack()) < error(per_tensor)
+    assert error(file.pack()) < 0.8 * error(per_tensor)

@@ -173,18 +173,21 @@ def test_progress_reaches_its_total(steps: Any, capsys: pytest.CaptureFixture[st
     assert all(done == total for done, total in ends)
 
 
-def test_one_odd_image_does_not_spoil_the_automatic_choice(steps: Any) -> None:
-    odd = [*steps.tensors[:-1], np.full_like(steps.tensors[0], 40.0)]
+def test_odd_images_do_not_spoil_the_automatic_choice(steps: Any) -> None:
+    """Noise and over-exposed pictures, one in twenty: the clean ones lose nothing against a calibration without them."""
+    rng = np.random.default_rng(0)
+    noise = [rng.uniform(-1, 1, steps.tensors[0].shape).astype(np.float32) for _ in range(2)]
+    odd = [noise[0], np.ones_like(steps.tensors[0]), steps.tensors[2], noise[1], *steps.tensors[4:]]
     disturbed = conversion.calibrate(steps.reference, odd)
     choice = auto_ranges.choose_ranges(steps.reference, disturbed, lambda: odd)
-    clean = steps.tensors[:-1]
+    clean = steps.tensors[4:]
     expected = activations.run(steps.reference, clean)
 
     def error(flatbuffer: bytes) -> float:
         answers = activations.run(conversion.quantize_int8(flatbuffer), clean)
         return float(output_error.per_image(expected, answers, ("probabilities",)).mean())
 
-    assert error(choice.calibrated) < 0.7 * error(disturbed)
+    assert error(choice.calibrated) < 1.25 * min(error(steps.calibrated), error(disturbed))
 
 
 def test_few_images_are_said_to_be_few(steps: Any) -> None:
