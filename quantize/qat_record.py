@@ -9,7 +9,7 @@ from typing import Any
 from edge import measures
 
 CLASSES = ("probabilities", "logits")
-_WIDTH, _HEIGHT, _MARGIN = 720, 360, 56
+_WIDTH, _HEIGHT, _MARGIN = 720, 360, 64
 _LINES = (("float", "#4a7ebb"), ("fake_quantized", "#d08a2e"), ("int8", "#2f8f4e"))
 
 
