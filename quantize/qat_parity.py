@@ -72,26 +72,24 @@ def compare(flatbuffer: bytes, simulated: Sequence[np.ndarray], images: Iterable
     """
     loaded = interpreter.open_interpreter(flatbuffer, threads=2)
     given = loaded.inputs[0]
-    same, count, apart = 0, 0, None
+    equal: list[bool] = []  # of each image
     steps: list[float] = []
-    for image in images:
+    for image, *answers in zip(images, *simulated, strict=False):
         loaded.set_input(image if given.quant is None else tensors.quantize(image, given.quant, given.dtype))
         loaded.invoke()
-        steps.append(0.0)
-        for i, (spec, outputs) in enumerate(zip(loaded.outputs, simulated, strict=True)):
-            raw, ours = loaded.output(i), outputs[count]
+        apart = []
+        for i, (spec, ours) in enumerate(zip(loaded.outputs, answers, strict=True)):
+            raw = loaded.output(i)
             theirs = (raw if spec.quant is None else tensors.dequantize(raw, spec.quant))[0]
             step = 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
-            steps[-1] += float(np.mean(np.abs(theirs - ours))) / step / len(simulated)
+            apart.append(float(np.mean(np.abs(theirs - ours))) / step)
             if i == headline:
-                equal = bool(np.argmax(theirs) == np.argmax(ours))
-                same += equal
-                apart = count if apart is None and not equal else apart
-        count += 1
-    if headline is None and steps:
-        apart = int(np.argmax(steps))
-    agreement = None if headline is None or not count else same / count
-    return Parity(images=count, agreement=agreement, steps=float(np.mean(steps)) if steps else 0.0, apart=apart)
+                equal.append(bool(np.argmax(theirs) == np.argmax(ours)))
+        steps.append(float(np.mean(apart)))
+    if headline is None:
+        return Parity(images=len(steps), agreement=None, steps=float(np.mean(steps)), apart=int(np.argmax(steps)))
+    other = next((i for i, same in enumerate(equal) if not same), None)
+    return Parity(images=len(steps), agreement=float(np.mean(equal)), steps=float(np.mean(steps)), apart=other)
 
 
 def first_divergence(

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from edge import measures
+from edge.contract import CLASS_KINDS
 
-CLASSES = ("probabilities", "logits")
 _WIDTH, _HEIGHT, _MARGIN = 720, 360, 64
 _LINES = (("float", "#4a7ebb"), ("fake_quantized", "#d08a2e"), ("int8", "#2f8f4e"))
 
@@ -22,7 +22,7 @@ def merit(report: Mapping[str, Any]) -> float:
     total = 0.0
     for output in report["outputs"].values():
         kind = output["kind"]
-        if kind in CLASSES:
+        if kind in CLASS_KINDS:
             close = (output.get("agreement") or 0.0) - (output.get("probability_shift") or 0.0)
             top1 = (output.get("candidate") or {}).get("top1")
             total += close if top1 is None else top1 + 0.01 * close
@@ -39,18 +39,23 @@ def merit(report: Mapping[str, Any]) -> float:
 
 
 def row(
-    epoch: int, loss: float | None, scores: Mapping[str, Mapping[str, float | None]], report: Mapping[str, Any], seconds: float
+    epoch: int,
+    loss: float | None,
+    scores: Mapping[str, Mapping[str, float | None]],
+    report: Mapping[str, Any],
+    seconds: float,
+    *,
+    headline: str,
 ) -> dict[str, Any]:
     """Return the row of an epoch (0: calibrated, not trained).
 
     scores: for ``float`` and ``fake_quantized``, the figure of each output by name (`edge.measures`), or None. report: the int8
-    file's. ``outputs`` has all of them; at the top stand those of one output, the first that names a class, else the first.
+    file's. ``outputs`` has all of them; at the top stand those of the output ``headline``.
     """
     outputs = {}
     for name, output in report["outputs"].items():
         figure, value = measures.of_report(output)
         outputs[name] = {"figure": figure, **{form: found.get(name) for form, found in scores.items()}, "int8": value}
-    headline = headline_output(report)
     return {
         "epoch": epoch,
         "loss": loss,
@@ -62,12 +67,6 @@ def row(
         "merit": merit(report),
         "seconds": round(seconds, 1),
     }
-
-
-def headline_output(report: Mapping[str, Any]) -> str:
-    """Return the first output that names a class, else the first one."""
-    kinds: dict[str, str] = {name: output["kind"] for name, output in report["outputs"].items()}
-    return next((name for name, kind in kinds.items() if kind in CLASSES), next(iter(kinds)))
 
 
 def plot(rows: Sequence[Mapping[str, Any]], ptq: float | None, title: str) -> str:

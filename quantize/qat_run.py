@@ -222,7 +222,9 @@ class Run:
             image = next(itertools.islice(self.checks.in_order(1), parity.apart, None))
             where = qat_parity.first_divergence(raw, self.exporter.tensor_of, self.quantized, self.table, self.places, image)
             parity = dataclasses.replace(parity, diverges=where)
-        row = qat_record.row(epoch, loss, scores, report, time.monotonic() - started) | {"parity": parity.to_dict()}
+        leading = self.source.output_names[self.headline or 0]
+        row = qat_record.row(epoch, loss, scores, report, time.monotonic() - started, headline=leading)
+        row["parity"] = parity.to_dict()
         self.rows.append(row)
         if not self._best or row["merit"] > self._best["merit"]:
             atomic_write(self.work / qat_state.best_file(epoch), finished)

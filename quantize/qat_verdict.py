@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge import measures
+from edge.contract import CLASS_KINDS
 
-from .qat_record import CLASSES, merit
+from .qat_record import merit
 
 _ASK = "how much of that is fine-tuning, which would help a float network too, only a float control tells (--float-control)"
 
@@ -100,7 +101,7 @@ def sentence(report: Mapping[str, Any]) -> str:
         parts.append(f"agreement {report['agreement']:.1%}")
     if report["probability_shift"] is not None:
         parts.append(f"probability shift {report['probability_shift']:.4f}")
-    parts += [f"{name} {_numbers(output)}" for name, output in report["outputs"].items() if output["kind"] not in CLASSES]
+    parts += [f"{name} {_numbers(output)}" for name, output in report["outputs"].items() if output["kind"] not in CLASS_KINDS]
     return ", ".join(parts)
 
 
