@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.contract import Contract, InputSpec
+from edge import targets
+from edge.contract import Contract, InputSpec, OutputSpec
 from edge.dataset import ImageItem, LabelledImages, match_labels, shown
 from edge.errors import DatasetError, ImageError
 from edge.extra_inputs import Columns, identity
@@ -245,22 +246,22 @@ def _extremes(dataset: LabelledImages, contract: Contract, count: int) -> list[I
     """Return the images with the lowest and the highest targets of the numbers that a manifest has, a quarter of ``count`` at most."""
     each, found = count // _EXTREME, dict[str, ImageItem]()
     for output in contract.outputs:
-        names = [name for name in dataset.columns if name == output.name or name.startswith(f"{output.name}[")]
-        for name in names if output.kind == "regression" else ():
-            targets = [_number(cell) for cell in dataset.column(name) or ()]
-            known = [i for i, target in enumerate(targets) if math.isfinite(target)]
-            order = sorted(known, key=lambda i: (targets[i], dataset.items[i].id))
+        for column in _targets(dataset, output, only=len(contract.outputs) == 1).T:
+            order = sorted(range(len(column)), key=lambda i: (column[i], dataset.items[i].id))
             chosen = {dataset.items[i].id: dataset.items[i] for i in (*order[:each], *order[len(order) - each :])}
             if len(found | chosen) <= count // 4:
                 found |= chosen
     return list(found.values())
 
 
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan  # validation says what is wrong with it; a range needs no target
+def _targets(dataset: LabelledImages, output: OutputSpec, *, only: bool) -> NDArray[np.float64]:
+    """Return the numbers that an output is to give, (N, values); none where there are none, or where one is no number."""
+    found = None
+    if output.kind == "regression":
+        size = sum(name.startswith(f"{output.name}[") for name in dataset.columns) or 1
+        with contextlib.suppress(DatasetError):  # validation says what is wrong; a range needs no target
+            found = targets.numbers(dataset, output, size, only=only)
+    return np.empty((len(dataset), 0)) if found is None else found
 
 
 def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int) -> dict[str, int]:
