@@ -3,7 +3,7 @@
     python examples/driving/reaction.py DATA
 
 A support vector machine on gradient histograms and coarse colours of single frames learns the steering of so many frames later, and
-is scored on stretches of the training part that it has not seen. Takes about a minute for 2,000 frames; the test part is not touched.
+is scored on stretches of the training part that it has not seen. Takes some minutes for 2,000 frames; the test part is not touched.
 """
 
 from __future__ import annotations
@@ -67,24 +67,18 @@ def main() -> int:
     parser.add_argument("--smooth", type=float, nargs="*", default=SMOOTHINGS, metavar="FRAMES", help="(default: 0 1 2 3)")
     args = parser.parse_args()
     spec = edge.InputSpec(width=WIDTH, height=HEIGHT, fit="stretch")
-    rows = [row for run in recording.read(args.data, "train") for row in run]
+    runs = recording.read(args.data, "train")
+    rows = [row for run in runs for row in run]
     pixels = np.stack([load_pixels(row["path"], spec) for row in rows]).astype(np.float32)
     seen, mirrored = features(pixels), features(pixels[:, :, ::-1])
-    recordings = {
-        (reaction, smooth): [
-            row["target_steering"] for run in recording.read(args.data, "train", reaction=reaction, smooth=smooth) for row in run
-        ]
-        for reaction in REACTIONS
-        for smooth in args.smooth
-    }
     print("R2 of steering on held-out frames, by frames of reaction (down) and of smoothing (across)")
     print(" " * 4 + "".join(f"{smooth:>8g}" for smooth in args.smooth))
     for reaction in REACTIONS:
         print(f"{reaction:4}", end="", flush=True)
         for smooth in args.smooth:
-            answers = recordings[reaction, smooth]
-            known = np.flatnonzero([bool(answer) for answer in answers])
-            targets = np.array([float(answers[i]) for i in known], np.float32)
+            answers = [answer for run in runs for answer in recording.answered(run, "steering", reaction, smooth)]
+            known = np.flatnonzero([answer is not None for answer in answers])
+            targets = np.array([answers[i] for i in known], np.float32)
             print(f"{explained(seen[known], mirrored[known], targets):8.3f}", end="", flush=True)
         print()
     return 0

@@ -54,11 +54,17 @@ def read(data: Path, part: str, *, reaction: int = 0, smooth: float = 0.0) -> li
     runs = [run for run in runs if run]
     for run in runs:
         for name in lines.OUTPUTS:
-            signal = np.array([float(row[name]) for row in run])
-            answers = gaussian_filter1d(signal, smooth, mode="nearest") if smooth else signal
-            for row, answer in itertools.zip_longest(run, answers[reaction:]):
-                row["target_" + name] = "" if answer is None else repr(float(answer))
+            for row, answer in zip(run, answered(run, name, reaction, smooth), strict=True):
+                row["target_" + name] = "" if answer is None else repr(answer)
     return runs
+
+
+def answered(run: list[Row], name: str, reaction: int, smooth: float) -> list[float | None]:
+    """Return the targets of a run for one of its signals, as `read` describes them; None where they are not known."""
+    signal = np.array([float(row[name]) for row in run])
+    averaged = gaussian_filter1d(signal, smooth, mode="nearest") if smooth else signal
+    known = averaged[reaction:].tolist()
+    return [*known, *[None] * (len(run) - len(known))]
 
 
 def frame(data: Path, row: Row) -> Path:
