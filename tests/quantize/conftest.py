@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,31 @@ def steps(small_network: Any, digits_folder: Path, tmp_path_factory: pytest.Temp
     tensors = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
     calibrated = conversion.calibrate(reference, tensors)
     return Steps(reference=reference, calibrated=calibrated, int8=conversion.quantize_int8(calibrated), tensors=tensors)
+
+
+@pytest.fixture(scope="session")
+def small_file(small_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "small.keras"
+    small_network.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def third(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third of the test digits, for validating quickly."""
+    folder = tmp_path_factory.mktemp("third")
+    for image in sorted((digits_folder / "test").glob("*/*.png"))[::3]:
+        (folder / image.parent.name).mkdir(exist_ok=True)
+        shutil.copy(image, folder / image.parent.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(small_file: Path, digits_folder: Path, third: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of quantization-aware training on the small network, with its float control."""
+    import quantize
+    from quantize.qat import QatConfig, quantization_aware
+
+    source = quantize.load(small_file, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
+    config = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40, float_control=True)
+    return quantization_aware(source, digits_folder / "train", third, config, out=tmp_path_factory.mktemp("run"))

@@ -24,44 +24,18 @@ import quantize
 from edge import container, golden, graph, graph_facts
 from edge.dataset import LabelledImages
 from edge.errors import OutputError
-from quantize import ptq, qat_record, qat_state, qat_text
+from quantize import ptq, qat_state
 from quantize.errors import BridgeError, TrainingError
 from quantize.int8_file import Int8File
 from quantize.qat import QatConfig, quantization_aware
-from quantize.qat_verdict import recommend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = [str(digit) for digit in range(10)]
 QUICK = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40)
 
 
-@pytest.fixture(scope="module")
-def small_file(small_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("small") / "small.keras"
-    small_network.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def third(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A third of the test digits, for validating quickly."""
-    folder = tmp_path_factory.mktemp("third")
-    for image in sorted((digits_folder / "test").glob("*/*.png"))[::3]:
-        (folder / image.parent.name).mkdir(exist_ok=True)
-        shutil.copy(image, folder / image.parent.name)
-    return folder
-
-
 def small_source(path: Path | Any, **options: Any) -> Any:
     return quantize.load(path, name="small", preprocess="inception", **({"labels": LABELS} | options))
-
-
-@pytest.fixture(scope="module")
-def finished(small_file: Path, digits_folder: Path, third: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    config = dataclasses.replace(QUICK, float_control=True)
-    return quantization_aware(
-        small_source(small_file), digits_folder / "train", third, config, out=tmp_path_factory.mktemp("run")
-    )
 
 
 def test_the_trained_file_keeps_or_improves_what_ptq_gives(finished: Any) -> None:
@@ -120,94 +94,6 @@ def test_without_labels_it_learns_from_the_float_network(small_file: Path, third
     result = quantization_aware(small_source(small_file), photos, third, config, out=tmp_path / "out")
     assert result.record[1]["loss"] is not None
     assert result.reports["qat"]["agreement"] > 0.95
-
-
-def test_several_outputs_and_numbers_train_together(digits_folder: Path, tmp_path: Path) -> None:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    image = keras.Input((32, 32, 3))
-    body = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
-    body = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(body))
-    heads = [keras.layers.Dense(2, activation="softmax", name="odd")(body), keras.layers.Dense(1, name="value")(body)]
-    source = quantize.load(
-        keras.Model(image, heads), name="two", preprocess="inception", outputs={"odd": "probabilities", "value": "regression"}
-    )
-    files = sorted((digits_folder / "train").glob("*/*.png"))
-    for name, chosen in (("train", files[::8]), ("validation", files[1::16])):
-        rows = [f"{file},{int(file.parent.name) % 2},{file.parent.name}" for file in chosen]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["path,odd,value", *rows]) + "\n")
-    config = QatConfig(epochs=1, learning_rate=1e-3, batch_size=16, representative=20, balanced=True, loss_weights={"value": 0.5})
-    result = quantization_aware(source, tmp_path / "train.csv", tmp_path / "validation.csv", config, out=tmp_path)
-    assert set(result.reports["qat"]["outputs"]) == {"odd", "value"}
-    assert result.reports["qat"]["outputs"]["value"]["candidate"]["mae"] > 0
-    for row in result.record:
-        assert row["output"] == "odd" and row["figure"] == "top1" and row["outputs"]["odd"]["int8"] == row["int8"]
-        value = row["outputs"]["value"]
-        assert value["figure"] == "mae" and min(value["float"], value["fake_quantized"], value["int8"]) > 0
-    assert "value mean absolute error" in result.reason
-    told = qat_text.text(result.to_dict()).splitlines()
-    assert [line for line in told if ": " in line][:2] == ["odd: top-1", "value: mean absolute error"]
-    assert told[1].split() == ["epoch", "loss", "float", "fake-q.", "int8", "agreement", "shift", "parity"]
-    assert not any(tensor.is_float for tensor in container.read(result.trained).graph.tensors)
-
-
-def test_numbers_alone_are_told_as_errors(digits_folder: Path, tmp_path: Path) -> None:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    image = keras.Input((32, 32, 3))
-    body = keras.layers.Flatten()(keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image))
-    network = keras.Model(image, keras.layers.Dense(1, name="value")(body))
-    source = quantize.load(network, name="one", preprocess="inception", outputs="regression")
-    files = sorted((digits_folder / "train").glob("*/*.png"))
-    for name, chosen in (("train", files[::8]), ("validation", files[1::16])):
-        rows = [f"{file},{file.parent.name}" for file in chosen]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["path,value", *rows]) + "\n")
-    config = QatConfig(epochs=1, learning_rate=1e-3, batch_size=16, representative=20)
-    result = quantization_aware(source, tmp_path / "train.csv", tmp_path / "validation.csv", config, out=tmp_path)
-    before, after = (row["outputs"]["value"] for row in result.record)
-    assert 0 < after["int8"] < before["int8"] and abs(after["fake_quantized"] - after["int8"]) < 0.1 * after["int8"]
-    assert result.parity["agreement"] is None and result.parity["holds"]
-    assert result.recommended == result.trained and "value mean absolute error" in result.reason
-    told = qat_text.text(result.to_dict())
-    assert told.startswith("value: mean absolute error\n") and "-%" not in told and " steps" in told
-    assert "mean absolute error" in result.plot_file.read_text() and "%" not in result.plot_file.read_text()
-
-
-def test_a_lead_of_numbers_by_chance_is_none() -> None:
-    def report(mae: float, moved: float) -> dict[str, Any]:
-        output = {
-            "kind": "regression",
-            "candidate": {"mae": mae},
-            "reference": {"mae": 0.1},
-            "difference": {"mean_absolute": moved},
-            "mae_increase": {"mean": mae - 0.1, "ci95": [mae - 0.1 - 0.001, mae - 0.1 + 0.001]},
-        }
-        plain = {"images": 100, "drop": None, "agreement": None, "probability_shift": None, "candidate": {"top1": None}}
-        return plain | {"outputs": {"steering": output}}
-
-    ptq, close = report(0.1, 0.01), {"agreement": None, "steps": 0.5, "holds": True, "diverges": None}
-    assert recommend({"ptq": ptq, "qat": report(0.0995, 0.02)}, close, 2)[0] == "ptq"
-    name, reason = recommend({"ptq": ptq, "qat": report(0.0995, 0.009)}, close, 2)
-    assert name == "qat" and "steering mean absolute error 0.0995 (float 0.1)" in reason
-    assert recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close, 2)[0] == "qat"
-    name, reason = recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close | {"steps": 9.0, "holds": False}, 2)
-    assert name == "ptq" and "9.0 steps on average, first at no single layer" in reason
-
-
-def test_features_without_a_head_learn_from_the_float_network(
-    small_network: Any, digits_folder: Path, third: Path, tmp_path: Path
-) -> None:
-    import keras
-
-    headless = keras.Model(small_network.input, small_network.layers[-3].output)
-    source = quantize.load(headless, name="features", preprocess="inception", outputs="features")
-    train = LabelledImages.open(digits_folder / "train", unlabelled=True).subset(100)
-    config = QatConfig(epochs=1, learning_rate=1e-4, batch_size=32, representative=20)
-    result = quantization_aware(source, train, third, config, out=tmp_path)
-    features = next(iter(result.reports["qat"]["outputs"].values()))
-    assert features["cosine"] > 0.98
 
 
 def opened_run(source: Any, train: Path, validation: Path, config: QatConfig, out: Path) -> Any:
@@ -436,58 +322,6 @@ def test_balanced_classes_weigh_alike_and_one_on_average(digits_folder: Path, sm
     weights = TrainingImages(images=images, contract=small_source(small_file).contract, truth=truth).class_weights("digit", 3)
     np.testing.assert_allclose(weights, [4 / 6, 0.0, 2.0], rtol=1e-6)
     assert weights[truth["digit"]].mean() == pytest.approx(1.0)
-
-
-def worse_by(report: dict[str, Any], points: float) -> dict[str, Any]:
-    changed = json.loads(json.dumps(report))
-    for output in changed["outputs"].values():
-        output["candidate"]["top1"] -= points / 100
-    return dict(changed)
-
-
-SAME = {"holds": True, "agreement": 1.0, "diverges": None}
-
-
-def test_the_better_file_is_recommended_and_what_is_not_known_is_said(finished: Any) -> None:
-    good = finished.reports["ptq"]
-    assert qat_record.merit(good) > qat_record.merit(worse_by(good, 1))
-    further, better = worse_by(good, 0), worse_by(good, -100 / good["images"])
-    for report in (further, better):  # fine-tuning moves away from float; that only tells equal ones apart
-        for output in report["outputs"].values():
-            output["agreement"] -= 0.1
-    assert qat_record.merit(better) > qat_record.merit(good) > qat_record.merit(further)
-    name, reason = recommend({"ptq": good, "qat": worse_by(good, 10)}, SAME, 2)
-    assert name == "ptq" and "did NOT make a better file" in reason
-    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, SAME, 2)
-    assert name == "qat" and "training paid" in reason and "only a float control tells (--float-control)" in reason
-    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, SAME, 0)
-    assert name == "qat" and "no epoch of training made a better file" in reason
-    broken = {"holds": False, "agreement": 0.9, "diverges": "conv2d_5 (ReLU)"}
-    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, broken, 2)
-    assert name == "ptq" and "conv2d_5" in reason
-
-
-def test_a_lead_by_chance_is_no_reason_to_move_further_from_float(finished: Any) -> None:
-    plain = worse_by(finished.reports["ptq"], 0)
-    plain["drop"] |= {"flips_lost": 2, "flips_won": 2}
-    trained = worse_by(plain, -100 / plain["images"])  # one image more
-    trained["probability_shift"] = plain["probability_shift"] + 0.01
-    name, reason = recommend({"ptq": plain, "qat": trained}, SAME, 2)
-    assert name == "ptq" and reason.startswith("QAT is ahead by no more than chance")
-    far = worse_by(trained, -4 * 100 / plain["images"])  # five images of at most eight that can differ
-    assert recommend({"ptq": plain, "qat": far}, SAME, 2)[0] == "qat"
-    closer = trained | {"probability_shift": plain["probability_shift"] - 0.001}
-    assert recommend({"ptq": plain, "qat": closer}, SAME, 2)[0] == "qat"
-
-
-def test_a_float_control_that_does_as_well_is_recommended_instead(finished: Any) -> None:
-    good = finished.reports["ptq"]
-    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good, "control": good}, SAME, 2)
-    assert name == "control" and reason.startswith("fine-tuning alone made the better file")
-    name, reason = recommend({"ptq": worse_by(good, 10), "qat": good, "control": worse_by(good, 5)}, SAME, 2)
-    assert name == "qat" and "the float network after as many epochs, quantized afterwards: top-1" in reason
-    name, _ = recommend({"ptq": good, "qat": good, "control": good}, SAME, 2)
-    assert name == "ptq"  # of equal ones the simplest
 
 
 @pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"clusters": 16}])
