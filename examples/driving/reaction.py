@@ -88,4 +88,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except edge.EdgeError as error:
-        sys.exit(f"reaction.py: error: {error}")
+        print(f"reaction.py: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -20,7 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from edge.errors import DatasetError
+
 LONGEST_GAP_S = 0.5  # between frames that follow each other; the recordings have ten frames a second
+COLUMNS = ("part", "file", "steering", "throttle", "brake", "speed")
 SIGNALS = ("acceleration", "steering", "speed")
 MEANING = {
     "past_acceleration": "throttle minus brake, -1 to 1, the last 60 frames, the oldest first",
@@ -40,10 +43,9 @@ def read(data: Path, part: str, *, reaction: int = 0, smooth: float = 0.0) -> li
     ``target_steering`` and ``target_acceleration`` are what a network shall answer to the frame. reaction: the signals of this many
     frames later, as a driver answers what was seen after a third of a second; the last rows of a run, whose answer is not known,
     have none (""). smooth: standard deviation in frames of a Gaussian that the signals are averaged by before; a key that is pressed
-    again and again becomes the angle that it holds.
+    again and again becomes the angle that it holds. Raises DatasetError where this is no recording, or the part has no frames.
     """
-    with open(data / "labels.csv", encoding="utf-8", newline="") as stream:
-        rows = sorted((row for row in csv.DictReader(stream) if row["part"] == part), key=lambda row: row["file"])
+    rows = _rows(data / "labels.csv", part)
     runs: list[list[Row]] = [[]]
     for row in rows:
         row["path"] = str(frame(data, row).resolve())
@@ -57,6 +59,21 @@ def read(data: Path, part: str, *, reaction: int = 0, smooth: float = 0.0) -> li
             for row, answer in zip(run, answered(run, name, reaction, smooth), strict=True):
                 row["target_" + name] = "" if answer is None else repr(answer)
     return runs
+
+
+def _rows(labels: Path, part: str) -> list[Row]:
+    try:
+        with open(labels, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            rows = [] if missing else [row for row in reader if row["part"] == part]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{labels}: {error}; expected a recording: a folder with labels.csv and its frames") from error
+    if missing:
+        raise DatasetError(f"{labels}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    if not rows:
+        raise DatasetError(f"{labels}: no row of part {part!r}; expected rows of train and of test")
+    return sorted(rows, key=lambda row: row["file"])
 
 
 def answered(run: list[Row], name: str, reaction: int, smooth: float) -> list[float | None]:

@@ -200,4 +200,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except edge.EdgeError as error:
-        sys.exit(f"train.py: error: {error}")
+        print(f"train.py: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

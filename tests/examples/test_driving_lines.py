@@ -17,6 +17,7 @@ from PIL import Image
 import edge
 import quantize
 from edge import checking, golden, graph_facts
+from edge.errors import DatasetError
 from quantize.ptq import PtqConfig
 
 DRIVING = Path(__file__).resolve().parents[2] / "examples" / "driving"
@@ -100,6 +101,17 @@ def test_the_history_is_the_past_and_stops_at_gaps(
     assert (
         recording.manifest(recorded, "test", tmp_path / "b.csv", frames=7).read_text(encoding="utf-8").count("\n") == 1 + 2 * 29
     )
+
+
+def test_what_is_no_recording_is_named(driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path) -> None:
+    _, recording = driving
+    with pytest.raises(DatasetError, match=r"labels.csv: .*No such file.*expected a recording"):
+        recording.read(tmp_path, "train")
+    with pytest.raises(DatasetError, match=r"no row of part 'validation'"):
+        recording.read(recorded, "validation")
+    (tmp_path / "labels.csv").write_text("part,file,steering\ntrain,a.jpg,0\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"no column throttle, brake, speed; expected part, "):
+        recording.read(tmp_path, "train")
 
 
 def test_the_target_is_what_the_driver_answered_later(
