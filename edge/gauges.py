@@ -20,6 +20,9 @@ from typing import Any
 
 from devices import throttling
 
+from . import contention
+from .contention import Contention
+
 PERIOD_S = 1.0  # a look takes well below a millisecond
 _FLAGS_EVERY = 10  # looks, where the flags cost starting a program
 _SLOW = 0.9  # of the highest clock
@@ -89,18 +92,25 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         self._start = time.perf_counter()
+        self._before = contention.look()
         self.samples.append(self.gauges.read())
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._after = contention.look()  # before our own thread ends and takes its counters along
         self._stop.set()
         self._thread.join()
         self.samples.append(self.gauges.read(time.perf_counter() - self._start))
 
     def conditions(self) -> Conditions:
         """Return what was seen, after the end."""
-        return Conditions(governor=self.gauges.governor, clock_max_mhz=self.gauges.clock_max_mhz, samples=tuple(self.samples))
+        return Conditions(
+            governor=self.gauges.governor,
+            clock_max_mhz=self.gauges.clock_max_mhz,
+            samples=tuple(self.samples),
+            contention=contention.between(self._before, self._after),
+        )
 
     def _look(self) -> None:
         looks = 0
@@ -117,6 +127,7 @@ class Conditions:
     governor: str | None
     clock_max_mhz: float | None
     samples: tuple[Sample, ...]
+    contention: Contention | None = None
 
     @property
     def quotable(self) -> bool:
@@ -125,7 +136,7 @@ class Conditions:
 
     @property
     def objections(self) -> tuple[str, ...]:
-        """What speaks against it: throttling or under-voltage meanwhile, or a clock far below the highest."""
+        """What speaks against it: throttling or under-voltage meanwhile, a clock far below the highest, or other programs."""
         found = []
         flags = self.flags
         if flags:
@@ -133,7 +144,7 @@ class Conditions:
         clock = _median([sample.clock_mhz for sample in self.samples[1:-1]])
         if clock is not None and self.clock_max_mhz is not None and clock < _SLOW * self.clock_max_mhz:
             found.append(f"the clock was at {clock:.0f} of {self.clock_max_mhz:.0f} MHz")
-        return tuple(found)
+        return (*found, *(() if self.contention is None else self.contention.objections))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -165,6 +176,7 @@ class Conditions:
             "throttled": hex(int(bits[-1])) if bits else None,
             "flags": list(self.flags),
             "samples": len(self.samples),
+            "contention": None if self.contention is None else self.contention.to_dict(),
         }
 
 

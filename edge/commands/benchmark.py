@@ -28,7 +28,8 @@ def add_parser(subparsers: Any) -> None:
         "benchmark",
         help="measure latency, memory and heat here",
         description="Measure single runs, at least 100 and for 10 seconds: percentiles, peak memory, temperature, clock and"
-        " throttling flags before, during and after. A run that was throttled is marked: it is not the board's speed.",
+        " throttling flags before, during and after. A run that was throttled, or had to share its cores with other programs, is"
+        " marked: it is not the board's speed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

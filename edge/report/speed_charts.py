@@ -17,7 +17,7 @@ def latencies(facts: Facts) -> Chart | None:
         for timing in (entry for entry in facts.timings if entry.place == place):
             variant = facts.variant(timing.variant).name
             name = f"{variant}, {place}"
-            spoiled = "" if timing.quotable else "; throttled, not this board's speed"
+            spoiled = "" if timing.quotable else "; throttled or disturbed, not this board's speed"
             said = f"p50 {timing.p50_ms:.3g}, p90 {timing.p90_ms:.3g}, p99 {timing.p99_ms:.3g} ms"
             how = f"{timing.runs:,} runs, {timing.threads} threads{spoiled}"
             base = {"name": name, "variant": variant, "said": said, "how": how, "predicted": False}

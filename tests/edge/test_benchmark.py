@@ -49,7 +49,8 @@ def test_a_run_that_was_throttled_is_marked(tiny_int8_artefact: Path, tmp_path: 
     for bits, good in (("0", True), ("50000", True), ("50005", False)):
         flags.write_text(bits)
         report = benchmark(tiny_int8_artefact, min_runs=3, min_seconds=0.0, recorder=Recorder(Gauges(tmp_path)))
-        assert report.to_dict()["quotable"] is good
+        reasons = report.to_dict()["not_quotable_because"]
+        assert any("throttled" in reason for reason in reasons) is not good
         assert ("NOT this machine's speed: throttled, under-voltage" in report.to_text()) is not good
 
 
