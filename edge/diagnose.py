@@ -1,4 +1,6 @@
-"""A low score has few usual causes: channels swapped, pixels scaled wrongly, labels off by one. Each is tried alone, on a sample.
+"""A low score has few usual causes: channels swapped, pixels scaled wrongly, labels off by one or in another order.
+
+Each is tried alone; what needs runs of the model, on a sample.
 
 What helps is reported as a finding and never applied: the contract, or the labels, are to be put right by their owner.
 """
@@ -30,6 +32,7 @@ SAMPLE = 100  # images that each change is tried on
 # A change is the cause if it raises top-1 by this much, and chance explains that less often than this.
 _LEAST_GAIN = 0.1
 _LARGEST_P = 0.001
+_LISTED = 12  # classes that a message names
 
 _SCALES = {
     "pixels scaled to 0..1": (0.0, 255.0),
@@ -96,16 +99,54 @@ def try_labels(spec: OutputSpec, predicted: NDArray[np.int32], labels: NDArray[n
     """See whether the answers (N,) are right when counted one class up or down: no run needed, so all images take part."""
     before = predicted == labels
     example = class_name(spec, int(labels[0]))
+    classes = max(len(spec.labels), int(predicted.max(initial=0)) + 1, int(labels.max(initial=0)) + 1)
     return [
         _trial(
             f"labels counted one {'up' if step > 0 else 'down'}",
             f"class numbers are shifted by one (a background class on one side only?): answer {int(labels[0]) - step} seems to"
             f" mean {example!r}; put the label list right",
             before,
-            predicted + step == labels,
+            (predicted >= 0) & ((predicted + step) % classes == labels),
         )
         for step in (1, -1)
     ]
+
+
+def try_order(spec: OutputSpec, predicted: NDArray[np.int32], labels: NDArray[np.int32]) -> list[Trial]:
+    """See whether the answers (N,) are right with the class names in another order. No run needed.
+
+    The order is read off every other image and tried on the rest, as an order with as many freedoms as classes fits its own images
+    by chance. Empty where there is no other order to be seen.
+    """
+    meant = _order(predicted[::2], labels[::2])
+    moved = sorted(answer for answer, meaning in meant.items() if answer != meaning)
+    if not moved:
+        return []
+    rest, truth = predicted[1::2], labels[1::2]
+    after = np.array([meant.get(int(answer), int(answer)) for answer in rest], np.int64) == truth
+    lines = [f"class {answer} is {class_name(spec, meant[answer])!r}" for answer in moved[:_LISTED]]
+    more = f" and {len(moved) - _LISTED} more" if len(moved) > _LISTED else ""
+    return [
+        _trial(
+            f"the class names in another order ({len(moved)} moved)",
+            f"the label list has another order than the network: {', '.join(lines)}{more}; put the label list into that order",
+            rest == truth,
+            after,
+        )
+    ]
+
+
+def _order(predicted: NDArray[np.int32], labels: NDArray[np.int32]) -> dict[int, int]:
+    """Return answer -> the class that it stands for, one to one, the most frequent pairs first."""
+    pairs = np.stack([predicted, labels], axis=1)[(predicted >= 0) & (labels >= 0)]
+    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    meant: dict[int, int] = {}
+    taken: set[int] = set()
+    for answer, label in found[np.argsort(-counts, kind="stable")].tolist():
+        if answer not in meant and label not in taken:
+            meant[answer] = label
+            taken.add(label)
+    return meant
 
 
 def finding(trials: Sequence[Trial]) -> Finding | None:
@@ -119,6 +160,16 @@ def finding(trials: Sequence[Trial]) -> Finding | None:
         severity="error",
         message=f"with {best.change} top-1 is {best.top1:.1%} instead of {best.before:.1%} on {best.images} images: {best.advice}"
         " (tried, not applied)",
+    )
+
+
+def nothing_fits(trials: Sequence[Trial]) -> Finding:
+    """Return what was tried for a low score, where nothing helps."""
+    tried = "; ".join(f"{trial.change} {trial.top1:.1%}" for trial in trials)
+    return Finding(
+        check="cause",
+        severity="info",
+        message=f"top-1 is low and no usual cause explains it. Tried, with the top-1 that each gives: {tried}",
     )
 
 

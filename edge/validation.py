@@ -304,7 +304,7 @@ def _causes(
     model = comparison.candidate
     sample = np.linspace(0, len(dataset) - 1, min(causes.SAMPLE, len(dataset))).astype(int)
     items = [dataset.items[i] for i in sample]
-    trials = causes.try_labels(output.spec, predicted, truth)
+    trials = causes.try_labels(output.spec, predicted, truth) + causes.try_order(output.spec, predicted, truth)
     if len(model.inputs) > 1 or model.contract.input.frames != 1:
         items = []  # the changes of the preprocessing that are tried are those of one picture
     with contextlib.nullcontext() if not items or stream is None else stage("low top-1: looking for a cause", stream):
@@ -313,3 +313,5 @@ def _causes(
     found = causes.finding(trials)
     if found is not None:
         yield found
+    elif low and trials:
+        yield causes.nothing_fits(trials)

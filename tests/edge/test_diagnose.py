@@ -103,6 +103,35 @@ def test_labels_off_by_one_are_named(step: int, direction: str) -> None:
     assert f"answer {1 + step} seems to mean 'green'" in found.message
 
 
+def test_class_names_in_another_order_are_named_with_the_order_that_fits() -> None:
+    chance = np.random.default_rng(5)
+    labels = chance.integers(0, 10, 400).astype(np.int32)
+    order = np.array([1, 0, 2, 5, 4, 3, 6, 9, 8, 7], np.int32)
+    spec = OutputSpec(name="out", kind="probabilities", labels=tuple("abcdefghij"))
+    predicted = np.where(chance.random(400) < 0.8, order[labels], chance.integers(0, 10, 400)).astype(np.int32)
+    found = diagnose.finding([*diagnose.try_labels(spec, predicted, labels), *diagnose.try_order(spec, predicted, labels)])
+    assert found is not None and found.severity == "error"
+    assert "the class names in another order (6 moved)" in found.message
+    assert "class 0 is 'b', class 1 is 'a', class 3 is 'f', class 5 is 'd', class 7 is 'j', class 9 is 'h';" in found.message
+
+
+@pytest.mark.parametrize(("classes", "images"), [(10, 200), (200, 400), (1000, 1000)])
+def test_answers_by_chance_show_no_order(classes: int, images: int) -> None:
+    chance = np.random.default_rng(9)
+    labels, predicted = (chance.integers(0, classes, images).astype(np.int32) for _ in range(2))
+    spec = OutputSpec(name="out", kind="probabilities")
+    trials = diagnose.try_order(spec, predicted, labels)
+    assert trials and not any(trial.helps for trial in trials)
+    assert diagnose.finding(trials) is None
+    found = diagnose.nothing_fits(trials)
+    assert found.severity == "info" and "no usual cause explains it" in found.message and "another order" in found.message
+
+
+def test_right_names_in_the_right_order_are_not_moved() -> None:
+    labels = (np.arange(300) % 10).astype(np.int32)
+    assert diagnose.try_order(OutputSpec(name="out", kind="probabilities"), labels, labels) == []
+
+
 def test_an_image_that_cannot_be_read_counts_as_wrong(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     items = [ImageItem(id="broken.png", path=tmp_path / "broken.png")]
