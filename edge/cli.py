@@ -33,6 +33,7 @@ COMMANDS = {
     "import": "quantize.commands.import_model",
     "fetch": "quantize.commands.fetch",
     "inspect": "edge.commands.inspect",
+    "relabel": "edge.commands.relabel",
     "classify": "edge.commands.classify",
     "watch": "edge.commands.watch",
     "validate": "edge.commands.validate",
