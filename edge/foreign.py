@@ -165,12 +165,7 @@ def _described_labels(where: str, source: Container, described: ModelMetadata | 
     file = described.outputs[position].label_files[0]
     if file not in source.members:
         raise ArtefactError(f"{where}: its TFLite Metadata names the label file {file!r}, which is not packed into it")
-    return parse_labels(source.members[file].decode("utf-8", "replace"))
-
-
-def parse_labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a file with one class name a line. Empty lines at the end are none."""
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+    return class_labels.parse(source.members[file], where=f"{where}: {file}")
 
 
 def _with_classes(
