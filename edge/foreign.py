@@ -104,7 +104,7 @@ def _input(
     if isinstance(given, InputSpec):
         return given
     if given is not None:
-        return InputSpec(**{"width": width, "height": height, "color": "gray" if channels == 1 else "rgb", **given})
+        return InputSpec.fitting(given, height=height, width=width, channels=channels)
     if described is not None and described.inputs:
         return _described_input(where, height, width, channels, described.inputs[0])
     raise ContractError(

@@ -127,8 +127,7 @@ def stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, widt
     if isinstance(preprocess, InputSpec):
         return preprocess
     if isinstance(preprocess, Mapping):
-        size = {"height": height, "width": width}
-        return InputSpec(**{**size, **preprocess})
+        return InputSpec.fitting(preprocess, height=height, width=width, channels=channels)
     if preprocess not in RECIPES:
         raise LoadError(f"{where}: preprocess {preprocess!r} is not known, expected one of {', '.join(RECIPES)}")
     mean, scale = RECIPES[preprocess]
