@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from .errors import ContractError
 
@@ -61,6 +61,19 @@ class InputSpec:
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     scale: tuple[float, ...] = (127.5, 127.5, 127.5)
     frames: int = 1
+
+    @classmethod
+    def fitting(cls, fields: Mapping[str, Any], *, height: int, width: int, channels: int) -> Self:
+        """Return the spec of an input of that size from what was said of it: grey for one channel, one number for all channels.
+
+        fields: those of an InputSpec; ``mean`` and ``scale`` also with one entry that holds for every channel. Raises ContractError.
+        """
+        whole = {"height": height, "width": width, "color": "gray" if channels == 1 else "rgb", **fields}
+        count = 1 if whole["color"] == "gray" else 3
+        for key in ("mean", "scale"):
+            if key in whole and len(whole[key]) == 1:
+                whole[key] = tuple(whole[key]) * count
+        return cls(**whole)
 
     @property
     def frame_channels(self) -> int:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import csv
 import io
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from .errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+LITTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # what archivers and file systems leave beside the data
 LABEL_COLUMN = "label"
 
 _PATH_COLUMNS = ("path", "file", "image", "filename")
@@ -96,6 +99,7 @@ class LabelledImages:
             raise DatasetError(f"{root}: neither a folder of images nor a manifest (.csv)")
         else:
             raise DatasetError(f"{root}: no such folder or manifest")
+        found = [(item, None if name is None else _composed(name)) for item, name in found]
         names = sorted({name for _, name in found if name is not None})
         if any(name is None for _, name in found) or not names:
             return cls(root=root, items=_sorted(item for item, _ in found), labels=tuple(labels or ()), columns=columns)
@@ -142,8 +146,8 @@ class LabelledImages:
 
 
 def normal(name: str) -> str:
-    """Return ``name`` as it is compared: case folded, runs of ``_``, ``-`` and blanks as one blank."""
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    """Return ``name`` as it is compared: composed (NFC), case folded, runs of ``_``, ``-`` and blanks as one blank."""
+    return " ".join(_composed(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def shown(names: Sequence[str]) -> str:
@@ -177,11 +181,11 @@ def match_labels(
     exact: dict[str, list[int]] = {}
     loose: dict[str, list[int]] = {}
     for i, label in enumerate(labels):
-        exact.setdefault(label, []).append(i)
+        exact.setdefault(_composed(label), []).append(i)
         loose.setdefault(normal(label), []).append(i)
     index: dict[str, int] = {}
     for name in names:
-        candidates = exact.get(name) or loose.get(normal(name), [])
+        candidates = exact.get(_composed(name)) or loose.get(normal(name), [])
         if len(candidates) > 1:
             # ImageNet has two cranes: a bird and a machine.
             which = shown([str(i) for i in candidates])
@@ -209,6 +213,11 @@ def match_labels(
         if other != name:
             raise DatasetError(f"{where}: {other!r} and {name!r} both are the model's class {labels[index[name]]!r}; merge them")
     return tuple(labels), index
+
+
+def _composed(name: str) -> str:
+    """Return ``name`` with accents as most systems write them: macOS unpacks ``Ä`` as ``A`` and an accent (NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _frames(cell: str) -> list[str]:
@@ -246,7 +255,7 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[Ima
     boundary = root.resolve()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         here = Path(folder)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
         for name in subfolders:
             _check_link(here / name, boundary, follow_links=follow_links)
         for name in sorted(files):
@@ -269,7 +278,34 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[Ima
     return found
 
 
-def _refuse(error: OSError) -> None:
+def class_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the sub-folders of ``root`` that hold images at any depth, and those that hold none, each sorted as on disk.
+
+    Hidden folders, and what archivers leave (``__MACOSX``), are in neither. Raises DatasetError where a folder cannot be listed.
+    """
+    full, empty = [], []
+    try:
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name))
+    except OSError as error:
+        _refuse(error)
+    for name in folders:
+        (full if _holds_image(root / name) else empty).append(name)
+    return tuple(full), tuple(empty)
+
+
+def _holds_image(folder: Path) -> bool:
+    for _, subfolders, files in os.walk(folder, onerror=_refuse):
+        subfolders[:] = [name for name in subfolders if not _hidden(name)]
+        if any(not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES for name in files):
+            return True
+    return False
+
+
+def _hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder in LITTER
+
+
+def _refuse(error: OSError) -> NoReturn:
     raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 

@@ -104,7 +104,7 @@ def _input(
     if isinstance(given, InputSpec):
         return given
     if given is not None:
-        return InputSpec(**{"width": width, "height": height, "color": "gray" if channels == 1 else "rgb", **given})
+        return InputSpec.fitting(given, height=height, width=width, channels=channels)
     if described is not None and described.inputs:
         return _described_input(where, height, width, channels, described.inputs[0])
     raise ContractError(
@@ -165,12 +165,7 @@ def _described_labels(where: str, source: Container, described: ModelMetadata | 
     file = described.outputs[position].label_files[0]
     if file not in source.members:
         raise ArtefactError(f"{where}: its TFLite Metadata names the label file {file!r}, which is not packed into it")
-    return parse_labels(source.members[file].decode("utf-8", "replace"))
-
-
-def parse_labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a file with one class name a line. Empty lines at the end are none."""
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+    return class_labels.parse(source.members[file], where=f"{where}: {file}")
 
 
 def _with_classes(

@@ -17,7 +17,11 @@ def name(found: Sequence[FoundOutput], labels: Labels | None, background: int | 
 
     Raises ContractError where their number or order does not fit.
     """
-    if labels is None or background is None or background < 0 or isinstance(labels, str | Mapping):
+    if labels is None or isinstance(labels, str | Mapping):
+        return labels
+    if len(found) == 1 and found[0].size is not None and class_labels.has_gaps(labels) and background is None:
+        return class_labels.fit(labels, found[0].size, None, where=where)
+    if background is None or background < 0:
         return labels
     sizes = [output.size for output in found if output.size in (len(labels), len(labels) + 1)]
     if len(sizes) != 1 or sizes[0] is None:

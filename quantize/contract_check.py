@@ -71,7 +71,11 @@ def decide(
             raise LoadError(f"{where}: it takes no picture, so how pictures are fed cannot be said; leave --preprocess out")
         return InputSpec(width=1, height=1, frames=0), ()
     if channels != 1 and channels % 3:
-        raise LoadError(f"{where}: its input has {channels} channels, expected 3 (RGB or BGR), 1 (grey) or stacked frames of 3")
+        is_rgba = ", the fourth constant (an opaque alpha): keras.ops.pad with constant_values" if channels == 4 else ""
+        raise LoadError(
+            f"{where}: its input has {channels} channels{' (RGBA)' if is_rgba else ''}, expected 3 (RGB or BGR), 1 (grey) or stacked"
+            f" frames of 3; wrap it: x = keras.Input(({height}, {width}, 3)), and make its {channels} channels from x{is_rgba}"
+        )
     if channels > 3:
         return _stacked(preprocess, shape=shape, where=where)
     if preprocess is None:
@@ -127,8 +131,7 @@ def stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, widt
     if isinstance(preprocess, InputSpec):
         return preprocess
     if isinstance(preprocess, Mapping):
-        size = {"height": height, "width": width}
-        return InputSpec(**{**size, **preprocess})
+        return InputSpec.fitting(preprocess, height=height, width=width, channels=channels)
     if preprocess not in RECIPES:
         raise LoadError(f"{where}: preprocess {preprocess!r} is not known, expected one of {', '.join(RECIPES)}")
     mean, scale = RECIPES[preprocess]

@@ -103,14 +103,31 @@ def size(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
+def layers(file: h5py.File) -> list[str]:
+    """Return the names of the layers of a whole-model file, in its order."""
+    return names(file.get("model_weights", file), "layer_names")
+
+
 def layer_weights(file: h5py.File, *, where: str) -> Iterator[tuple[str, dict[str, np.ndarray[Any, Any]]]]:
     """Yield (layer, {weight name: array}) of a whole-model file in its order, one layer in memory at a time."""
     root = file.get("model_weights", file)
-    for layer in names(root, "layer_names"):
+    for layer in layers(file):
         if layer not in root:
             raise LoadError(f"{where}: layer {layer!r} is listed and its weights are missing; the file is damaged")
         group = root[layer]
-        yield layer, {name: np.asarray(group[name]) for name in names(group, "weight_names")}
+        yield layer, {name: _floats(group[name]) for name in names(group, "weight_names")}
+
+
+def _floats(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
+    """Return a dataset's values; bfloat16, which HDF5 knows as two bytes only, as float32."""
+    values = np.asarray(dataset)
+    if not _is_bfloat16(dataset):
+        return values
+    return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def _is_bfloat16(dataset: h5py.Dataset) -> bool:
+    return bool(dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2 and dataset.dtype.names is None)
 
 
 def _check(file: h5py.File, *, where: str) -> None:
@@ -139,7 +156,7 @@ def _check(file: h5py.File, *, where: str) -> None:
                 raise LoadError(f"{where}: {shown} is a stored type, not weights")
             if item.external or item.is_virtual:
                 raise UnsafeModelError(f"{where}: {shown} keeps its data in another file; Keras never does, so it is not read")
-            if item.dtype.kind not in "fiub":
+            if item.dtype.kind not in "fiub" and not _is_bfloat16(item):
                 raise LoadError(f"{where}: {shown} holds {item.dtype}, expected numbers")
             total += item.nbytes
             if total > MAX_BYTES:

@@ -33,12 +33,27 @@ def picture_at(shapes: Sequence[Sequence[Any] | None], names: Sequence[str], *, 
     found = [i for i, shape in enumerate(shapes) if shape is not None and len(shape) == 4]
     if len(found) > 1:
         both = ", ".join(names[i] for i in found)
-        raise LoadError(f"{where}: has {len(found)} inputs of pictures ({both}), expected one; stack frames in its channels")
+        raise LoadError(
+            f"{where}: has {len(found)} inputs of pictures ({both}), expected one; where they have one size, wrap the network: one"
+            " Input with the pictures behind each other in its channels, and keras.ops.split(x, N, axis=-1) behind it"
+        )
     unknown = [name for name, shape in zip(names, shapes, strict=True) if shape is None or len(shape) < 2]
     if unknown:
         shape = next(iter(shapes), None)
         raise LoadError(f"{where}: input layer {unknown[0]!r} has shape {shape}, expected (batch, height, width, channels)")
     return found[0] if found else None
+
+
+def check_order(shape: Sequence[int | None], *, where: str) -> None:
+    """Raise LoadError for a picture (without batch axis) whose channels are its first axis, where its height belongs."""
+    first, across, last = shape
+    if first in (1, 3, 4) and (across is None or across > 8) and (last is None or last > 8):
+        size = "x".join("?" if value is None else str(value) for value in shape)
+        raise LoadError(
+            f"{where}: its input is {size}, channels first; pictures are fed as height x width x channels: build the network with"
+            f" data_format='channels_last' and an Input(({across}, {last}, {first})), set the old one's weights (kernels have the"
+            " same layout in both), and save it"
+        )
 
 
 def specify(found: Sequence[FoundInput], given: Inputs | None, *, where: str) -> tuple[tuple[ExtraInput, ...], tuple[str, ...]]:

@@ -12,6 +12,8 @@ from .inputs import NO_PICTURE, picture_at
 MODEL_CLASSES = frozenset({"Functional", "Model", "Sequential"})
 SCALE_MODULE = "keras.src.applications.inception_resnet_v2"
 SCALE_CLASS = "CustomScaleLayer"
+CONVNEXT_MODULE = "keras.src.applications.convnext"
+_CONVNEXT_NUMBERS = {"LayerScale": {"init_values", "projection_dim"}, "StochasticDepth": {"drop_path_rate"}}
 
 _BLOCK = re.compile(r"block(?:35|17|8)_\d+(?:_\d+)?")
 _SHAPE_CLASSES = frozenset({"TensorShape", "__tuple__"})
@@ -60,6 +62,16 @@ def is_residual_scale_layer(layer: Mapping[str, Any]) -> bool:
     if not isinstance(inner, Mapping) or type(inner.get("scale")) not in (int, float):
         return False
     return layer.get("class_name") in (SCALE_CLASS, f"Custom>{SCALE_CLASS}", f"keras>{SCALE_CLASS}")
+
+
+def is_convnext_layer(layer: Mapping[str, Any]) -> bool:
+    """Whether this is one of the two layers that Keras' (and tf_keras') ConvNeXt has of its own, with its numbers."""
+    inner, module = layer.get("config"), layer.get("module")
+    numbers = _CONVNEXT_NUMBERS.get(str(layer.get("class_name")))
+    own = module is None or (isinstance(module, str) and module in (CONVNEXT_MODULE, f"tf_{CONVNEXT_MODULE}"))
+    if not own or numbers is None or not isinstance(inner, Mapping):
+        return False
+    return all(type(inner.get(key)) in (int, float) for key in numbers)
 
 
 def is_known_operation(layer: Mapping[str, Any]) -> bool:

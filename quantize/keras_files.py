@@ -7,19 +7,23 @@ Keras in safe mode; weights are set from HDF5 datasets that were checked first.
 from __future__ import annotations
 
 import inspect
+import platform
+import re
 import shutil
 import stat
 import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edge.errors import EdgeError
 
-from . import h5_files, keras_config, keras_rewrite, keras_weights
+from . import h5_files, keras_config, keras_forms, keras_rewrite, keras_weights
 from .errors import LoadError, UnsafeModelError, first_line
+from .inputs import check_order
 from .quiet import import_keras, quiet
 from .scan import Known, scan_config
 
@@ -32,6 +36,9 @@ _DAMAGED_ZIP = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
     *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError),
 )
+
+# What marshal says of bytecode of another version of Python, and base64 of what is none.
+_UNREADABLE_CODE = re.compile(r"marshal data|bad marshal|code object|incorrect padding|EOF read where|unknown opcode", re.I)
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -74,21 +81,35 @@ def load_h5(path: Path, *, input_shape: tuple[int, int, int] | None, allow_code:
         if config is None:
             raise LoadError(f"{where}: holds weights without their network; name it with --architecture inception_resnet_v2")
         # Keras 3 writes .h5 with layers as Keras 2 does, so both take the path for old configurations.
-        model, notes = build(config, input_shape=input_shape, legacy=True, allow_code=allow_code, where=where)
-        return model, notes + keras_weights.assign(model, h5_files.layer_weights(file, where=where), where=where)
+        stored = h5_files.layers(file)
+        model, notes = build(
+            config, input_shape=input_shape, legacy=True, allow_code=allow_code, where=where, stored_layers=stored
+        )
+        weights = keras_forms.renamed(h5_files.layer_weights(file, where=where), keras_forms.renames(config))
+        return model, notes + keras_weights.assign(model, weights, where=where)
 
 
 def build(
-    config: dict[str, Any], *, input_shape: tuple[int, int, int] | None, legacy: bool, allow_code: bool, where: str
+    config: dict[str, Any],
+    *,
+    input_shape: tuple[int, int, int] | None,
+    legacy: bool,
+    allow_code: bool,
+    where: str,
+    stored_layers: Sequence[str] = (),
 ) -> tuple[Any, tuple[str, ...]]:
     """Scan a model configuration and build the model, weights still random.
 
     input_shape: (height, width, channels), or None for the one in the file. legacy: Keras 2 wrote the configuration.
+    stored_layers: the layers that the weights file names, in order.
     """
     has = known()
     notes = scan_config(config, where=where, known=has, allow_code=allow_code)
     try:
+        config, formed = keras_forms.usual(config, stored=stored_layers)
+        notes += formed
         stored = keras_config.spatial_shape(config, where=where)
+        check_order(stored, where=where)
         at = None if input_shape in (None, stored) else input_shape
         if at is None and None in stored:
             raise LoadError(
@@ -111,6 +132,12 @@ def build_from(prepared: dict[str, Any], *, allow_code: bool, at: tuple[int, int
         try:
             return keras.saving.deserialize_keras_object(prepared, safe_mode=not allow_code)
         except Exception as error:  # Keras raises many types for a configuration that it cannot build
+            if allow_code and _UNREADABLE_CODE.search(str(error)):
+                raise LoadError(
+                    f"{where}: it has Lambda layers whose bytecode this Python {platform.python_version()} cannot read"
+                    f" ({first_line(error)}): it was written by another version of Python; open it there and save it with"
+                    " built-in layers in their place, or without them"
+                ) from error
             size = f" at input shape {_shape(at)}" if at else ""
             raise LoadError(f"{where}: Keras {keras.__version__} cannot build this network{size}: {first_line(error)}") from error
 

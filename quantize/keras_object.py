@@ -55,8 +55,9 @@ def ready(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -
     if not isinstance(model, keras.Model):
         raise LoadError(f"{where}: a {type(model).__name__} is no Keras model; give a path, or a Keras model object")
     stored = _input_shape(model, where=where)
-    mixed = any(layer.compute_dtype != "float32" for layer in keras_weights.leaves(model))
-    if not mixed and None not in stored and input_shape in (None, stored):
+    other = any(layer.compute_dtype != "float32" for layer in keras_weights.leaves(model))
+    other = other or any(tensor.dtype != "float32" and len(tensor.shape) == 4 for tensor in model.inputs)
+    if not other and None not in stored and input_shape in (None, stored):
         return model, ()
     at = None if input_shape in (None, stored) else input_shape
     if at is None and None in stored:
@@ -118,13 +119,22 @@ def _function(model: Any, names: list[str], order: list[int]) -> Callable[..., M
 
     def call(*tensors: Any) -> dict[str, Any]:
         arranged = [tensor for _, tensor in sorted(zip(order, tensors, strict=True), key=lambda pair: pair[0])]
-        answer = model(arranged if len(arranged) > 1 else arranged[0], training=False)
+        answer = model(_as_called(model, arranged), training=False)
         if isinstance(answer, Mapping):
             return {name: answer[name] for name in names}
         answers = answer if isinstance(answer, list | tuple) else [answer]
         return dict(zip(names, answers, strict=True))
 
     return call
+
+
+def _as_called(model: Any, tensors: list[Any]) -> Any:
+    """Return a model's inputs, in the order of ``model.inputs``, the way that it takes them: one, a list, or by name."""
+    named = getattr(model, "input", None)
+    if isinstance(named, Mapping):
+        at = {id(tensor): i for i, tensor in enumerate(model.inputs)}
+        return {key: tensors[at[id(tensor)]] for key, tensor in named.items()}
+    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def _input_shape(model: Any, *, where: str) -> tuple[int | None, int | None, int | None]:
@@ -165,9 +175,12 @@ def _difference(one: Any, other: Any) -> float:
     """Return the largest difference between two models' answers to one noise image, relative to the largest answer."""
     tf = import_tensorflow()
     rng = np.random.default_rng(0)
-    noise = [tf.constant(rng.uniform(-1, 1, [1, *tensor.shape[1:]]).astype(np.float32)) for tensor in one.inputs]
-    given = noise if len(noise) > 1 else noise[0]
-    answers = [tf.nest.flatten(model(given, training=False)) for model in (one, other)]
+    whole = [tensor.dtype.is_integer for tensor in one.inputs]  # such a model takes pixels
+    noise = [
+        tf.constant((np.floor(rng.uniform(0, 256, shape)) if pixels else rng.uniform(-1, 1, shape)).astype(np.float32))
+        for pixels, shape in zip(whole, ([1, *tensor.shape[1:]] for tensor in one.inputs), strict=True)
+    ]
+    answers = [tf.nest.flatten(model(_as_called(model, noise), training=False)) for model in (one, other)]
     pairs = [(np.asarray(a.numpy()), np.asarray(b.numpy())) for a, b in zip(*answers, strict=True)]
     return max(float(np.abs(a - b).max() / max(1e-6, np.abs(a).max())) for a, b in pairs)
 

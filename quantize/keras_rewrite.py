@@ -13,11 +13,13 @@ from typing import Any
 from .errors import LoadError
 from .keras_config import (
     ARITHMETIC,
+    CONVNEXT_MODULE,
     MODEL_CLASSES,
     SCALE_CLASS,
     SCALE_MODULE,
     batch_shape,
     is_bare_operation,
+    is_convnext_layer,
     is_known_operation,
     is_residual_scale,
     is_residual_scale_layer,
@@ -27,6 +29,9 @@ from .keras_config import (
 
 _OPERATIONS = "keras.src.ops.numpy"
 _MIXED = {"mixed_float16": "float32", "mixed_bfloat16": "float32"}
+_OTHER_FLOATS = {"float16": "float32", "bfloat16": "float32", "float64": "float32", "half": "float32", "double": "float32"}
+_WHOLE_NUMBERS = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"})
+TAKES_WHOLE_PIXELS = "its input takes whole pixels"  # how the note on such a model begins
 # What Keras 2 wrote for these layers and Keras 3 refuses. None of it has a meaning for inference.
 _RETIRED_KEYS = {
     "DepthwiseConv2D": {"groups"},
@@ -47,9 +52,15 @@ def prepare(
     """
     notes: list[str] = []
     copy = _cleaned(config)
-    mixed = _unmix(copy)
+    mixed = _retype(copy, _MIXED)
     if mixed:
         notes.append(f"{mixed} layers had a mixed-precision policy; rebuilt in float32, the dtype of their weights")
+    others = _retype(copy, _OTHER_FLOATS)
+    if others:
+        notes.append(f"{others} layers worked in float16, bfloat16 or float64; rebuilt in float32, from the weights as they are")
+    whole = _take_float_pixels(copy)
+    if whole:
+        notes.append(f"{TAKES_WHOLE_PIXELS} ({whole}), 0 to 255; rebuilt to take the same numbers as float32")
     if input_shape is not None:
         _reshape(copy, input_shape, top=True)
         notes.append(f"built at input shape {'x'.join(map(str, input_shape))} as asked")
@@ -81,19 +92,31 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def _unmix(value: Any) -> int:
-    """Replace mixed-precision policies by float32, in place; return how many there were."""
+def _retype(value: Any, types: Mapping[str, str]) -> int:
+    """Replace dtypes and policies by the ones in ``types``, in place; return how many there were."""
     if isinstance(value, list):
-        return sum(_unmix(item) for item in value)
+        return sum(_retype(item, types) for item in value)
     if not isinstance(value, dict):
         return 0
     changed = 0
     dtype = value.get("dtype")
-    if isinstance(dtype, str) and dtype in _MIXED:
-        value["dtype"], changed = _MIXED[dtype], 1
-    elif isinstance(dtype, dict) and isinstance(dtype.get("config"), dict) and dtype["config"].get("name") in _MIXED:
-        value["dtype"], changed = _MIXED[dtype["config"]["name"]], 1
-    return changed + sum(_unmix(item) for item in value.values())
+    if isinstance(dtype, str) and dtype in types:
+        value["dtype"], changed = types[dtype], 1
+    elif isinstance(dtype, dict) and isinstance(dtype.get("config"), dict) and dtype["config"].get("name") in types:
+        value["dtype"], changed = types[dtype["config"]["name"]], 1
+    inner = sum(_retype(item, types) for item in value.values())
+    return 0 if value.get("class_name") == "__keras_tensor__" else changed + inner
+
+
+def _take_float_pixels(model: dict[str, Any]) -> str:
+    """Let picture inputs of whole numbers take float32, in place; return the dtype that they had, or an empty text."""
+    found = ""
+    for inner in _models(model):
+        for layer in inner["config"].get("layers", []):
+            dtype = layer["config"].get("dtype") if layer.get("class_name") == "InputLayer" else None
+            if isinstance(dtype, str) and dtype in _WHOLE_NUMBERS and len(batch_shape(layer) or ()) == 4:
+                layer["config"]["dtype"], found = "float32", dtype
+    return found
 
 
 def _reshape(model: dict[str, Any], shape: tuple[int, int, int], *, top: bool) -> None:
@@ -154,6 +177,8 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
         return _operation(layer, where=where)
     if is_bare_operation(layer):
         return {**layer, "module": _OPERATIONS, "registered_name": layer["class_name"]}
+    if is_convnext_layer(layer):
+        return {**layer, "module": CONVNEXT_MODULE, "registered_name": layer["class_name"]}
     if layer.get("class_name") in ("BatchNormalizationV1", "BatchNormalizationV2"):
         return {**layer, "class_name": "BatchNormalization"}
     if not legacy:

@@ -20,8 +20,9 @@ from . import background_class, h5_files, keras_files, keras_object, saved_model
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .errors import LoadError
-from .inputs import FoundInput, Inputs
+from .inputs import NO_PICTURE, FoundInput, Inputs, check_order
 from .inputs import specify as specify_inputs
+from .keras_rewrite import TAKES_WHOLE_PIXELS
 from .outputs import FoundOutput, Labels, Outputs, specify
 from .quiet import import_keras, import_tensorflow, quiet
 from .source import Source
@@ -108,9 +109,18 @@ def load(
         loaded, form = _from_path(path, shape, _architecture(architecture), allow_code=allow_code, where=where)
         provenance = Provenance(file=path.name, sha256=_sha256(path), format=form)
     extra, silent = specify_inputs(loaded.extra_inputs, inputs, where=where)
+    if loaded.input_shape != NO_PICTURE:
+        check_order(loaded.input_shape, where=where)
+    whole = any(note.startswith(TAKES_WHOLE_PIXELS) for note in loaded.notes)
+    preprocess = "raw" if whole and preprocess is None else preprocess
     input_spec, said = decide(
         preprocess, shape=loaded.input_shape, inside=loaded.inside, architecture=loaded.architecture, where=where
     )
+    if whole and (any(input_spec.mean) or any(scale != 1.0 for scale in input_spec.scale)):
+        raise LoadError(
+            f"{where}: {TAKES_WHOLE_PIXELS}, 0 to 255, and the contract feeds (pixel - {input_spec.mean[0]:g}) /"
+            f" {input_spec.scale[0]:g}; feed them as they are with --preprocess raw"
+        )
     named = background_class.name(loaded.outputs, labels, background, where=where)
     output_specs, inferred = specify(loaded.outputs, outputs, named, where=where)
     output_specs = background_class.mark(output_specs, background, where=where)

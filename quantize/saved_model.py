@@ -143,7 +143,9 @@ def _input(
             " mode, so that it answers differently each time; give the .keras file, or export without those layers"
         )
     if dtype != "float32":
-        raise LoadError(f"{where}: input {name!r} is {dtype}, expected float32 pixels")
+        raise LoadError(
+            f"{where}: input {name!r} is {dtype}, expected float32 pixels; give the .keras file, or export it with a float32 input"
+        )
     shape = [size.size if size.size >= 0 else None for size in info.tensor_shape.dim]
     if info.tensor_shape.unknown_rank or len(shape) != 4:
         raise LoadError(f"{where}: input {name!r} has shape {shape}, expected (batch, height, width, channels)")

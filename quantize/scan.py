@@ -16,6 +16,7 @@ from .errors import LoadError, UnsafeModelError
 from .keras_config import (
     MODEL_CLASSES,
     is_bare_operation,
+    is_convnext_layer,
     is_known_operation,
     is_residual_scale,
     is_residual_scale_layer,
@@ -112,7 +113,7 @@ def _check_class(node: Mapping[str, Any], name: str, owner: str, *, where: str, 
         raise LoadError(
             f"{where}: layer {owner!r} is a {name}: {_LOOKUP[name]} cannot run as built-in TFLite ops; move it out of the model"
         )
-    if is_residual_scale_layer(node) or is_bare_operation(node):
+    if is_residual_scale_layer(node) or is_bare_operation(node) or is_convnext_layer(node):
         return
     if name in _OPERATION_LAYERS:
         if not is_known_operation(node):
@@ -138,7 +139,7 @@ def _check_class(node: Mapping[str, Any], name: str, owner: str, *, where: str, 
     if not passes:
         origin = f" of {module}" if module else ""
         raise LoadError(
-            f"{where}: layer {owner!r} is of the custom class {str(registered or name)!r}{origin}, which Keras 3 does not have;"
+            f"{where}: layer {owner!r} is of the custom class {str(registered or name)!r}{origin}, which edgekit does not know;"
             " rebuild it with built-in layers, or register the class in Python and call quantize.load there"
         )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.commands import model_flags, preprocess_flags
+from edge.commands import preprocess_flags
 
 from .errors import LoadError
 
@@ -23,7 +24,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("what the model is")
     group.add_argument("--name", help="of the files that are made (default: the model's file name)")
-    group.add_argument("--labels", type=Path, metavar="FILE", help="one class name a line (default: the sub-folders of --images)")
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="one class name a line, or each behind its class number (default: the sub-folders of --images)",
+    )
     group.add_argument(
         "--outputs",
         metavar="KIND|NAME=KIND,...",
@@ -69,7 +75,9 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
         "background": args.background,
     }
     if args.labels is not None:
-        return load(args.model, labels=model_flags.read_labels(args.labels), **options)
+        from edge import class_labels
+
+        return load(args.model, labels=class_labels.read(args.labels), **options)
     source = load(args.model, **options)
     return source if images is None else _with_folder_labels(source, Path(images))
 
@@ -81,30 +89,48 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
     import dataclasses
 
     from edge import class_labels
+    from edge.dataset import class_folders, shown
 
     if not images.is_dir():
         return source
-    folders = tuple(sorted(entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
-    outputs = source.contract.outputs
+    full, empty = class_folders(images)
     sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
-    open_ones = [
-        o
-        for o in outputs
-        if (o.is_classes or o.kind == "multilabel")
-        and not o.labels
-        and sizes[o.name] - (o.background_index is not None) == len(folders)
-    ]
-    if len(open_ones) != 1:
+    named = {o.name: sizes[o.name] - (o.background_index is not None) for o in source.contract.outputs if not o.labels}
+    classes = [o for o in source.contract.outputs if o.name in named and (o.is_classes or o.kind == "multilabel")]
+    # Keras' image_dataset_from_directory counts empty folders, so a network may have been trained with them.
+    folders = next((f for f in (tuple(sorted((*full, *empty))), full) if any(named[o.name] == len(f) for o in classes)), ())
+    open_ones = [o for o in classes if named[o.name] == len(folders)]
+    if not full or not classes:
         return source
+    if len(open_ones) != 1:
+        has = ", ".join(f"{o.name!r} has {named[o.name]} classes" for o in classes)
+        without = f" ({shown(empty)} hold none)" if empty else ""
+        return _noted(
+            source, f"no labels: {len(full)} sub-folders of {images} hold images{without}, and {has}; give --labels FILE"
+        )
+    left_out = f" (without {shown(empty)}, which hold no images)" if empty and folders == full else ""
     note = (
-        f"labels of {open_ones[0].name!r} are the sub-folders of {images} in sorted order, as Keras' image_dataset_from_directory"
-        " has them; --labels FILE says otherwise"
+        f"labels of {open_ones[0].name!r} are the sub-folders of {images}{left_out} in sorted order, as Keras'"
+        " image_dataset_from_directory has them; --labels FILE says otherwise"
     )
+    composed = tuple(unicodedata.normalize("NFC", name) for name in folders)
+    if list(composed) != sorted(composed) or sorted(folders, key=_decomposed) != list(folders):
+        note += "; accents sort differently on macOS than elsewhere: check the order against the machine that trained the network"
     (own,) = open_ones
-    labels = class_labels.fit(folders, sizes[own.name], own.background_index, where=str(images))
-    named = tuple(dataclasses.replace(o, labels=labels) if o is own else o for o in outputs)
+    labels = class_labels.fit(composed, sizes[own.name], own.background_index, where=str(images))
+    outputs = tuple(dataclasses.replace(o, labels=labels) if o is own else o for o in source.contract.outputs)
+    return _noted(dataclasses.replace(source, contract=source.contract.replace(outputs=outputs)), note)
+
+
+def _noted(source: Source, note: str) -> Source:
+    import dataclasses
+
     notes = (*source.notes, note)
-    return dataclasses.replace(source, contract=source.contract.replace(outputs=named, notes=notes), notes=notes)
+    return dataclasses.replace(source, contract=source.contract.replace(notes=notes), notes=notes)
+
+
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", name)
 
 
 def _output_tensors(source: Source) -> list[Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract import OUTPUT_KINDS
-from ..errors import ContractError
 from .preprocess_flags import add_preprocess, input_fields
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add what has to be said about a model that does not carry a contract."""
     add_preprocess(parser)
     group = parser.add_argument_group("how the outputs are read (models without a contract only)")
-    group.add_argument("--labels", type=Path, metavar="FILE", help="one class name a line")
+    group.add_argument("--labels", type=Path, metavar="FILE", help="one class name a line, or each behind its class number")
     group.add_argument(
         "--kind", choices=OUTPUT_KINDS, help="what the outputs are, where the model does not end in a softmax or sigmoid"
     )
@@ -40,6 +39,7 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Model:
     """Load the model that the flags name."""
+    from .. import class_labels
     from ..model import load as load_model
 
     return load_model(
@@ -48,17 +48,7 @@ def load(args: argparse.Namespace) -> Model:
         kernels=args.kernels,
         delegate=args.delegate,
         input=input_fields(args),
-        labels=None if args.labels is None else read_labels(args.labels),
+        labels=None if args.labels is None else class_labels.read(args.labels),
         kind=args.kind,
         background=args.background,
     )
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the class names in a text file, one a line. Raises ContractError if it cannot be read."""
-    from ..foreign import parse_labels
-
-    try:
-        return parse_labels(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(f"{path}: the labels cannot be read ({error}); expected UTF-8 text, one class name a line") from error

@@ -20,7 +20,8 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preprocess",
         choices=RECIPES,
-        help="inception: -1..1, raw: 0..255, unit: 0..1; each stretches the picture to the input size (bilinear, RGB)",
+        help="inception: -1..1, raw: 0..255, unit: 0..1; each stretches the picture to the input size (bilinear; RGB, or grey as the"
+        " model takes it)",
     )
     group.add_argument("--color", choices=COLORS, help="order of the channels (default rgb)")
     group.add_argument(
@@ -44,8 +45,9 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
 
 
 def input_fields(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the fields of an InputSpec that the flags say, without ``width`` and ``height``; None if no flag was given.
+    """Return what the flags say of an InputSpec, for `InputSpec.fitting`: no size, one number may stand for all channels.
 
+    None if no flag was given. How many channels there are, the model knows.
     Raises ContractError if the flags leave mean and scale open.
     """
     if args.preprocess is None and all(getattr(args, name) is None for name in _DETAILS):
@@ -59,18 +61,16 @@ def input_fields(args: argparse.Namespace) -> dict[str, Any] | None:
             "how a picture is fed is only half said; give --preprocess inception, raw or unit, or both --mean and --scale"
         )
     fields = {name: getattr(args, name) for name in _DETAILS[:5] if getattr(args, name) is not None}
-    channels = 1 if args.color == "gray" else 3
-    fields["mean"] = mean * channels if len(mean) == 1 else mean
-    fields["scale"] = scale * channels if len(scale) == 1 else scale
+    fields["mean"], fields["scale"] = mean, scale
     if args.no_antialias:
         fields["antialias"] = False
     return fields
 
 
-def input_spec(args: argparse.Namespace, *, height: int, width: int) -> InputSpec | None:
+def input_spec(args: argparse.Namespace, *, height: int, width: int, channels: int = 3) -> InputSpec | None:
     """Return the InputSpec that the flags say for an input of that size, None if no flag was given."""
     fields = input_fields(args)
-    return None if fields is None else InputSpec(height=height, width=width, **fields)
+    return None if fields is None else InputSpec.fitting(fields, height=height, width=width, channels=channels)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

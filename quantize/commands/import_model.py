@@ -75,7 +75,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, rebuild, compare, and only then write."""
-    from edge.commands import model_flags, output_flags
+    from edge import class_labels
+    from edge.commands import output_flags
     from edge.progress import stage
 
     from .. import ptq, slim
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         input_order=args.input_order,
         fold_preprocessing=args.fold_preprocessing,
     )
-    labels = None if args.labels is None else model_flags.read_labels(args.labels)
+    labels = None if args.labels is None else class_labels.read(args.labels)
     shape = None if args.input_shape is None else (*args.input_shape, 3)[:3]
     with stage("read the network and rebuild it"):
         imported = slim.load(args.source, options, name=args.name, preprocess=_preprocess(args), labels=labels, input_shape=shape)

@@ -202,6 +202,14 @@ def test_details_change_the_recipe() -> None:
     assert zero.mean == (0.0, 0.0, 0.0)
 
 
+def test_recipes_fit_grey_models_without_a_word() -> None:
+    parser = argparse.ArgumentParser()
+    preprocess_flags.add_preprocess(parser)
+    for flags, mean, scale in ((["--preprocess", "unit"], 0.0, 255.0), (["--mean", "1", "--scale", "2"], 1.0, 2.0)):
+        spec = preprocess_flags.input_spec(parser.parse_args(flags), height=20, width=30, channels=1)
+        assert spec == InputSpec(width=30, height=20, color="gray", mean=(mean,), scale=(scale,))
+
+
 def test_half_a_recipe_is_refused() -> None:
     for flags in (["--fit", "letterbox"], ["--mean", "127.5"], ["--no-antialias"]):
         with pytest.raises(ContractError, match="only half said"):
