@@ -10,7 +10,6 @@ import edge
 from edge import container
 from edge.cli import main
 from edge.contract import OutputSpec
-
 from tests.edge.conftest import LABELS, MakeContract, PackArtefact
 
 NEW = tuple(f"new {i}" for i in range(len(LABELS)))
