@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+EMULATED = ", emulated"  # behind a board's name where what answered was an emulation of it
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
 # Keys that only this command's answer has, the first match counts.
@@ -131,7 +132,8 @@ def board_of(report: Mapping[str, Any]) -> str | None:
     """Return the board that an answer comes from or is about."""
     board = report.get("board")
     if isinstance(board, Mapping):
-        return str(board.get("profile") or board.get("model") or "a board")
+        name = str(board.get("profile") or board.get("model") or "a board")
+        return f"{name}{EMULATED}" if board.get("virtual") is True else name
     if isinstance(board, str):
         return f"{board} + {report['accelerator']}" if report.get("accelerator") else board
     target = report.get("target")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..run_record import EMULATED
 from .facts import Facts, Validation
 
 Spec = dict[str, Any]
@@ -39,10 +40,11 @@ def colours(facts: Facts, shown: Iterable[str] | None = None) -> dict[str, Any]:
 
 
 def distinct(facts: Facts, found: Iterable[Validation]) -> list[str]:
-    """Name validations by their variant, and by place and run where that is not enough."""
+    """Name validations by their variant, by place where they come from several or an emulation, and by run where that is not enough."""
     entries = list(found)
     names = [facts.variant(entry.variant).name for entry in entries]
-    if len(set(names)) < len(names):
+    places = {entry.place for entry in entries}
+    if len(set(names)) < len(names) or len(places) > 1 or any(place.endswith(EMULATED) for place in places):
         names = [f"{name}, {entry.place}" for name, entry in zip(names, entries, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{name}, {number + 1}" for number, name in enumerate(names)]

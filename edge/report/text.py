@@ -138,9 +138,8 @@ def _rows(facts: Facts) -> Iterator[_Row]:
     names = dict(zip((id(entry) for entry in found), distinct(facts, found), strict=True))
     for variant in facts.variants:
         mib = "-" if variant.size_bytes is None else f"{variant.size_bytes / 2**20:.1f}"
-        times = [timing.p50_ms for timing in facts.timings if timing.variant == variant.key]
-        ms = " / ".join(f"{time:.3g}" for time in times) or "-"
         mine = [entry for entry in found if entry.variant == variant.key]
+        ms = _times(facts, variant.key, mine[0].place if mine else None, {entry.place for entry in mine[1:]})
         if not mine:
             top1 = next((e.reference_top1 for e in found if e.reference == variant.key and e.reference_top1 is not None), None)
             said = "-" if top1 is None else f"{top1:.2%}"
@@ -154,10 +153,23 @@ def _rows(facts: Facts) -> Iterator[_Row]:
                 top1="-" if entry.top1 is None else f"{entry.top1:.2%}",
                 drop="-" if drop is None else _interval(drop),
                 flips="-" if drop is None else f"{drop.lost}/{drop.won}",
-                ms=ms,
+                ms=ms if entry is mine[0] else _times(facts, variant.key, entry.place, set(facts.places) - {entry.place}),
                 verdict="reference" if entry.reference == entry.variant else entry.verdict or "-",
                 bar="" if drop is None else _bar(drop, entry.max_drop, min(ends), max(ends)),
             )
+
+
+def _times(facts: Facts, variant: str, place: str | None, elsewhere: set[str]) -> str:
+    """Return the medians of a variant that belong into a row about ``place``: its own, and others with the place they are from.
+
+    elsewhere: places that have a row of their own, or are none of this row's. A time from another place never stands there bare.
+    """
+    times = [timing for timing in facts.timings if timing.variant == variant and timing.place not in elsewhere]
+    alone = place is None and len({timing.place for timing in times}) == 1
+    said = [
+        f"{timing.p50_ms:.3g}" if alone or timing.place == place else f"{timing.p50_ms:.3g} ({timing.place})" for timing in times
+    ]
+    return " / ".join(said) or "-"
 
 
 def _interval(drop: Drop) -> str:
