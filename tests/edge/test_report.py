@@ -141,6 +141,26 @@ def test_the_exit_code_is_the_verdict(facts: Facts) -> None:
     assert text.exit_code(changed(facts, verdict="undecided")) == 1
 
 
+def test_a_time_stands_in_no_row_of_another_place_without_saying_so(results: Path, tmp_path: Path) -> None:
+    here = json.loads((results / "validate.int8.json").read_text())
+    there = {**here, "board": {"profile": "pi-4b", "model": "a virtual board", "virtual": True}}
+    for name, report in (("here", here), ("there", there), ("time", json.loads((results / "benchmark.int8.json").read_text()))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report), encoding="utf-8")
+    found = gathering.gather(*sources.collect([str(tmp_path)], RunStore(tmp_path / "none.sqlite")))
+    assert {entry.place for entry in found.validations} == {found.timings[0].place, "pi-4b, emulated"}
+    shown = text.to_text(found).splitlines()
+    measured = f"{found.timings[0].p50_ms:.3g}"
+    emulated = next(line for line in shown if ", pi-4b, emulated" in line)
+    assert measured not in emulated.split()
+    assert any(measured in line.split() for line in shown if found.timings[0].place in line)
+    # Alone with the time of this machine, the row of the board says where that is from.
+    (tmp_path / "here.json").unlink()
+    found = gathering.gather(*sources.collect([str(tmp_path)], RunStore(tmp_path / "none.sqlite")))
+    assert f"{measured} ({found.timings[0].place})" in next(
+        line for line in text.to_text(found).splitlines() if "emulated" in line
+    )
+
+
 def test_the_bar_shows_interval_zero_and_limit(facts: Facts) -> None:
     lines = text.to_text(changed(facts, verdict="pass")).splitlines()
     (line,) = [line for line in lines if line.startswith("int8")]
