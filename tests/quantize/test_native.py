@@ -22,7 +22,7 @@ def test_an_untrained_network_on_which_the_reference_kernels_abort_is_quantized(
     network = keras.applications.MobileNetV2(input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=4)
     source = quantize.load(network, name="untrained", preprocess="inception", labels=list("abcd"))
     photos = quantize.RepresentativeDataset.from_folder(tmp_path, count=10, contract=source.contract)
-    made = list(quantize.post_training_variants(source, photos, ["int8"], quantize.PtqConfig(ranges="minmax")))
+    made = list(quantize.post_training_variants(source, photos, ["int8"], config=quantize.PtqConfig(ranges="minmax")))
     kernels = [recorded.kernels for recorded in made[0].contract.golden[0].outputs]
     notes = [note for note in made[0].contract.notes if "reference kernels" in note]
     assert kernels == ["optimized"]
