@@ -17,7 +17,7 @@ import numpy as np
 
 from edge.model import Feed
 
-from . import recurrent_scale, tf_private
+from . import converter_process, recurrent_scale, tf_private
 from .errors import ConversionError
 from .quiet import import_tensorflow, quiet
 
@@ -44,10 +44,15 @@ def convert_float(saved_model: Path, variant: str, *, per_channel_dense: bool = 
     ``per_channel_dense=False`` gives fully connected layers one scale per tensor, which older runtimes need.
     Raises ConversionError naming the ops that TFLite does not have.
     """
+    settings = {"saved_model": str(saved_model), "variant": variant, "per_channel_dense": per_channel_dense}
+    return converter_process.run(_convert_float, settings)
+
+
+def _convert_float(*, saved_model: str, variant: str, per_channel_dense: bool) -> bytes:
     tf = import_tensorflow()
     with quiet() as captured:
         try:
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+            converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
             converter.exclude_conversion_metadata = True  # it hashes the model with a per-run salt and names no fact we need
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if variant != "float32":
@@ -78,6 +83,10 @@ def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = Tr
 
     in_float: names of tensors whose ops stay in float, with conversions around them: then the file is not full-integer.
     """
+    return converter_process.run(_quantize_int8, {"io": io, "per_channel": per_channel, "in_float": list(in_float)}, [calibrated])
+
+
+def _quantize_int8(calibrated: bytes, *, io: str, per_channel: bool, in_float: list[str]) -> bytes:
     tf = import_tensorflow()
     io_type = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[io]
     with quiet() as captured:
@@ -97,6 +106,10 @@ def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = Tr
 
 def quantize_int16x8(calibrated: bytes) -> bytes:
     """int16 activations, int8 weights, int64 biases, float32 input and outputs, from a calibrated flatbuffer."""
+    return converter_process.run(_quantize_int16x8, {}, [calibrated])
+
+
+def _quantize_int16x8(calibrated: bytes) -> bytes:
     import_tensorflow()
     number = {name: np.dtype(name).num for name in ("float32", "int16", "int64")}
     with quiet() as captured:

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
+from edge import child
 from edge.errors import EdgeError, MissingExtraError
 from edge.stderr import diverted
 
@@ -32,8 +33,9 @@ _TAIL_BYTES = 64 * 1024
 class Chatter:
     """What was held back. Valid while and after the ``quiet`` block that made it."""
 
-    def __init__(self, stream: IO[bytes] | None) -> None:
+    def __init__(self, stream: IO[bytes] | None, *, start: int = 0) -> None:
         self._stream = stream
+        self._start = start
         self._kept = ""
 
     def text(self) -> str:
@@ -43,7 +45,7 @@ class Chatter:
             return self._kept
         end = os.fstat(stream.fileno()).st_size
         # pread: the descriptor's own position is where C++ writes next and must stay.
-        return os.pread(stream.fileno(), _TAIL_BYTES, max(0, end - _TAIL_BYTES)).decode("utf-8", "replace")
+        return os.pread(stream.fileno(), _TAIL_BYTES, max(self._start, end - _TAIL_BYTES)).decode("utf-8", "replace")
 
     def errors(self, limit: int = 3) -> str:
         """Return the last ``limit`` lines that look like errors, joined: for one-line messages."""
@@ -72,6 +74,14 @@ def quiet() -> Iterator[Chatter]:
     """
     if verbose():
         yield Chatter(None)
+        return
+    if child.inside():  # it has no terminal; what it says is kept for whoever started it, also if it ends here
+        with os.fdopen(os.dup(2), "rb", buffering=0) as own:
+            chatter = Chatter(own, start=os.fstat(2).st_size)
+            try:
+                yield chatter
+            finally:
+                chatter._keep()
         return
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(tempfile.TemporaryFile(mode="w+b", buffering=0))
