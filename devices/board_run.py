@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import images
+from . import images, own_python
 from .deploy import MAX_REPORT_BYTES, check_artefact, run_edge
 from .errors import DeviceError, RemoteError
 from .images import Listing
@@ -176,7 +175,7 @@ class BoardRun:
     def _run_here(self, module: str, args: Sequence[str], good: Sequence[int] = (0,)) -> str:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", module, *args],
+                own_python.command(module, *args),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import certificate, fleet, images, remote
+from . import certificate, fleet, images, own_python, remote
 from .errors import DeviceError, RemoteError
 from .probe import BoardFacts, ask
 from .remote import Outcome
@@ -151,7 +150,7 @@ def _merge(reports: Sequence[dict[str, Any]], request: Request) -> tuple[dict[st
             Path(files[-1]).write_text(json.dumps(found), "utf-8")
         limit = [] if request.max_drop is None else ["--max-drop", str(request.max_drop)]
         done = subprocess.run(
-            [sys.executable, "-m", "edge.merging", *files, *limit],
+            own_python.command("edge.merging", *files, *limit),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -12,12 +12,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import own_python
 from .errors import BoardRefusedError, DeviceError
 from .shell import one_line
 
@@ -145,7 +145,7 @@ def _download(wheel: PinnedWheel, cache: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", "utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-input", "--no-deps"]
+        command = own_python.command("pip", "download", "--disable-pip-version-check", "--quiet", "--no-input", "--no-deps")
         command += ["--require-hashes", "--only-binary=:all:", "--implementation", "cp", "--abi", wheel.python]
         command += ["--python-version", wheel.python.removeprefix("cp3").join(("3.", ""))]
         for tag in wheel.platforms:

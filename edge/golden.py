@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import platform
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ from . import interpreter, preprocess, tensors
 from .contract import Contract, GoldenOutputs, GoldenSample
 from .errors import ContractError, InterpreterError
 from .files import sha256_bytes
-from .interpreter import LoadedInterpreter, RuntimeInfo
+from .interpreter import RuntimeInfo
+from .interpreter_apart import InterpreterApart
 from .tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -110,6 +112,14 @@ def inputs(name: str, contract: Contract, specs: Sequence[TensorSpec]) -> tuple[
     return tuple(made)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Samples for a contract, and a line for each of the optional kernels that could not answer."""
+
+    samples: tuple[GoldenSample, ...]
+    notes: tuple[str, ...]
+
+
 def record(
     model: bytes,
     contract: Contract,
@@ -118,35 +128,55 @@ def record(
     patterns: Iterable[str] = PATTERNS[:3],
     threads: int | None = None,
 ) -> tuple[GoldenSample, ...]:
-    """Run the made-up pictures through ``model`` and return samples for its contract.
+    """Return the samples of `record_noting`."""
+    return record_noting(model, contract, runtimes, patterns=patterns, threads=threads).samples
+
+
+def record_noting(
+    model: bytes,
+    contract: Contract,
+    runtimes: Sequence[tuple[str, str]] | None = None,
+    *,
+    patterns: Iterable[str] = PATTERNS[:3],
+    threads: int | None = None,
+) -> Recorded:
+    """Run the made-up pictures through ``model``, each kind of kernels in a process of its own.
 
     runtimes: ``(package, kernels)`` pairs; default is the preferred installed package with its fast kernels, and with the reference
-    kernels where these have every op of the model: they know fewer versions of some (ai-edge-litert 2.3: no int8 TILE).
+    kernels where these can run the model: they know fewer versions of some ops (ai-edge-litert 2.3: no int8 TILE), and abort on some
+    networks that the fast ones compute. Raises InterpreterError where any that is not optional fails.
     """
     optional: tuple[str, ...] = ()
     if runtimes is None:
         package, _ = interpreter.import_package()
         runtimes = [(package, kernels) for kernels in interpreter.KERNELS]
         optional = interpreter.KERNELS[1:]
-    answers: dict[str, list[GoldenOutputs]] = {name: [] for name in patterns}
+    names = tuple(patterns)
     hashes: dict[str, str] = {}
+    notes: list[str] = []
+    answers: list[dict[str, GoldenOutputs]] = []
     for package, kernels in runtimes:
         try:
-            loaded = interpreter.open_interpreter(model, threads=threads, kernels=kernels, package=package)
-        except InterpreterError:
-            if kernels in optional:
-                continue
-            raise
-        for name, recorded in answers.items():
-            tensors_in = inputs(name, contract, loaded.inputs)
-            hashes[name] = sha256_bytes(b"".join(tensor.tobytes() for tensor in tensors_in))
-            for position, tensor in enumerate(tensors_in):
-                loaded.set_input(tensor, position)
-            loaded.invoke()
-            recorded.append(_recorded(loaded, contract))
-    return tuple(
-        GoldenSample(pattern=name, input_sha256=hashes[name], outputs=tuple(recorded)) for name, recorded in answers.items()
+            with contextlib.closing(InterpreterApart(model, threads=threads, kernels=kernels, package=package)) as loaded:
+                answers.append({name: _answered(loaded, contract, name, hashes) for name in names})
+        except InterpreterError as error:
+            if kernels not in optional:
+                raise
+            notes.append(f"no golden samples of the {kernels} kernels: {error}")
+    samples = tuple(
+        GoldenSample(pattern=name, input_sha256=hashes[name], outputs=tuple(recorded[name] for recorded in answers))
+        for name in names
     )
+    return Recorded(samples=samples, notes=tuple(notes))
+
+
+def _answered(loaded: InterpreterApart, contract: Contract, name: str, hashes: dict[str, str]) -> GoldenOutputs:
+    tensors_in = inputs(name, contract, loaded.inputs)
+    hashes[name] = sha256_bytes(b"".join(tensor.tobytes() for tensor in tensors_in))
+    for position, tensor in enumerate(tensors_in):
+        loaded.set_input(tensor, position)
+    loaded.invoke()
+    return _recorded(loaded, contract)
 
 
 def replay(model: Model) -> SelfTest:
@@ -216,7 +246,7 @@ def _noise(seed: int, count: int) -> NDArray[np.int64]:
     return (values >> np.uint64(24)).astype(np.int64)
 
 
-def _recorded(loaded: LoadedInterpreter, contract: Contract) -> GoldenOutputs:
+def _recorded(loaded: InterpreterApart, contract: Contract) -> GoldenOutputs:
     return GoldenOutputs(
         runtime=loaded.runtime.package,
         version=loaded.runtime.version,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InterpreterError, ShapeError
+from .stderr import diverted
 from .tensors import QuantParams, TensorSpec
 
 PACKAGES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
@@ -225,7 +226,6 @@ def _quiet_stderr() -> Iterator[Any]:
     with _stderr_lock, _memory_file() as kept:
         if sys.stderr is not None:
             sys.stderr.flush()
-        saved = os.dup(2)
         taken = False
 
         def take() -> str:
@@ -233,15 +233,14 @@ def _quiet_stderr() -> Iterator[Any]:
             taken = True
             return b"\n".join(_without_chatter(kept)).decode("utf-8", "replace")
 
-        os.dup2(kept, 2)
         try:
-            yield take
+            with diverted(kept):
+                yield take
         finally:
-            os.dup2(saved, 2)
-            os.close(saved)
             if not taken:
                 for line in _without_chatter(kept):
-                    os.write(2, line + b"\n")
+                    with contextlib.suppress(OSError):
+                        os.write(2, line + b"\n")
 
 
 @contextlib.contextmanager

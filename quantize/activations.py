@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge import graph
 from edge.inference import Pool, default_workers, ordered
 from edge.interpreter import LoadedInterpreter, open_interpreter
+from edge.interpreter_apart import InterpreterApart
 from edge.model import Feed
 from edge.tensors import dequantize, quantize
 
@@ -145,7 +146,7 @@ def run(
     return list(ordered(answer, tensors, workers))
 
 
-def infer(interpreter: LoadedInterpreter, tensor: Feed) -> tuple[NDArray[np.float32], ...]:
+def infer(interpreter: LoadedInterpreter | InterpreterApart, tensor: Feed) -> tuple[NDArray[np.float32], ...]:
     """Feed real-valued input (a tuple for several inputs) to a float or integer network; return its real-valued outputs.
 
     The outputs are without batch axis.

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.child import module_command
 from edge.progress import stage
 
 from .errors import BoardError, ConversionError
@@ -55,7 +55,7 @@ def _validate(
 ) -> Pairing:
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "edge", "validate", os.fspath(file), "--images", os.fspath(images)]
+        command = module_command("edge", "validate", os.fspath(file), "--images", os.fspath(images))
         command += ["--reference", os.fspath(against), "--on", target, "--json", str(report), *flags]
         command += [] if limit is None else ["--limit", str(limit)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bridge_layers
+from . import bridge_layers, tf_private
 from .bridge_layers import Made
 from .errors import BridgeError
 from .keras_outputs import structured
@@ -89,8 +89,7 @@ def relative_difference(candidate: np.ndarray, reference: np.ndarray) -> float:
 
 def nodes(model: Any) -> Iterator[tuple[Any, list[Any], list[Any]]]:
     """Yield ``(layer, input tensors, output tensors)`` of every call in a Keras 3 or tf_keras model, in the order of computation."""
-    graph = getattr(model, "_functional", None) or model
-    by_depth = graph._nodes_by_depth
+    by_depth = tf_private.nodes_by_depth(model)
     for depth in sorted(by_depth, reverse=True):
         for node in by_depth[depth]:
             layer = getattr(node, "operation", None) or node.layer
@@ -166,7 +165,7 @@ class _Builder:
 
     def _apply(self, made: Made, value: Any) -> Any:
         layer = made.layer
-        layer._name = self._unique(layer.name)
+        tf_private.rename(layer, self._unique(layer.name))
         output = layer(value)
         self.made[layer.name] = made
         self.producer[id(output)] = (layer.name, type(layer).__name__)

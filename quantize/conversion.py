@@ -1,8 +1,8 @@
 """The only module that calls TensorFlow's converter, calibrator and quantizer.
 
 One trace and one calibration serve all variants: the float32 flatbuffer is converted once, calibrated once, and both integer
-variants are made from the calibrated flatbuffer. ``mlir_quantize`` and ``CalibrationWrapper`` are private to TensorFlow (the
-version is pinned in ``pyproject.toml``); ``TFLiteConverter`` itself runs exactly these steps for every variant anew, and a test
+variants are made from the calibrated flatbuffer. ``mlir_quantize`` and ``CalibrationWrapper`` are private to TensorFlow
+(`quantize.tf_private`); ``TFLiteConverter`` itself runs exactly these steps for every variant anew, and a test
 holds the results equal to what it gives.
 """
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.model import Feed
 
-from . import recurrent_scale
+from . import converter_process, recurrent_scale, tf_private
 from .errors import ConversionError
 from .quiet import import_tensorflow, quiet
 
@@ -44,17 +44,22 @@ def convert_float(saved_model: Path, variant: str, *, per_channel_dense: bool = 
     ``per_channel_dense=False`` gives fully connected layers one scale per tensor, which older runtimes need.
     Raises ConversionError naming the ops that TFLite does not have.
     """
+    settings = {"saved_model": str(saved_model), "variant": variant, "per_channel_dense": per_channel_dense}
+    return converter_process.run(_convert_float, settings)
+
+
+def _convert_float(*, saved_model: str, variant: str, per_channel_dense: bool) -> bytes:
     tf = import_tensorflow()
     with quiet() as captured:
         try:
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+            converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
             converter.exclude_conversion_metadata = True  # it hashes the model with a per-run salt and names no fact we need
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if variant != "float32":
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             if variant == "float16":
                 converter.target_spec.supported_types = [tf.float16]
-            converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel_dense
+            tf_private.per_channel_dense(converter, per_channel_dense)
             flatbuffer = converter.convert()
         except Exception as error:  # the converter raises many types; each means the same to the user
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
@@ -67,9 +72,9 @@ def calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:
     tensors: float32 arrays ``(1, height, width, channels)``, preprocessed, or a tuple with one array for each input; consumed
     once, one at a time.
     """
-    calibration = _calibrator_module()
+    import_tensorflow()
     with quiet():
-        calibrator = calibration.Calibrator(calibration.add_intermediate_tensors(flatbuffer))
+        calibrator = tf_private.get("Calibrator")(tf_private.get("add_intermediate_tensors")(flatbuffer))
         return bytes(calibrator.calibrate(lambda: (list(t) if isinstance(t, tuple) else [t] for t in tensors)))
 
 
@@ -78,20 +83,22 @@ def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = Tr
 
     in_float: names of tensors whose ops stay in float, with conversions around them: then the file is not full-integer.
     """
-    tf = import_tensorflow()
-    from tensorflow.lite.python import convert as tflite_convert
+    return converter_process.run(_quantize_int8, {"io": io, "per_channel": per_channel, "in_float": list(in_float)}, [calibrated])
 
+
+def _quantize_int8(calibrated: bytes, *, io: str, per_channel: bool, in_float: list[str]) -> bytes:
+    tf = import_tensorflow()
     io_type = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[io]
     with quiet() as captured:
         try:
-            quantized = tflite_convert.mlir_quantize(
+            quantized = tf_private.get("mlir_quantize")(
                 calibrated,
                 disable_per_channel=not per_channel,
                 input_data_type=io_type,
                 output_data_type=io_type,
                 denylisted_nodes=set(in_float) or None,
             )
-            finished = bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
+            finished = bytes(tf_private.get("deduplicate_readonly_buffers")(quantized))
         except Exception as error:  # as above
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
     return recurrent_scale.repair(finished) if _LSTM in finished else finished
@@ -99,26 +106,22 @@ def quantize_int8(calibrated: bytes, *, io: str = "int8", per_channel: bool = Tr
 
 def quantize_int16x8(calibrated: bytes) -> bytes:
     """int16 activations, int8 weights, int64 biases, float32 input and outputs, from a calibrated flatbuffer."""
-    from tensorflow.lite.python import convert as tflite_convert
+    return converter_process.run(_quantize_int16x8, {}, [calibrated])
 
+
+def _quantize_int16x8(calibrated: bytes) -> bytes:
+    import_tensorflow()
     number = {name: np.dtype(name).num for name in ("float32", "int16", "int64")}
     with quiet() as captured:
         try:
-            wrapper = _calibrator_module().Calibrator(calibrated)._calibrator
+            wrapper = tf_private.quantize_wrapper(calibrated)
             # Fed with nothing, the wrapper keeps the ranges that the flatbuffer already carries.
             quantized = wrapper.QuantizeModel(
                 number["float32"], number["float32"], False, number["int16"], number["int64"], False, False
             )
-            return bytes(tflite_convert.deduplicate_readonly_buffers(quantized))
+            return bytes(tf_private.get("deduplicate_readonly_buffers")(quantized))
         except Exception as error:  # as above
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
-
-
-def _calibrator_module() -> Any:
-    import_tensorflow()
-    from tensorflow.lite.python.optimize import calibrator
-
-    return calibrator
 
 
 def _conversion_message(text: str) -> str:

@@ -31,13 +31,17 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
-    """``ops`` in the order of the network; ``blocks`` too, then the single ops of the worst; both empty where left out."""
+    """``ops`` in the order of the network; ``blocks`` too, then the single ops of the worst; both empty where left out.
+
+    ``notes``: what could not be measured, and why.
+    """
 
     images: int
     rungs: tuple[Rung, ...]
     ops: tuple[OpError, ...]
     blocks: tuple[Sensitivity, ...]
     refined: tuple[Sensitivity, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -48,6 +52,7 @@ class Explanation:
             "ops": [op.to_dict() for op in self.ops],
             "blocks": [entry.to_dict() for entry in self.blocks],
             "refined": [entry.to_dict() for entry in self.refined],
+            "notes": list(self.notes),
         }
 
     def to_text(self) -> str:
@@ -61,6 +66,7 @@ class Explanation:
             yield f"{rung.name:30}" + _pairing(rung.step or rung.total, first=rung.step is None)
         yield f"{'last against first':30}" + _pairing(self.rungs[-1].total, first=False)
         yield f"largest step: {ladder.worst(self.rungs).name}"
+        yield from (f"note: {note}" for note in self.notes)
         if self.ops:
             yield f"\nops with the lowest SQNR\n{'op':>5}  {'':22}{'SQNR dB':>8}{'cosine':>9}{'clipped':>9}{'used':>7}"
             for op in sorted(self.ops, key=lambda op: op.sqnr_db)[:_SHOWN]:
@@ -99,7 +105,8 @@ def explain(
     if any(tensor.dtype in ("int8", "int16", "float16") for tensor in model.tensors):
         raise ContractError(f"{reference}: not a float32 variant; make one with edgekit quantize --variants float32")
     photos = Photos.open(Path(images), contract, limit=limit)
-    rungs = ladder.climb(candidate, float32, photos, contract, keras=keras)
+    notes: list[str] = []
+    rungs = ladder.climb(candidate, float32, photos, contract, keras=keras, notes=notes)
     if on is not None:
         rungs = (*rungs, board_rung.rung(on, file, reference, images, rungs[-1], limit=limit, flags=board_flags))
     ops: tuple[OpError, ...] = ()
@@ -116,7 +123,7 @@ def explain(
         found = sensitivity.sensitivities(maker, answers, few, compared, blocks.blocks(model))
         parts = sensitivity.refined(found, refine)
         single = sensitivity.sensitivities(maker, answers, few, compared, parts) if parts else ()
-    return Explanation(images=len(photos), rungs=rungs, ops=ops, blocks=found, refined=single)
+    return Explanation(images=len(photos), rungs=rungs, ops=ops, blocks=found, refined=single, notes=tuple(notes))
 
 
 def _open(path: str | os.PathLike[str]) -> tuple[bytes, Any]:

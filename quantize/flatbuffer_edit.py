@@ -8,8 +8,8 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from . import tf_private
 from .errors import ConversionError
-from .quiet import import_tensorflow
 
 _BUFFER_ALIGNMENT = 16  # force_align of Buffer.data in the schema; kernels read weights in place
 
@@ -79,10 +79,7 @@ def _rename(subgraph: Any, index: int, name: str) -> None:
 
 
 def _schema() -> Any:
-    import_tensorflow()
-    from tensorflow.lite.python import schema_py_generated
-
-    return schema_py_generated
+    return tf_private.get("schema")
 
 
 def _buffer(schema: Any, payload: bytes) -> Any:

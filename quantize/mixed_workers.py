@@ -1,16 +1,12 @@
 """Files of mixed precision made and run, on all cores: TensorFlow's quantizer holds Python's lock, so threads would wait for it.
 
-Each worker is a process of its own that keeps the network and the images and answers one line of JSON per line of JSON.
+Each worker is a process of its own that keeps the network and the images (`edge.child`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.child import Child, ChildDiedError, Message, answer_requests
 from edge.errors import EdgeError
 from edge.inference import Pool, default_workers
 
 from . import activations, conversion, output_error
 from .errors import ConversionError
 from .output_error import Floats, Outputs
-
-_ROOT = Path(__file__).resolve().parent.parent
-# By path, not by name: a folder "quantize" in the working directory must not be what the other process imports.
-_START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from quantize.mixed_workers import serve; serve(sys.argv[1])"
 
 _TENSORFLOW_BYTES = 700 << 20  # of a process that has loaded it
 _COPIES = 7  # of the float flatbuffer that a process holds while it quantizes (56 million parameters: 2.0 GB at most in all)
@@ -70,19 +63,19 @@ class Workers:
         allowed = default_workers(_TENSORFLOW_BYTES + _COPIES * len(work.calibrated)) if files >= _FEWEST else 1
         self.size = allowed if size is None else size
         self._folder: Path | None = None
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._pool: Pool[subprocess.Popen[bytes]] | None = None
+        self._processes: list[Child] = []
+        self._pool: Pool[Child] | None = None
 
     def __enter__(self) -> Workers:
         if self.size > 1:
             self._folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
             try:
                 _write(self._folder, self._work)
-                for _ in range(self.size):
-                    self._processes.append(_started(self._folder))
             except BaseException:
                 self._close()
                 raise
+            folder = str(self._folder)
+            self._processes = [Child("quantize.mixed_workers", folder, keep_stderr=True) for _ in range(self.size)]
             self._pool = Pool(self._processes)
         return self
 
@@ -97,12 +90,7 @@ class Workers:
 
     def _close(self) -> None:
         for process in self._processes:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            process.close()
         self._processes.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -110,19 +98,16 @@ class Workers:
 
 def serve(folder: str) -> None:
     """Answer requests on stdin until it ends. Runs in the other process only."""
-    # Nothing but answers may reach the pipe, whatever the libraries print.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     work = _read(Path(folder))
-    made = Path(folder) / f"{os.getpid()}.tflite"
-    for line in sys.stdin.buffer:
+
+    def answer(request: dict[str, Any], payload: list[bytes]) -> Message:
         try:
-            errors, flatbuffer = work.measure(json.loads(line), workers=1)
-            made.write_bytes(flatbuffer)
-            answer: dict[str, Any] = {"errors": errors.tolist(), "made": str(made)}
+            errors, made = work.measure(request["in_float"], workers=1)
         except EdgeError as error:
-            answer = {"problem": str(error)}
-        answers.write(json.dumps(answer).encode() + b"\n")
+            return {"problem": str(error)}, []
+        return {"errors": errors.tolist()}, [made]
+
+    answer_requests(answer)
 
 
 def _write(folder: Path, work: Work) -> None:
@@ -146,26 +131,13 @@ def _read(folder: Path) -> Work:
     )
 
 
-def _started(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", _START, str(folder)]
+def _ask(process: Child, in_float: Sequence[str]) -> tuple[Floats, bytes]:
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    except OSError as error:
-        raise ConversionError(f"cannot start {sys.executable!r} to work on all cores ({error.strerror})") from error
-
-
-def _ask(process: subprocess.Popen[bytes], in_float: Sequence[str]) -> tuple[Floats, bytes]:
-    assert process.stdin is not None and process.stdout is not None
-    line = b""
-    with contextlib.suppress(OSError):
-        process.stdin.write(json.dumps(list(in_float)).encode() + b"\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-    if not line:
+        answer, made = process.ask({"in_float": list(in_float)})
+    except ChildDiedError as died:
         raise ConversionError(
-            f"a worker process ended with code {process.wait()} while it quantized (often too little memory); close other programs"
-        )
-    answer = json.loads(line)
+            f"a worker process ended ({died.how}) while it quantized (SIGKILL: too little memory; close other programs)"
+        ) from died
     if "problem" in answer:
         raise ConversionError(answer["problem"])
-    return np.array(answer["errors"], np.float64), Path(answer["made"]).read_bytes()
+    return np.array(answer["errors"], np.float64), made[0]

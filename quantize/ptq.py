@@ -332,7 +332,8 @@ def assemble(flatbuffer: bytes, contract: Contract) -> bytes:
 
 def complete(assembled: bytes, contract: Contract, *, golden_samples: int = 2) -> tuple[bytes, Contract]:
     """Return the whole artefact of an assembled flatbuffer, and its contract with the golden samples that were recorded here."""
-    full = contract.replace(golden=golden.record(assembled, contract, patterns=golden.PATTERNS[:golden_samples]))
+    recorded = golden.record_noting(assembled, contract, patterns=golden.PATTERNS[:golden_samples])
+    full = contract.replace(golden=recorded.samples, notes=(*contract.notes, *recorded.notes))
     return pack(assembled, full), full
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from . import qat_scheme
+from . import qat_scheme, tf_private
 from .quiet import import_tf_keras, quiet
 
 with quiet():
@@ -35,13 +35,10 @@ def prune(network: Any, sparsity: float) -> None:
 
 def tfmot_mask(kernel: Any, schedule: Any) -> Any:
     """Return tfmot's pruning mask (0 or 1) of a kernel."""
-    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
-
     mask = tf.Variable(tf.ones_like(kernel), trainable=False)
     threshold = tf.Variable(0.0, trainable=False)
-    pruning = pruning_impl.Pruning(lambda: tf.constant(0), [(kernel, mask, threshold)], schedule, (1, 1), "AVG")
-    _, new_mask = pruning._update_mask(kernel)
-    return tf.cast(new_mask, kernel.dtype)
+    pruning = tf_private.get("Pruning")(lambda: tf.constant(0), [(kernel, mask, threshold)], schedule, (1, 1), "AVG")
+    return tf.cast(tf_private.pruning_mask(pruning, kernel), kernel.dtype)
 
 
 def cluster(network: Any, clusters: int) -> None:

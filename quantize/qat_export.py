@@ -20,7 +20,7 @@ import tensorflow as tf
 from edge import graph
 from edge.graph import Graph, Op
 
-from . import calibrated, conversion, flatbuffer_edit, qat_tensors
+from . import calibrated, conversion, flatbuffer_edit, qat_tensors, tf_private
 from .bridge import QUANTIZED_INPUT, relative_difference
 from .errors import ConversionError
 from .int8_file import WEIGHTED_OPS, bias_index
@@ -268,7 +268,7 @@ def run_all(flatbuffer: bytes, image: np.ndarray) -> dict[str, np.ndarray]:
         given = interpreter.get_input_details()[0]
         interpreter.set_tensor(given["index"], _as_input(image, given))
         interpreter.invoke()
-        computed = {index for op in interpreter._get_ops_details() for index in op["outputs"]} | {given["index"]}
+        computed = {index for op in tf_private.ops_details(interpreter) for index in op["outputs"]} | {given["index"]}
         return {
             detail["name"]: _real(interpreter.get_tensor(detail["index"]), detail)
             for detail in interpreter.get_tensor_details()

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from . import bridge, qat_tensors
+from . import bridge, qat_tensors, tf_private
 from .qat_ranges import RangeTable
 from .qat_tensors import Place, Places
 from .quiet import import_tf_keras, quiet
@@ -21,11 +21,10 @@ _keras = import_tf_keras()
 _before = os.environ.get("TF_USE_LEGACY_KERAS")
 with quiet():
     import tensorflow_model_optimization as tfmot
-    from tensorflow_model_optimization.python.core.quantization.keras import (
-        quantize_layout_transform,
-        quantize_registry,
-        quantize_scheme,
-    )
+
+    quantize_layout_transform = tf_private.get("quantize_layout_transform")
+    quantize_registry = tf_private.get("quantize_registry")
+    quantize_scheme = tf_private.get("quantize_scheme")
 # tfmot sets it for the whole process, and programs started from here would get Keras 2 as tf.keras.
 if _before is None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)

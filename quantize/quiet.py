@@ -14,11 +14,14 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
+from edge import child
 from edge.errors import EdgeError, MissingExtraError
+from edge.stderr import diverted
 
 VERBOSE_VARIABLE = "EDGEKIT_TENSORFLOW_LOG"
 """Set to anything but 0 to see all of TensorFlow's output, unfiltered."""
@@ -30,8 +33,9 @@ _TAIL_BYTES = 64 * 1024
 class Chatter:
     """What was held back. Valid while and after the ``quiet`` block that made it."""
 
-    def __init__(self, stream: IO[bytes] | None) -> None:
+    def __init__(self, stream: IO[bytes] | None, *, start: int = 0) -> None:
         self._stream = stream
+        self._start = start
         self._kept = ""
 
     def text(self) -> str:
@@ -41,7 +45,7 @@ class Chatter:
             return self._kept
         end = os.fstat(stream.fileno()).st_size
         # pread: the descriptor's own position is where C++ writes next and must stay.
-        return os.pread(stream.fileno(), _TAIL_BYTES, max(0, end - _TAIL_BYTES)).decode("utf-8", "replace")
+        return os.pread(stream.fileno(), _TAIL_BYTES, max(self._start, end - _TAIL_BYTES)).decode("utf-8", "replace")
 
     def errors(self, limit: int = 3) -> str:
         """Return the last ``limit`` lines that look like errors, joined: for one-line messages."""
@@ -64,18 +68,28 @@ def quiet() -> Iterator[Chatter]:
 
     Inside, ``sys.stderr`` still reaches the terminal (progress goes there): only descriptor 2, to which C++ writes, is diverted.
     Code that kept an older reference to ``sys.stderr`` is held back too. When anything but an EdgeError or an interrupt leaves
-    the block, what was held back is written to the real standard error first. May be nested. The diversion concerns the whole
-    process: what other threads write to descriptor 2 is held back as well.
+    the block, what was held back is written to the real standard error first. Blocks may be nested, and may overlap in several
+    threads: descriptor 2 and all settings are as they were when the last one is left. The diversion concerns the whole process: what
+    other threads write is held back as well, by the block that was entered last.
     """
     if verbose():
         yield Chatter(None)
+        return
+    if child.inside():  # it has no terminal; what it says is kept for whoever started it, also if it ends here
+        with os.fdopen(os.dup(2), "rb", buffering=0) as own:
+            chatter = Chatter(own, start=os.fstat(2).st_size)
+            try:
+                yield chatter
+            finally:
+                chatter._keep()
         return
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(tempfile.TemporaryFile(mode="w+b", buffering=0))
         chatter = Chatter(held)
         stack.callback(chatter._keep)
-        stack.enter_context(_python_quiet(held))
-        terminal = stack.enter_context(_diverted(held))
+        stack.enter_context(_python_quiet())
+        terminal = stack.enter_context(diverted(held.fileno()))
+        stack.enter_context(_stderr_through(terminal))
         try:
             yield chatter
         except (EdgeError, KeyboardInterrupt, GeneratorExit):
@@ -84,6 +98,34 @@ def quiet() -> Iterator[Chatter]:
             if terminal is not None:
                 os.write(terminal, chatter.text().encode("utf-8", "replace"))
             raise
+
+
+class _Shared:
+    """Settings of the process that the first block makes and the last one out takes back, in whatever order they are left."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._stack = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def hold(self, make: Callable[[contextlib.ExitStack], None]) -> Iterator[None]:
+        """Call ``make`` if nobody is inside; what it has put on the stack is undone when nobody is inside any more."""
+        with self._lock:
+            if not self._inside:
+                make(self._stack)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._stack.close()
+
+
+_python = _Shared()
+_stderr = _Shared()
 
 
 class _Stream(io.TextIOBase):
@@ -98,7 +140,8 @@ class _Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if self._descriptor is None:
             return self._original.write(text)
-        os.write(self._descriptor, text.encode(self._original.encoding or "utf-8", "backslashreplace"))
+        with contextlib.suppress(OSError):  # a process may have no descriptor 2
+            os.write(self._descriptor, text.encode(self._original.encoding or "utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
@@ -114,47 +157,44 @@ class _Stream(io.TextIOBase):
         self._descriptor = None
 
 
-@contextlib.contextmanager
-def _python_quiet(held: IO[bytes]) -> Iterator[None]:
-    """Logging below ERROR, warnings and prints go to ``held``; every level is restored."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    printed = _Stream(sys.stdout, held.fileno())
-    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+def _python_quiet() -> contextlib.AbstractContextManager[None]:
+    """Logging below ERROR, warnings and prints go to descriptor 2; every level is restored."""
+
+    def make(stack: contextlib.ExitStack) -> None:
+        printed = _Stream(sys.stdout, 2)
+        stack.enter_context(contextlib.redirect_stdout(printed))
+        stack.callback(printed.release)
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        for logger in loggers:
+        for logger in map(logging.getLogger, _LOGGERS):
+            stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            printed.release()
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+
+    return _python.hold(make)
 
 
-@contextlib.contextmanager
-def _diverted(held: IO[bytes]) -> Iterator[int | None]:
-    """Point descriptor 2 at ``held`` and give the descriptor of the real one; None where the process has no descriptor 2."""
-    try:
-        terminal = os.dup(2)
-    except OSError:
-        yield None
-        return
-    original = sys.stderr
-    through = _Stream(original, terminal) if _writes_to(original, 2) else None
-    try:
-        if through is not None:
-            original.flush()
-            sys.stderr = through
-        os.dup2(held.fileno(), 2)
-        yield terminal
-    finally:
-        os.dup2(terminal, 2)
-        if through is not None:
+def _stderr_through(terminal: int | None) -> contextlib.AbstractContextManager[None]:
+    """``sys.stderr`` goes to the real standard error, past the diversion of descriptor 2."""
+
+    def make(stack: contextlib.ExitStack) -> None:
+        original = sys.stderr
+        if terminal is None or not _writes_to(original, 2):
+            return
+        original.flush()
+        # Of its own: the diversion may end a moment before this does.
+        own = os.dup(terminal)
+        through = _Stream(original, own)
+
+        def restore() -> None:
             through.release()
             if sys.stderr is through:
                 sys.stderr = original
-        os.close(terminal)
+            os.close(own)
+
+        stack.callback(restore)
+        sys.stderr = through
+
+    return _stderr.hold(make)
 
 
 def _writes_to(stream: Any, descriptor: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from . import keras_weights
+from . import keras_weights, tf_private
 from .quiet import import_keras, import_tensorflow, quiet
 
 LSTM_OP = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -92,7 +92,6 @@ def _every_step(keras: Any) -> Any:
 def _fused_lstm(keras: Any) -> Any:
     """Return the layer class; made here because Keras is imported only when it is needed."""
     tf = import_tensorflow()
-    from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
     def lstm(inputs: Any, hidden: Any, cell: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> tuple[Any, ...]:
         """The equations of Keras' LSTM; the converter takes them for the op by the function's mark and its arguments."""
@@ -116,7 +115,7 @@ def _fused_lstm(keras: Any) -> Any:
                 "go_backwards": False,
                 "time_major": False,
             }
-            function = polymorphic_function.function(lstm, autograph=False, experimental_attributes=mark)
+            function = tf_private.get("function")(lstm, autograph=False, experimental_attributes=mark)
             zeros = tf.zeros([sequences.shape[0] or tf.shape(sequences)[0], self.units])
             weights = (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
             last, states, *_ = function(sequences, zeros, zeros, *(tf.convert_to_tensor(weight.value) for weight in weights))

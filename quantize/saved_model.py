@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import tf_private
 from .architecture import recognise
 from .contract_check import InsideNormalisation
 from .errors import LoadError, UnsafeModelError, first_line
@@ -90,13 +91,12 @@ def _check_files(path: Path, *, where: str) -> None:
 def _read(path: Path, *, where: str) -> Any:
     import_tensorflow()
     from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
 
     file = path / GRAPH_FILE
     size = file.stat().st_size
     if size > MAX_GRAPH_BYTES:
         raise LoadError(f"{where}: {GRAPH_FILE} has {size:,} bytes, more than a graph can have")
-    stored = saved_model_pb2.SavedModel()
+    stored = tf_private.get("saved_model_pb2").SavedModel()
     try:
         stored.ParseFromString(file.read_bytes())
     except DecodeError as error:
@@ -112,11 +112,8 @@ def _read(path: Path, *, where: str) -> Any:
 def installed_ops() -> dict[str, bool]:
     """Return every op that this TensorFlow has, and whether it is stateful."""
     import_tensorflow()
-    from tensorflow.core.framework import op_def_pb2
-    from tensorflow.python.client import pywrap_tf_session
-
-    ops = op_def_pb2.OpList()
-    ops.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    ops = tf_private.get("op_def_pb2").OpList()
+    ops.ParseFromString(tf_private.get("TF_GetBuffer")(tf_private.get("TF_GetAllOpList")()))
     return {op.name: op.is_stateful for op in ops.op}
 
 

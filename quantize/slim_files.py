@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import tf_private
 from .errors import LoadError, UnsafeModelError, first_line
 from .graph_scan import scan
 from .graph_view import GraphView
@@ -122,9 +123,8 @@ def _meta(graph: Any, path: Path, prefix: Path, output: str, input_node: str, *,
 def _parse(path: Path, *, where: str) -> tuple[Any, bool]:
     """Return the GraphDef of a file, and whether it was inside a MetaGraphDef."""
     from google.protobuf.message import DecodeError
-    from tensorflow.core.framework import graph_pb2
-    from tensorflow.core.protobuf import meta_graph_pb2
 
+    graph_pb2, meta_graph_pb2 = tf_private.get("graph_pb2"), tf_private.get("meta_graph_pb2")
     size = path.stat().st_size
     if size > MAX_GRAPH_BYTES:
         raise LoadError(f"{where}: has {size:,} bytes, more than a graph can have")
@@ -142,9 +142,7 @@ def _parse(path: Path, *, where: str) -> tuple[Any, bool]:
 
 
 def _scan(graph: Any, *, where: str) -> None:
-    from tensorflow.core.protobuf import meta_graph_pb2
-
-    scan(meta_graph_pb2.MetaGraphDef(graph_def=graph), where=where, op_stateful=installed_ops())
+    scan(tf_private.get("meta_graph_pb2").MetaGraphDef(graph_def=graph), where=where, op_stateful=installed_ops())
 
 
 def _pruned(graph: Any, output: str, input_node: str, *, where: str) -> Any:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import tf_private
 from .errors import LoadError
 from .quiet import import_keras, quiet
 from .slim_weights import EPSILON, Weights
@@ -53,9 +54,7 @@ def build(weights: Mapping[str, Weights], output: str, shape: tuple[int, int, in
 
 class _Network:
     def __init__(self, weights: Mapping[str, Weights], where: str) -> None:
-        from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-
-        self.keras, self.scaled_add = import_keras(), CustomScaleLayer
+        self.keras, self.scaled_add = import_keras(), tf_private.get("CustomScaleLayer")
         self.weights, self.where = weights, where
         self.made: dict[str, list[tuple[Any, Sequence[Any]]]] = {}
 

@@ -12,12 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import own_python
 from ..errors import VirtualBoardError
 from ..ssh import SshTarget
 from ..wheels import cache_folder
@@ -132,15 +132,13 @@ def start(name: str, *, global_binfmt: bool = False) -> VirtualBoard:
         "global_binfmt": global_binfmt,
     }
     (folder / "running.json").write_text(json.dumps(settings))
-    packages = str(Path(__file__).resolve().parents[2])
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "devices.virtual.machine", str(folder)],
+            own_python.command("devices.virtual.machine", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": packages},
             start_new_session=True,
         )
     if not _answers(port, process):

@@ -78,3 +78,52 @@ def test_levels_are_restored() -> None:
         assert logging.getLogger("tensorflow").level == logging.ERROR
         _ = 1 / 0
     assert logging.getLogger("tensorflow").level == before
+
+
+OVERLAPPING = """
+import contextlib, logging, os, sys, threading, warnings
+from quantize.quiet import quiet
+from edge.interpreter import _quiet_stderr
+
+def state():
+    level = logging.getLogger('tensorflow').level
+    return os.fstat(2), sys.stderr, sys.stdout, list(warnings.filters), level, len(os.listdir('/proc/self/fd'))
+
+before = state()
+kinds = {kinds}
+inside = [threading.Event() for _ in kinds]
+leave = [threading.Event() for _ in kinds]
+
+def hold(number):
+    with kinds[number]():
+        inside[number].set()
+        assert leave[number].wait(60)
+
+threads = [threading.Thread(target=hold, args=(number,)) for number in range(len(kinds))]
+for number, thread in enumerate(threads):
+    thread.start()
+    assert inside[number].wait(60)
+    os.write(2, b'held back\\n')
+for number in {order}:
+    leave[number].set()
+    threads[number].join()
+after = state()
+assert after == before, (before, after)
+os.write(2, b'descriptor 2 again')
+print('sys.stdout too')
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1)])
+def test_blocks_that_overlap_in_threads_give_everything_back(order: tuple[int, ...]) -> None:
+    result = run(OVERLAPPING.format(kinds="[quiet, quiet, quiet]", order=list(order)))
+    assert (result.stderr, result.stdout) == ("descriptor 2 again", "sys.stdout too\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_so_do_blocks_that_overlap_with_the_loading_of_a_model(order: tuple[int, ...]) -> None:
+    result = run(OVERLAPPING.format(kinds="[quiet, _quiet_stderr]", order=list(order)))
+    assert result.stderr.endswith("descriptor 2 again") and "Error" not in result.stderr
+    assert result.stdout == "sys.stdout too\n"
