@@ -19,7 +19,7 @@ def test_extremes_are_those_of_tensorflows_calibrator_but_where_it_reads_a_sum(s
     wider = 0
     for place, index in enumerate(seen.tensors):
         low, high = known[seen.model.tensors[index].name]
-        mine = (min(row[place] for row in seen.lows), max(row[place] for row in seen.highs))
+        mine = (seen.sketches[0].lowest[place], seen.sketches[0].highest[place])
         if index in added:  # the sum is written over an operand before the calibrator reads that
             wider += (low, high) != pytest.approx(mine, rel=1e-4, abs=1e-4)
         else:
@@ -34,7 +34,8 @@ def test_extremes_are_those_of_the_reference_kernels(steps: Any) -> None:
         activations.infer(interpreter, tensor)
         for place, index in enumerate(seen.tensors):
             values = interpreter.tensor(index)
-            found = (seen.lows[image][place], seen.highs[image][place])
+            _, lows, highs = seen.sketches[0].latest[image]
+            found = (lows[place], highs[place])
             assert found == pytest.approx((values.min(), values.max()), rel=1e-4, abs=1e-4)
 
 
@@ -50,7 +51,7 @@ def test_histograms_hold_every_value_of_both_parts(steps: Any) -> None:
 
 def test_outputs_are_the_networks(steps: Any) -> None:
     seen = activations.gather(steps.reference, lambda: steps.tensors[:3])
-    for (a,), (b,) in zip(seen.outputs, activations.run(steps.reference, steps.tensors[:3]), strict=True):
+    for (a,), (b,) in zip(seen.outputs.values(), activations.run(steps.reference, steps.tensors[:3]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
