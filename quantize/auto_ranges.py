@@ -126,7 +126,8 @@ def _auto(
     kinds: Iterable[str] | None,
     per_channel: bool,
 ) -> RangeChoice:
-    held = [i for i in seen.outputs if seen.part_of[i] == 1][:_MOST_HELD_OUT]
+    held = [i for i in seen.outputs if seen.part_of[i] == 1]
+    held = held[:: -(-len(held) // _MOST_HELD_OUT) or 1]  # evenly spread: photos come class by class
     independent = len(held) >= _FEWEST_HELD_OUT
     if not independent:
         held = list(seen.outputs)
