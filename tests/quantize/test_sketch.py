@@ -61,7 +61,7 @@ def test_merging_is_associative(a: list[list[list[float]]], b: list[list[list[fl
 
 
 def many(images: int) -> list[tuple[int, NDArray[np.float32]]]:
-    values = np.random.default_rng(5).normal(size=(images, 2, 40)).astype(np.float32) * np.float32([[1.0], [30.0]])
+    values = np.random.default_rng(5).normal(size=(images, 2, 40)).astype(np.float32) * np.array([[1.0], [30.0]], np.float32)
     return list(enumerate(values))
 
 
