@@ -1,7 +1,7 @@
 """One pass of the float network over the representative images: what every tensor does, in bounded memory, on all cores.
 
-The interpreter keeps every tensor between the layers (``preserve``), with the fast kernels; what is kept of an image is its
-extremes and its share of a histogram, so that memory grows with the number of tensors and not with the number of images.
+The interpreter keeps every tensor between the layers (``preserve``), with the fast kernels; what is kept of the images is a sketch
+(`quantize.sketch`) and the answers to some, so that memory grows with the number of tensors and not with the number of images.
 
 TensorFlow's own calibrator reads a tensor after later ops may have written over it in place: an operand of a residual add then gets
 the range of the sum (TensorFlow 2.21; a test shows it), several times too wide for a branch. Here every tensor keeps its memory.
@@ -24,75 +24,58 @@ from edge.tensors import dequantize, quantize
 
 from . import same_range
 from .errors import CalibrationError
-from .ranges import BINS, Observed, merged, widen
+from .ranges import Observed
+from .sketch import Sketch, Spread, sampled
 
 Tensors = Callable[[], Iterable[Feed]]
 
-# A histogram needs no more values of one image than this; larger tensors are sampled evenly. Extremes are always exact.
-_HISTOGRAM_VALUES = 1 << 15
-_LOWEST_EXPONENT = -40  # a tensor of zeros has a limit too
+ANSWERS = 512
+"""Images whose answers are kept, evenly spread over all: more do not choose ranges better, and take memory for each."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Activations:
-    """What a float network did on ``images`` images.
+    """What a float network did on the images.
 
-    ``lows``, ``highs``: float64 ``(images, tensors)``. ``outputs``: per image the network's outputs without batch axis.
-    Histograms are kept apart for each of ``parts`` parts of the images, so that one part can be held out.
+    ``sketches``: of each part of the images, so that one can be held out. ``part_of``: the part of each image. ``outputs``: by the
+    image's number the network's outputs without batch axis, of ``ANSWERS`` images at most. ``shared``: the positions in ``tensors``
+    of those that have one range.
     """
 
     model: graph.Graph
     tensors: tuple[int, ...]
     parts: int
-    lows: list[NDArray[np.float64]] = field(default_factory=list)
-    highs: list[NDArray[np.float64]] = field(default_factory=list)
-    outputs: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
-    part_of: list[int] = field(default_factory=list)
-    _counts: NDArray[np.float64] = field(init=False)
-    _exponents: NDArray[np.int64] = field(init=False)
+    outputs: Spread[tuple[NDArray[np.float32], ...]] = field(default_factory=lambda: Spread(ANSWERS))
+    part_of: bytearray = field(default_factory=bytearray)
+    shared: tuple[tuple[int, ...], ...] = field(init=False)
+    sketches: list[Sketch] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._counts = np.zeros((self.parts, len(self.tensors), BINS))
-        self._exponents = np.full(len(self.tensors), _LOWEST_EXPONENT)
+        place = {tensor: position for position, tensor in enumerate(self.tensors)}
+        groups = (group.tensors for group in same_range.groups(self.model))
+        self.shared = tuple(tuple(sorted(place[i] for i in group)) for group in groups if len(group) > 1)
+        self.sketches = [Sketch.empty(len(self.tensors), len(self.shared)) for _ in range(self.parts)]
 
     def add(self, seen: _Image, part: int) -> None:
         """Take in one image."""
-        self.lows.append(seen.lows)
-        self.highs.append(seen.highs)
-        self.outputs.append(seen.outputs)
+        self.outputs.add(len(self.part_of), seen.outputs)
         self.part_of.append(part)
-        for position, (exponent, counts) in enumerate(zip(seen.exponents, seen.counts, strict=True)):
-            known = int(self._exponents[position])
-            if exponent > known:
-                for each in range(self.parts):
-                    self._counts[each, position] = widen(self._counts[each, position], int(exponent) - known)
-                self._exponents[position] = exponent
-            self._counts[part, position] += widen(counts, max(known - int(exponent), 0))
+        self.sketches[part].merge(seen.sketch)
 
     def observed(self, tensors: Sequence[int], parts: Sequence[int]) -> Observed:
-        """Return what tensors that share a range did on the images of ``parts``."""
-        chosen = np.isin(self.part_of, parts)
-        places = [self.tensors.index(tensor) for tensor in tensors]
-        lows, highs = np.array(self.lows)[chosen], np.array(self.highs)[chosen]
-        return merged(
-            [
-                Observed(
-                    lows=lows[:, place],
-                    highs=highs[:, place],
-                    counts=self._counts[list(parts), place].sum(axis=0),
-                    limit=float(2.0 ** self._exponents[place]),
-                )
-                for place in places
-            ]
-        )
+        """Return what a tensor, or all that share its range, did on the images of ``parts``."""
+        places = tuple(sorted(self.tensors.index(tensor) for tensor in tensors))
+        row = places[0] if len(places) == 1 else len(self.tensors) + self.shared.index(places)
+        sizes = [self.model.tensors[self.tensors[place]].elements for place in places]
+        together = Sketch.empty(len(places)).only(range(len(places)), 0)
+        for part in parts:
+            together.merge(self.sketches[part].only(places, row))
+        return together.observed([size / sampled(size) for size in sizes])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Image:
-    lows: NDArray[np.float64]
-    highs: NDArray[np.float64]
-    exponents: NDArray[np.int64]
-    counts: list[NDArray[np.float64]]
+    sketch: Sketch
     outputs: tuple[NDArray[np.float32], ...]
 
 
@@ -116,11 +99,11 @@ def gather(
     workers = default_workers(2 * len(flatbuffer) + kept)
     pool = Pool(open_interpreter(flatbuffer, threads=1, preserve=True) for _ in range(workers))
 
-    def look(tensor: Feed) -> _Image:
-        return pool.use(lambda interpreter: _look(interpreter, tensor, indices))
+    def look(numbered: tuple[int, Feed]) -> _Image:
+        return pool.use(lambda interpreter: _look(interpreter, *numbered, indices, found.shared))
 
-    for number, seen in enumerate(ordered(look, tensors(), workers)):
-        if not (np.isfinite(seen.lows).all() and np.isfinite(seen.highs).all()):
+    for number, seen in enumerate(ordered(look, enumerate(tensors()), workers)):
+        if not seen.sketch.finite:
             raise CalibrationError(f"representative image {number + 1} makes the float network answer NaN or infinity")
         found.add(seen, int(part(number)))
         if progress is not None:
@@ -162,21 +145,8 @@ def infer(interpreter: LoadedInterpreter | InterpreterApart, tensor: Feed) -> tu
     return tuple(outputs)
 
 
-def _look(interpreter: LoadedInterpreter, tensor: Feed, indices: Sequence[int]) -> _Image:
+def _look(
+    interpreter: LoadedInterpreter, number: int, tensor: Feed, indices: Sequence[int], shared: Sequence[Sequence[int]]
+) -> _Image:
     outputs = infer(interpreter, tensor)
-    lows, highs = np.zeros(len(indices)), np.zeros(len(indices))
-    exponents, counts = np.zeros(len(indices), np.int64), []
-    for position, index in enumerate(indices):
-        values = interpreter.tensor(index).reshape(-1)
-        lows[position], highs[position] = values.min(), values.max()
-        largest = max(-lows[position], highs[position])
-        if not np.isfinite(largest):
-            counts.append(np.zeros(BINS))
-            continue
-        exponent = _LOWEST_EXPONENT if largest <= 0 else max(int(np.floor(np.log2(largest))) + 1, _LOWEST_EXPONENT)
-        exponents[position] = exponent
-        # An odd stride walks through all channels, whose number is even nearly always.
-        stride = values.size // _HISTOGRAM_VALUES | 1 if values.size > _HISTOGRAM_VALUES else 1
-        bins = ((values[::stride] * np.float32(2.0**-exponent) + 1.0) * (BINS / 2)).astype(np.int32)
-        counts.append(np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS).astype(np.float64) * (values.size / bins.size))
-    return _Image(lows=lows, highs=highs, exponents=exponents, counts=counts, outputs=outputs)
+    return _Image(sketch=Sketch.of(number, map(interpreter.tensor, indices), shared), outputs=outputs)

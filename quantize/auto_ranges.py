@@ -126,10 +126,11 @@ def _auto(
     kinds: Iterable[str] | None,
     per_channel: bool,
 ) -> RangeChoice:
-    held = [i for i, part in enumerate(seen.part_of) if part == 1][:_MOST_HELD_OUT]
+    held = [i for i in seen.outputs if seen.part_of[i] == 1]
+    held = held[:: -(-len(held) // _MOST_HELD_OUT) or 1]  # evenly spread: photos come class by class
     independent = len(held) >= _FEWEST_HELD_OUT
     if not independent:
-        held = list(range(len(seen.part_of)))
+        held = list(seen.outputs)
     wanted = set(held)
     images = [tensor for i, tensor in enumerate(tensors()) if i in wanted]
     search = _Search(

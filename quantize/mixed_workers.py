@@ -40,7 +40,7 @@ class Work:
 
     calibrated: bytes
     per_channel: bool
-    tensors: list[NDArray[np.float32]]
+    tensors: Sequence[NDArray[np.float32]]
     reference: Outputs
     compared: tuple[str, ...]
 

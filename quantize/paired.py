@@ -15,17 +15,20 @@ from edge.contract import Contract
 from edge.dataset import LabelledImages
 from edge.errors import DatasetError, ImageError, UsageError
 from edge.metrics import top_k
-from edge.preprocess import preprocess
 
 from . import output_error
 from .output_error import Outputs
+from .pictures import Pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Photos:
-    """Preprocessed images ``(1, height, width, channels)`` float32 each, and their class ids (None without labels)."""
+    """Preprocessed images ``(1, height, width, channels)`` float32 each, and their class ids (None without labels).
 
-    tensors: list[NDArray[np.float32]]
+    ``tensors`` of a folder or manifest are made one by one when they are asked for (`quantize.pictures`).
+    """
+
+    tensors: Sequence[NDArray[np.float32]]
     labels: NDArray[np.int32] | None
     ids: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -44,10 +47,10 @@ class Photos:
         spec = next((output for output in contract.outputs if output.is_classes), None)
         dataset = LabelledImages.open(path, labels=spec.labels if spec and spec.labels else None, unlabelled=spec is None)
         dataset = dataset if limit is None else dataset.subset(limit)
-        tensors, labels, ids, unreadable = [], [], [], []
+        tensors, labels, ids, unreadable = Pictures(contract.input), [], [], []
         for item in dataset:
             try:
-                tensors.append(preprocess(item.path, contract.input))
+                tensors.append(item.path)
             except ImageError:
                 unreadable.append(item.id)
                 continue
@@ -69,8 +72,9 @@ class Photos:
         return self if len(self) <= count else self.split(count / len(self))[0]
 
     def _chosen(self, positions: list[int]) -> Photos:
+        tensors = self.tensors
         return Photos(
-            tensors=[self.tensors[i] for i in positions],
+            tensors=tensors.at(positions) if isinstance(tensors, Pictures) else [tensors[i] for i in positions],
             labels=None if self.labels is None else self.labels[positions],
             ids=tuple(self.ids[i] for i in positions),
             unreadable=(),

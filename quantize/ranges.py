@@ -1,6 +1,6 @@
 """From what a tensor did on the representative images to its range: the methods, as pure functions.
 
-Input is what one pass over the images keeps (`quantize.activations`): the lowest and highest value on each image, and a
+Input is what one pass over the images keeps (`quantize.sketch`): extremes, their means, those of the latest images, and a
 histogram. Every method gives ``(low, high)`` that holds zero, because padding and ReLU need an exact zero.
 """
 
@@ -27,24 +27,28 @@ _STEPS = 64  # ranges that the searches of MSE and KL try
 class Observed:
     """What one tensor, or several that share a range, did.
 
-    ``lows``, ``highs``: float64 ``(images,)``, extremes on each image. ``counts``: ``(BINS,)``, values in equal bins of
-    ``[-limit, limit)``.
+    ``lows``, ``highs``: float64 ``(images,)``, extremes on each image, of many images the latest. ``counts``: ``(BINS,)``, values
+    in equal bins of ``[-limit, limit)``. ``extremes``, ``means``: of lows and highs over all images; None where ``lows`` and
+    ``highs`` are all.
     """
 
     lows: NDArray[np.float64]
     highs: NDArray[np.float64]
     counts: NDArray[np.float64]
     limit: float
+    extremes: Range | None = None
+    means: Range | None = None
 
 
 def min_max(seen: Observed) -> Range:
     """The extremes over all images: nothing seen is clipped. One odd image sets the range."""
-    return _holding_zero(float(seen.lows.min()), float(seen.highs.max()))
+    return _holding_zero(*(seen.extremes or (float(seen.lows.min()), float(seen.highs.max()))))
 
 
 def blend(seen: Observed, share: float) -> Range:
     """``share`` x min/max + ``(1 - share)`` x mean of the extremes of each image. 1 is min/max, 0 the mean of extremes."""
-    (low, high), (low_mean, high_mean) = min_max(seen), _holding_zero(float(seen.lows.mean()), float(seen.highs.mean()))
+    low, high = min_max(seen)
+    low_mean, high_mean = _holding_zero(*(seen.means or (float(seen.lows.mean()), float(seen.highs.mean()))))
     return share * low + (1 - share) * low_mean, share * high + (1 - share) * high_mean
 
 

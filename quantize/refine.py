@@ -16,8 +16,11 @@ from .activations import Tensors
 from .auto_ranges import held_out
 from .float_weights import FloatWeights
 from .int8_file import Int8File
+from .sketch import Spread
 
 _MOST_IMAGES = 64  # for means and second moments, which more images hardly change
+MOST_HELD_OUT = 128
+"""Images held out that measure, evenly spread over all of them; a float image of 299 x 299 takes 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,21 +43,24 @@ def refine(
     """Return the int8 file with coarsely rounded weights rounded adaptively and biases corrected, each where it helps.
 
     int8_flatbuffer: as TensorFlow's quantizer gives it (the tensor names are still the float network's), integer or float I/O.
-    tensors: representative images whenever called; two in five are held out and only measure. An ordinary int8 file comes out.
+    tensors: representative images whenever called; of two in five, which are held out and only measure, ``MOST_HELD_OUT`` are
+    looked at, of the others 64, both evenly spread. An ordinary int8 file comes out.
     """
     with stage("refine weights and biases"):
-        held, reference = _held_out(float_flatbuffer, tensors)
+        held, fit = _divided(tensors)
+        reference = activations.run(float_flatbuffer, held)
         compared = output_error.kinds(Int8File(float_flatbuffer).graph, None if kinds is None else tuple(kinds))
 
         def error(flatbuffer: bytes) -> NDArray[np.float64]:
             return output_error.per_image(reference, activations.run(flatbuffer, held), compared)
 
         def fitting() -> Iterator[Feed]:
-            given = 0
+            fitted = 0
             for number, tensor in enumerate(tensors()):
-                if given < _MOST_IMAGES and not held_out(number):
-                    given += 1
-                    yield tensor
+                if not held_out(number):
+                    if fitted in fit:
+                        yield tensor
+                    fitted += 1
 
         weights = FloatWeights(float_flatbuffer)
         best, best_error = int8_flatbuffer, error(int8_flatbuffer)
@@ -78,6 +84,15 @@ def refine(
     return Refinement(flatbuffer=best, kept=tuple(kept), error=errors)
 
 
-def _held_out(flatbuffer: bytes, tensors: Tensors) -> tuple[list[Feed], list[tuple[NDArray[np.float32], ...]]]:
-    images = [tensor for number, tensor in enumerate(tensors()) if held_out(number)] or list(tensors())
-    return images, activations.run(flatbuffer, images)
+def _divided(tensors: Tensors) -> tuple[list[Feed], set[int]]:
+    """Return the images that measure, at most ``MOST_HELD_OUT``, and which of the others means and moments come from."""
+    held: Spread[Feed] = Spread(MOST_HELD_OUT)
+    others = 0
+    for number, tensor in enumerate(tensors()):
+        if held_out(number):
+            held.add(number - others, tensor)
+        else:
+            others += 1
+    fit = {int(i) for i in np.linspace(0, others - 1, min(others, _MOST_IMAGES))}
+    # Where none is held out, the few that there are measure themselves.
+    return held.values() or list(tensors()), fit

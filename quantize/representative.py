@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -71,9 +72,9 @@ class RepresentativeDataset:
     ) -> RepresentativeDataset:
         """Choose ``count`` images of a folder (of class sub-folders, or flat) or a CSV manifest, and look through them.
 
-        Classes keep their share, each has one image at least. Of outputs that are numbers, the images with the lowest and the highest
-        targets of a manifest are among them: a range that was never shown a sharp turn would cut it off. The choice depends on seed,
-        file names and targets only.
+        Classes keep their share, each has one image at least; of more classes than ``count`` the seed draws which. Of outputs
+        that are numbers, the images with the lowest and the highest targets of a manifest are among them: a range that was never shown
+        a sharp turn would cut it off. The choice depends on seed, file names and targets only.
         validation: images that must not be among them, compared by content. max_unreadable: share (0..1) of undecodable images
         above which to give up; up to it they are listed, and others take their place.
         strict: False turns errors into findings, as far as work can go on.
@@ -91,15 +92,18 @@ class RepresentativeDataset:
             first = _extremes(dataset, contract, count)
             for item in first:
                 progress.advance(int(chosen.take(item)))
-            others = {name: [item for item in items if item not in first] for name, items in strata.items()}
-            for name, quota in _quotas(others, count - len(chosen.items)).items():
+            extreme = {item.id for item in first}
+            others = {name: [item for item in items if item.id not in extreme] for name, items in strata.items()}
+            for name, quota in _quotas(others, count - len(chosen.items), seed).items():
                 for item in _shuffled(others[name], seed):
                     if quota == 0:
                         break
                     if chosen.take(item):
                         quota -= 1
                         progress.advance()
-        findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, contract, path)]
+            for item in _in_place_of_unreadable(chosen, others, count, seed):
+                progress.advance(int(chosen.take(item)))
+        findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, chosen.items, contract, path)]
         findings += _about_count(len(chosen.items), total, asked, path)
         if validation is not None:
             findings += _about_overlap(chosen, validation)
@@ -244,13 +248,18 @@ def _strata(path: str | os.PathLike[str]) -> tuple[LabelledImages, dict[str, lis
 
 def _extremes(dataset: LabelledImages, contract: Contract, count: int) -> list[ImageItem]:
     """Return the images with the lowest and the highest targets of the numbers that a manifest has, a quarter of ``count`` at most."""
-    each, found = count // _EXTREME, dict[str, ImageItem]()
+    each, found = count // _EXTREME, dict[int, ImageItem]()
+    by_id: NDArray[np.intp] | None = None
     for output in contract.outputs:
         for column in _targets(dataset, output, only=len(contract.outputs) == 1).T:
-            order = sorted(range(len(column)), key=lambda i: (column[i], dataset.items[i].id))
-            chosen = {dataset.items[i].id: dataset.items[i] for i in (*order[:each], *order[len(order) - each :])}
-            if len(found | chosen) <= count // 4:
-                found |= chosen
+            if by_id is None:
+                by_id = np.array(sorted(range(len(dataset)), key=lambda i: dataset.items[i].id), np.intp)
+            order = by_id[np.argsort(column[by_id], kind="stable")]
+            chosen = [int(i) for i in (*order[:each], *order[len(order) - each :])]
+            if len(found) + len(set(chosen) - found.keys()) <= count // 4:
+                found |= {i: dataset.items[i] for i in chosen}
+            if len(found) >= count // 4:
+                return list(found.values())
     return list(found.values())
 
 
@@ -264,25 +273,53 @@ def _targets(dataset: LabelledImages, output: OutputSpec, *, only: bool) -> NDAr
     return np.empty((len(dataset), 0)) if found is None else found
 
 
-def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int) -> dict[str, int]:
-    """Return how many images to take of each stratum: its share by largest remainder, at least one, never more than it has."""
+def _quotas(strata: Mapping[str, Sequence[ImageItem]], count: int, seed: int) -> dict[str, int]:
+    """Return how many images to take of each stratum: its share by largest remainder, at least one, never more than it has.
+
+    Of more strata than ``count`` the seed draws as many, one image each.
+    """
+    strata = {name: items for name, items in strata.items() if items}
+    if len(strata) > count:
+        drawn = sorted(strata, key=lambda name: _lot(seed, name))[: max(count, 0)]
+        return dict.fromkeys(sorted(drawn), 1)
     total = sum(map(len, strata.values()))
     count = min(count, total)
     quotas = {name: min(len(items), max(1, count * len(items) // total)) for name, items in strata.items()}
-    by_remainder = sorted(strata, key=lambda name: (-(count * len(strata[name]) % total), name))
-    while sum(quotas.values()) < count:
-        for name in by_remainder:
-            if quotas[name] < len(strata[name]) and sum(quotas.values()) < count:
-                quotas[name] += 1
-    while sum(quotas.values()) > count:
-        largest = max(quotas, key=lambda name: (quotas[name], name))
-        quotas[largest] -= 1
+    left = count - sum(quotas.values())
+    for name in sorted(strata, key=lambda name: (-(count * len(strata[name]) % total), name)):
+        if left > 0 and quotas[name] < len(strata[name]):
+            quotas[name] += 1
+            left -= 1
+    # Small strata that were given one may leave too little for the others: the largest give back, of equals the last by name.
+    largest = [(-quotas[name], -rank, name) for rank, name in enumerate(sorted(quotas))]
+    heapq.heapify(largest)
+    for _ in range(-left):
+        taken, rank, name = largest[0]
+        quotas[name] -= 1
+        heapq.heapreplace(largest, (taken + 1, rank, name))
     return quotas
+
+
+def _in_place_of_unreadable(
+    chosen: _Choice, strata: Mapping[str, Sequence[ImageItem]], count: int, seed: int
+) -> Iterator[ImageItem]:
+    """Yield images of any stratum while some are missing because theirs had no other that can be read."""
+    if len(chosen.items) >= count:
+        return
+    tried = chosen.unreadable.keys() | {item.id for item in chosen.items}
+    for item in _shuffled([item for items in strata.values() for item in items if item.id not in tried], seed):
+        if len(chosen.items) >= count:
+            return
+        yield item
 
 
 def _shuffled(items: Sequence[ImageItem], seed: int) -> list[ImageItem]:
     # By hash rather than by a random generator: the same on every version of everything, and other images change nothing.
-    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
+    return sorted(items, key=lambda item: _lot(seed, item.id))
+
+
+def _lot(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def _about_count(chosen: int, total: int, count: int, path: str | os.PathLike[str]) -> Iterator[Finding]:
@@ -298,23 +335,34 @@ def _about_count(chosen: int, total: int, count: int, path: str | os.PathLike[st
 
 
 def _about_classes(
-    strata: Mapping[str, Sequence[ImageItem]], contract: Contract, path: str | os.PathLike[str]
+    strata: Mapping[str, Sequence[ImageItem]], chosen: Sequence[ImageItem], contract: Contract, path: str | os.PathLike[str]
 ) -> Iterator[Finding]:
+    """Yield what is wrong with the classes of the chosen images: unknown to the model, or missing among them."""
     labels = next((output.labels for output in contract.outputs if output.is_classes and output.labels), ())
     names = [name for name in strata if name]
-    if not labels or not names:
+    if not names:
         return
+    taken = {item.id for item in chosen}
+    seen = {name for name in names if any(item.id in taken for item in strata[name])}
     try:
-        _, index = match_labels(names, labels, where=str(path))
+        _, index = match_labels(names, labels, where=str(path)) if labels else ((), {})
     except DatasetError:
         message = f"the folders or labels ({shown(names)}) are not the model's classes ({shown(labels)}); used for spreading only"
         yield Finding(check="classes", severity=INFO, message=message)
-        return
+        labels, index = (), {}
     background = {output.background_index for output in contract.outputs}
-    missing = [label for i, label in enumerate(labels) if i not in index.values() and i not in background]
+    looked_at = {index[name] for name in seen if name in index}
+    missing = [label for i, label in enumerate(labels) if i not in looked_at and i not in background]
+    wanted: Sequence[str] = labels
+    if not labels:
+        missing, wanted = [name for name in names if name not in seen], names
     if missing:
+        more = (
+            f"; {len(names)} classes are there, --count {len(names)} or more takes one of each" if len(seen) < len(names) else ""
+        )
         message = (
-            f"no image of {len(missing)} of {len(labels)} classes: {shown(missing)}; their activations may exceed the ranges"
+            f"no image of {len(missing)} of {len(wanted)} classes among the {len(chosen)} chosen: {shown(missing)}; their activations"
+            f" may exceed the ranges{more}"
         )
         yield Finding(check="classes_missing", severity=WARNING, message=message)
 

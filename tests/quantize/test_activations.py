@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.interpreter import open_interpreter
-from quantize import activations, calibrated
+from quantize import activations, auto_ranges, calibrated, same_range
 from quantize.errors import CalibrationError
 
 
@@ -19,7 +19,7 @@ def test_extremes_are_those_of_tensorflows_calibrator_but_where_it_reads_a_sum(s
     wider = 0
     for place, index in enumerate(seen.tensors):
         low, high = known[seen.model.tensors[index].name]
-        mine = (min(row[place] for row in seen.lows), max(row[place] for row in seen.highs))
+        mine = (seen.sketches[0].lowest[place], seen.sketches[0].highest[place])
         if index in added:  # the sum is written over an operand before the calibrator reads that
             wider += (low, high) != pytest.approx(mine, rel=1e-4, abs=1e-4)
         else:
@@ -34,7 +34,8 @@ def test_extremes_are_those_of_the_reference_kernels(steps: Any) -> None:
         activations.infer(interpreter, tensor)
         for place, index in enumerate(seen.tensors):
             values = interpreter.tensor(index)
-            found = (seen.lows[image][place], seen.highs[image][place])
+            _, lows, highs = seen.sketches[0].latest[image]
+            found = (lows[place], highs[place])
             assert found == pytest.approx((values.min(), values.max()), rel=1e-4, abs=1e-4)
 
 
@@ -50,8 +51,31 @@ def test_histograms_hold_every_value_of_both_parts(steps: Any) -> None:
 
 def test_outputs_are_the_networks(steps: Any) -> None:
     seen = activations.gather(steps.reference, lambda: steps.tensors[:3])
-    for (a,), (b,) in zip(seen.outputs, activations.run(steps.reference, steps.tensors[:3]), strict=True):
+    for (a,), (b,) in zip(seen.outputs.values(), activations.run(steps.reference, steps.tensors[:3]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_answers_are_kept_of_a_stated_number_of_images_and_suffice_for_auto(steps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "ANSWERS", 32)
+    seen = auto_ranges.observe(steps.reference, lambda: steps.tensors)
+    assert list(seen.outputs) == list(range(0, 60, 2))
+    assert len(seen.part_of) == sum(sketch.images for sketch in seen.sketches) == 60
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors, seen=seen)
+    assert choice.held_out == 12
+    assert choice.gain is not None
+    assert choice.gain.converter.mean() < 0.05, "answers and images belong together"
+
+
+def test_tensors_that_share_a_range_are_observed_image_by_image(steps: Any) -> None:
+    seen = activations.gather(steps.reference, lambda: steps.tensors[:5])
+    shared = [group.tensors for group in same_range.groups(seen.model) if len(group.tensors) > 1]
+    assert shared
+    for group in shared:
+        together, each = seen.observed(group, (0,)), [seen.observed((index,), (0,)) for index in group]
+        np.testing.assert_array_equal(together.highs, np.max([one.highs for one in each], axis=0))
+        np.testing.assert_array_equal(together.lows, np.min([one.lows for one in each], axis=0))
+        assert together.means == pytest.approx((together.lows.mean(), together.highs.mean()))
+        assert together.counts.sum() == pytest.approx(sum(one.counts.sum() for one in each))
 
 
 def test_no_image_and_not_a_number_are_errors(steps: Any) -> None:

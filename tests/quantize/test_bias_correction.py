@@ -9,9 +9,10 @@ import pytest
 
 from edge import graph
 from quantize import activations, adaptive_rounding, bias_correction, conversion, output_error
+from quantize.auto_ranges import held_out
 from quantize.float_weights import FloatWeights
 from quantize.int8_file import Int8File
-from quantize.refine import refine
+from quantize.refine import MOST_HELD_OUT, _divided, refine
 
 TOO_HIGH = 20  # steps; so many that on any machine's network, however it was trained, the shift is far above the rounding
 
@@ -78,3 +79,16 @@ def test_coarse_weights_are_rounded_adaptively_whatever_the_io(steps: Any, io: s
     done = adaptive_rounding.round_adaptively(file, FloatWeights(steps.reference), lambda: steps.tensors[:20], worse_than=0.0)
     assert done == len(file.weighted)
     assert _error(steps, file.pack()) < 0.1
+
+
+@pytest.mark.parametrize("images", [2, 3, 60, 200, 5000])
+def test_refine_holds_a_stated_number_of_images_evenly_spread(images: int) -> None:
+    stream = [np.full((1, 1, 1, 1), number, np.float32) for number in range(images)]
+    held, fit = _divided(lambda: stream)
+    numbers = [int(np.asarray(tensor).item()) for tensor in held]
+    assert len(held) <= MOST_HELD_OUT
+    assert len(fit) == min(64, sum(not held_out(number) for number in range(images)))
+    if images > 2:
+        assert all(held_out(number) for number in numbers)
+        assert len(held) >= min(MOST_HELD_OUT // 2, images // 5)
+        assert numbers[-1] >= images - max(20, images // 20)

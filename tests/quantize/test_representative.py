@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import quantize
@@ -19,6 +21,7 @@ from edge.preprocess import preprocess
 from quantize import CalibrationError, RepresentativeDataset
 from quantize.input_statistics import Divergence, judge, measure
 from quantize.quiet import import_keras, quiet
+from quantize.representative import _quotas
 
 FLOWERS = Path(__file__).parents[3] / "shared" / "data" / "flowers"
 NETWORK = Path(__file__).parents[3] / "shared" / "models"
@@ -93,6 +96,68 @@ def test_the_choice_depends_on_seed_and_names_only(photos: Path, tmp_path: Path)
     shutil.copytree(photos, copy)
     assert choose(copy, count=40).identities == chosen.identities
     assert [item.id for item in chosen.items] == sorted(item.id for item in chosen.items)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classes")
+    for number in range(60):
+        for each in range(2):
+            write_image(folder / f"class{number:02d}" / f"{each}.png", 2 * number + each)
+    return folder
+
+
+def folders(dataset: RepresentativeDataset) -> list[str]:
+    return [item.id.split("/")[0] for item in dataset.items]
+
+
+def test_the_seed_draws_among_more_classes_than_images(classes: Path) -> None:
+    drawn = folders(choose(classes, count=20))
+    assert len(set(drawn)) == len(drawn) == 20
+    assert drawn == folders(choose(classes, count=20))
+    assert drawn != folders(choose(classes, count=20, seed=1))
+    assert drawn[-1] > "class29", "the first by name were taken"
+
+
+def test_classes_that_the_choice_left_out_are_a_finding(classes: Path) -> None:
+    labels = tuple(f"class{number:02d}" for number in range(60))
+    for made_for in (contract(labels), contract(), contract(("oak", "birch"))):
+        few = choose(classes, count=20, contract=made_for)
+        (finding,) = (finding for finding in few.findings if finding.check == "classes_missing")
+        assert "no image of 40 of 60 classes among the 20 chosen" in finding.message
+        assert "--count 60 or more" in finding.message
+        assert "classes_missing" not in checks(choose(classes, count=60, contract=made_for))
+
+
+def test_a_class_without_a_readable_image_gives_its_place_to_another(classes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "classes"
+    shutil.copytree(classes, folder)
+    broken = folders(choose(folder, count=20))[0]
+    for path in (folder / broken).iterdir():
+        path.write_bytes(b"no picture")
+    dataset = choose(folder, count=20, max_unreadable=0.2)
+    assert len(dataset) == 20
+    assert broken not in folders(dataset)
+
+
+def quotas_one_by_one(strata: dict[str, list[int]], count: int) -> dict[str, int]:
+    """The shares as they are defined, one image after the other."""
+    total = sum(map(len, strata.values()))
+    count = min(count, total)
+    quotas = {name: min(len(items), max(1, count * len(items) // total)) for name, items in strata.items()}
+    for name in sorted(strata, key=lambda name: (-(count * len(strata[name]) % total), name)):
+        if sum(quotas.values()) < count and quotas[name] < len(strata[name]):
+            quotas[name] += 1
+    while sum(quotas.values()) > count:
+        quotas[max(quotas, key=lambda name: (quotas[name], name))] -= 1
+    return quotas
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(0, 200))
+def test_shares_are_those_taken_one_by_one(sizes: list[int], more: int) -> None:
+    strata = {f"class{number:02d}": [0] * size for number, size in enumerate(sizes)}
+    count = len(sizes) + more
+    assert _quotas(strata, count, 0) == quotas_one_by_one(strata, count)  # type: ignore[arg-type]  # only their number counts
 
 
 def test_identities_are_the_hashes_of_the_files(photos: Path) -> None:
