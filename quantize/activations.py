@@ -21,7 +21,8 @@ from edge.interpreter import LoadedInterpreter, open_interpreter
 from edge.model import Feed
 from edge.tensors import dequantize, quantize
 
-from . import same_range
+from . import answers, same_range
+from .answers import Answer
 from .errors import CalibrationError
 from .ranges import BINS, Observed, merged, widen
 
@@ -36,7 +37,7 @@ _LOWEST_EXPONENT = -40  # a tensor of zeros has a limit too
 class Activations:
     """What a float network did on ``images`` images.
 
-    ``lows``, ``highs``: float64 ``(images, tensors)``. ``outputs``: per image the network's outputs without batch axis.
+    ``lows``, ``highs``: float64 ``(images, tensors)``. ``outputs``: per image the network's outputs by name.
     Histograms are kept apart for each of ``parts`` parts of the images, so that one part can be held out.
     """
 
@@ -45,7 +46,7 @@ class Activations:
     parts: int
     lows: list[NDArray[np.float64]] = field(default_factory=list)
     highs: list[NDArray[np.float64]] = field(default_factory=list)
-    outputs: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
+    outputs: list[Answer] = field(default_factory=list)
     part_of: list[int] = field(default_factory=list)
     _counts: NDArray[np.float64] = field(init=False)
     _exponents: NDArray[np.int64] = field(init=False)
@@ -92,7 +93,7 @@ class _Image:
     highs: NDArray[np.float64]
     exponents: NDArray[np.int64]
     counts: list[NDArray[np.float64]]
-    outputs: tuple[NDArray[np.float32], ...]
+    outputs: Answer
 
 
 def gather(
@@ -115,8 +116,10 @@ def gather(
     workers = default_workers(2 * len(flatbuffer) + kept)
     pool = Pool(open_interpreter(flatbuffer, threads=1, preserve=True) for _ in range(workers))
 
+    names = answers.output_names(model)
+
     def look(tensor: Feed) -> _Image:
-        return pool.use(lambda interpreter: _look(interpreter, tensor, indices))
+        return pool.use(lambda interpreter: _look(interpreter, tensor, indices, names))
 
     for number, seen in enumerate(ordered(look, tensors(), workers)):
         if not (np.isfinite(seen.lows).all() and np.isfinite(seen.highs).all()):
@@ -129,40 +132,42 @@ def gather(
     return found
 
 
-def run(
-    flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None
-) -> list[tuple[NDArray[np.float32], ...]]:
-    """Return the real-valued outputs, without batch axis, of ``flatbuffer`` (float or integer) for each of ``tensors``.
+def run(flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None) -> list[Answer]:
+    """Return the real-valued outputs, by name, of ``flatbuffer`` (float or integer) for each of ``tensors``.
 
     workers: interpreters at work; default one for each core.
     """
     workers = workers or default_workers(2 * len(flatbuffer))
     pool = Pool(open_interpreter(flatbuffer, threads=1, kernels=kernels) for _ in range(workers))
 
-    def answer(tensor: Feed) -> tuple[NDArray[np.float32], ...]:
-        return pool.use(lambda interpreter: infer(interpreter, tensor))
+    names = answers.output_names(graph.read(flatbuffer))
+
+    def answer(tensor: Feed) -> Answer:
+        return pool.use(lambda interpreter: infer(interpreter, tensor, names))
 
     return list(ordered(answer, tensors, workers))
 
 
-def infer(interpreter: LoadedInterpreter, tensor: Feed) -> tuple[NDArray[np.float32], ...]:
+def infer(interpreter: LoadedInterpreter, tensor: Feed, names: Sequence[str] = ()) -> Answer:
     """Feed real-valued input (a tuple for several inputs) to a float or integer network; return its real-valued outputs.
 
-    The outputs are without batch axis.
+    names: of the file's outputs (`answers.output_names`); without them the names of the tensors.
     """
     for position, each in enumerate(tensor if isinstance(tensor, tuple) else (tensor,)):
         spec = interpreter.inputs[position]
         interpreter.set_input(each if spec.quant is None else quantize(each, spec.quant, spec.dtype), position)
     interpreter.invoke()
-    outputs = []
-    for position, output in enumerate(interpreter.outputs):
+    outputs = {}
+    for position, (output, name) in enumerate(
+        zip(interpreter.outputs, names or [o.name for o in interpreter.outputs], strict=True)
+    ):
         raw = interpreter.output(position)[0]
-        outputs.append(np.asarray(raw, np.float32) if output.quant is None else dequantize(raw, output.quant))
-    return tuple(outputs)
+        outputs[name] = np.asarray(raw, np.float32) if output.quant is None else dequantize(raw, output.quant)
+    return Answer(outputs)
 
 
-def _look(interpreter: LoadedInterpreter, tensor: Feed, indices: Sequence[int]) -> _Image:
-    outputs = infer(interpreter, tensor)
+def _look(interpreter: LoadedInterpreter, tensor: Feed, indices: Sequence[int], names: Sequence[str]) -> _Image:
+    outputs = infer(interpreter, tensor, names)
     lows, highs = np.zeros(len(indices)), np.zeros(len(indices))
     exponents, counts = np.zeros(len(indices), np.int64), []
     for position, index in enumerate(indices):

@@ -13,6 +13,7 @@ from edge.progress import stage
 
 from . import activations, adaptive_rounding, bias_correction, output_error
 from .activations import Tensors
+from .answers import Answer
 from .auto_ranges import held_out
 from .float_weights import FloatWeights
 from .int8_file import Int8File
@@ -78,6 +79,6 @@ def refine(
     return Refinement(flatbuffer=best, kept=tuple(kept), error=errors)
 
 
-def _held_out(flatbuffer: bytes, tensors: Tensors) -> tuple[list[Feed], list[tuple[NDArray[np.float32], ...]]]:
+def _held_out(flatbuffer: bytes, tensors: Tensors) -> tuple[list[Feed], list[Answer]]:
     images = [tensor for number, tensor in enumerate(tensors()) if held_out(number)] or list(tensors())
     return images, activations.run(flatbuffer, images)

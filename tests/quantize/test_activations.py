@@ -50,8 +50,9 @@ def test_histograms_hold_every_value_of_both_parts(steps: Any) -> None:
 
 def test_outputs_are_the_networks(steps: Any) -> None:
     seen = activations.gather(steps.reference, lambda: steps.tensors[:3])
-    for (a,), (b,) in zip(seen.outputs, activations.run(steps.reference, steps.tensors[:3]), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    for a, b in zip(seen.outputs, activations.run(steps.reference, steps.tensors[:3]), strict=True):
+        ((name, value),) = a.items()
+        np.testing.assert_allclose(value, b[name], atol=1e-6)
 
 
 def test_no_image_and_not_a_number_are_errors(steps: Any) -> None:

@@ -19,7 +19,7 @@ TOO_HIGH = 20  # steps; so many that on any machine's network, however it was tr
 def _error(steps: Any, flatbuffer: bytes) -> float:
     expected = activations.run(steps.reference, steps.tensors)
     answers = activations.run(flatbuffer, steps.tensors)
-    return float(output_error.per_image(expected, answers, ("probabilities",)).mean())
+    return float(output_error.per_image(expected, answers, output_error.kinds(graph.read(steps.reference))).mean())
 
 
 def _spoilt(steps: Any) -> bytes:
