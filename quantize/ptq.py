@@ -211,7 +211,7 @@ def _makers(
 
 def int8(source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig) -> _Made:
     """The int8 variant of a float flatbuffer: ranges searched for where that is possible, else the converter's, with the reason."""
-    plain = _needs_converter_ranges(source, config)
+    plain = needs_converter_ranges(source, config)
     if config.ranges == auto_ranges.CONVERTER or plain:
         kept = _in_float(calibrated, config.keep_float) if config.keep_float else ()
         made = conversion.quantize_int8(calibrated, io=config.io, per_channel=config.per_channel, in_float=kept)
@@ -243,7 +243,7 @@ def full_int8(
     return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
 
 
-def _needs_converter_ranges(source: Source, config: PtqConfig) -> str:
+def needs_converter_ranges(source: Source, config: PtqConfig) -> str:
     """Return the sentence that says why no ranges are searched for, or "" where they are."""
     if config.keep_float:
         return f"ranges: the converter's, as {', '.join(config.keep_float)} stays in float"

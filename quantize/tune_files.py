@@ -70,7 +70,7 @@ def finished(source: Source, representative: RepresentativeDataset, chosen: Cand
         variant="tuned",
         scheme=ptq.SCHEMES["int16x8"] if chosen.name == "int16x8" else scheme,
         per_channel=True,
-        ranges=auto_ranges.AUTO,
+        ranges="minmax" if ptq.needs_converter_ranges(source, ptq.PtqConfig()) else auto_ranges.AUTO,
         io="float32",
         seed=representative.seed,
         representative=representative.identities,
