@@ -32,8 +32,8 @@ class Answers:
     @classmethod
     def of(cls, reference: Outputs, candidate: Outputs, contract: Contract) -> Answers:
         """Compare the outputs of a file with the float network's."""
-        place = next(i for i, output in enumerate(contract.outputs) if output.is_classes)
-        first = [paired.classes(outputs, place, contract) for outputs in (reference, candidate)]
+        spec = next(output for output in contract.outputs if output.is_classes)
+        first = [paired.classes(outputs, spec) for outputs in (reference, candidate)]
         error = output_error.per_image(reference, candidate, output_error.kinds_of(contract))
         return cls(error=error, agrees=first[0] == first[1])
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge import graph
 from edge.inference import Pool, default_workers, ordered
@@ -22,7 +21,8 @@ from edge.interpreter_apart import InterpreterApart
 from edge.model import Feed
 from edge.tensors import dequantize, quantize
 
-from . import same_range
+from . import answers, same_range
+from .answers import Answer
 from .errors import CalibrationError
 from .ranges import Observed
 from .sketch import Sketch, Spread, sampled
@@ -45,7 +45,7 @@ class Activations:
     model: graph.Graph
     tensors: tuple[int, ...]
     parts: int
-    outputs: Spread[tuple[NDArray[np.float32], ...]] = field(default_factory=lambda: Spread(ANSWERS))
+    outputs: Spread[Answer] = field(default_factory=lambda: Spread(ANSWERS))
     part_of: bytearray = field(default_factory=bytearray)
     shared: tuple[tuple[int, ...], ...] = field(init=False)
     sketches: list[Sketch] = field(init=False)
@@ -76,7 +76,7 @@ class Activations:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Image:
     sketch: Sketch
-    outputs: tuple[NDArray[np.float32], ...]
+    outputs: Answer
 
 
 def gather(
@@ -99,8 +99,10 @@ def gather(
     workers = default_workers(2 * len(flatbuffer) + kept)
     pool = Pool(open_interpreter(flatbuffer, threads=1, preserve=True) for _ in range(workers))
 
+    names = answers.output_names(model)
+
     def look(numbered: tuple[int, Feed]) -> _Image:
-        return pool.use(lambda interpreter: _look(interpreter, *numbered, indices, found.shared))
+        return pool.use(lambda interpreter: _look(interpreter, *numbered, indices, found.shared, names))
 
     for number, seen in enumerate(ordered(look, enumerate(tensors()), workers)):
         if not seen.sketch.finite:
@@ -113,40 +115,47 @@ def gather(
     return found
 
 
-def run(
-    flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None
-) -> list[tuple[NDArray[np.float32], ...]]:
-    """Return the real-valued outputs, without batch axis, of ``flatbuffer`` (float or integer) for each of ``tensors``.
+def run(flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None) -> list[Answer]:
+    """Return the real-valued outputs, by name, of ``flatbuffer`` (float or integer) for each of ``tensors``.
 
     workers: interpreters at work; default one for each core.
     """
     workers = workers or default_workers(2 * len(flatbuffer))
     pool = Pool(open_interpreter(flatbuffer, threads=1, kernels=kernels) for _ in range(workers))
 
-    def answer(tensor: Feed) -> tuple[NDArray[np.float32], ...]:
-        return pool.use(lambda interpreter: infer(interpreter, tensor))
+    names = answers.output_names(graph.read(flatbuffer))
+
+    def answer(tensor: Feed) -> Answer:
+        return pool.use(lambda interpreter: infer(interpreter, tensor, names))
 
     return list(ordered(answer, tensors, workers))
 
 
-def infer(interpreter: LoadedInterpreter | InterpreterApart, tensor: Feed) -> tuple[NDArray[np.float32], ...]:
+def infer(interpreter: LoadedInterpreter | InterpreterApart, tensor: Feed, names: Sequence[str] = ()) -> Answer:
     """Feed real-valued input (a tuple for several inputs) to a float or integer network; return its real-valued outputs.
 
-    The outputs are without batch axis.
+    names: of the file's outputs (`answers.output_names`); without them the names of the tensors.
     """
     for position, each in enumerate(tensor if isinstance(tensor, tuple) else (tensor,)):
         spec = interpreter.inputs[position]
         interpreter.set_input(each if spec.quant is None else quantize(each, spec.quant, spec.dtype), position)
     interpreter.invoke()
-    outputs = []
-    for position, output in enumerate(interpreter.outputs):
+    outputs = {}
+    for position, (output, name) in enumerate(
+        zip(interpreter.outputs, names or [o.name for o in interpreter.outputs], strict=True)
+    ):
         raw = interpreter.output(position)[0]
-        outputs.append(np.asarray(raw, np.float32) if output.quant is None else dequantize(raw, output.quant))
-    return tuple(outputs)
+        outputs[name] = np.asarray(raw, np.float32) if output.quant is None else dequantize(raw, output.quant)
+    return Answer(outputs)
 
 
 def _look(
-    interpreter: LoadedInterpreter, number: int, tensor: Feed, indices: Sequence[int], shared: Sequence[Sequence[int]]
+    interpreter: LoadedInterpreter,
+    number: int,
+    tensor: Feed,
+    indices: Sequence[int],
+    shared: Sequence[Sequence[int]],
+    names: Sequence[str],
 ) -> _Image:
-    outputs = infer(interpreter, tensor)
+    outputs = infer(interpreter, tensor, names)
     return _Image(sketch=Sketch.of(number, map(interpreter.tensor, indices), shared), outputs=outputs)

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.model import Feed
 from edge.progress import Progress
 
 from . import activations, calibrated, conversion, output_error, range_choice, ranges, same_range
 from .activations import Activations, Tensors
+from .answers import Answer
 from .int8_file import Int8File
 from .output_error import Floats
 from .range_choice import Gain, RangeChoice
@@ -43,8 +41,8 @@ class _Search:
     file: Int8File
     groups: tuple[same_range.RangeGroup, ...]
     images: list[Feed]
-    reference: list[tuple[NDArray[np.float32], ...]]
-    compared: tuple[str, ...]
+    reference: list[Answer]
+    compared: dict[str, str]
     fit_parts: tuple[int, ...]
     _ranges: dict[tuple[int, str], Range] = field(default_factory=dict)
 
@@ -77,7 +75,7 @@ class _Search:
         self.last = activations.run(flatbuffer, self.images)
         return output_error.per_image(self.reference, self.last, self.compared)
 
-    last: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
+    last: list[Answer] = field(default_factory=list)
 
 
 def choose_ranges(

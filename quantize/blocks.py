@@ -14,7 +14,10 @@ _NAMED = re.compile(r"(?:^|[/;])((?:block|mixed|conv|stem|layer|stage|features)[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Ops ``first`` to ``last`` (positions in the float network). ``name``: what it is, and the layer it ends in where known."""
+    """Ops ``first`` to ``last`` (positions in the float network). ``name``: what it is, and the layer it ends in where known.
+
+    Several blocks may have one name ("reduction"): what keeps them apart is ``id``.
+    """
 
     name: str
     first: int
@@ -23,6 +26,15 @@ class Block:
     @property
     def ops(self) -> range:
         return range(self.first, self.last + 1)
+
+    @property
+    def id(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    @property
+    def title(self) -> str:
+        """The name, and which ops: what tells it from others of that name."""
+        return f"{self.name}, ops {self.id}" if self.last > self.first else f"{self.name}, op {self.first}"
 
 
 def blocks(model: Graph) -> tuple[Block, ...]:

@@ -17,6 +17,7 @@ from edge import container, graph
 from edge.errors import ContractError
 
 from . import activations, blocks, board_rung, ladder, op_errors, output_error, sensitivity
+from .answers import check_names
 from .ladder import Rung, Runner
 from .op_errors import OpError
 from .paired import Pairing, Photos
@@ -99,9 +100,11 @@ def explain(
     """
     candidate, contract = _open(file)
     float32, other = _open(reference)
-    if [o.name for o in contract.outputs] != [o.name for o in other.outputs] or contract.input != other.input:
+    if {o.name: o.kind for o in contract.outputs} != {o.name: o.kind for o in other.outputs} or contract.input != other.input:
         raise ContractError(f"{file} and {reference} are fed or read differently; explain compares variants of one network")
     model = graph.read(float32)
+    check_names(model, other, str(reference))
+    check_names(graph.read(candidate), contract, str(file))
     if any(tensor.dtype in ("int8", "int16", "float16") for tensor in model.tensors):
         raise ContractError(f"{reference}: not a float32 variant; make one with edgekit quantize --variants float32")
     photos = Photos.open(Path(images), contract, limit=limit)

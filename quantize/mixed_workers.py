@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from edge.errors import EdgeError
 from edge.inference import Pool, default_workers
 
 from . import activations, conversion, output_error
+from .answers import Answer
 from .errors import ConversionError
 from .output_error import Floats, Outputs
 
@@ -35,14 +36,14 @@ class Work:
     """What every file is made from and measured on.
 
     ``calibrated``: float flatbuffer with ranges. ``reference``: the float network's outputs on ``tensors``. ``compared``: how each
-    output is compared (see ``output_error.kinds``).
+    output is compared, by its name (see ``output_error.kinds``).
     """
 
     calibrated: bytes
     per_channel: bool
     tensors: Sequence[NDArray[np.float32]]
     reference: Outputs
-    compared: tuple[str, ...]
+    compared: Mapping[str, str]
 
     def measure(self, in_float: Sequence[str], *, workers: int | None = None) -> tuple[Floats, bytes]:
         """Return the error of each image, and the file, with the ops that compute the tensors ``in_float`` left in float."""
@@ -113,21 +114,21 @@ def serve(folder: str) -> None:
 def _write(folder: Path, work: Work) -> None:
     (folder / "calibrated.tflite").write_bytes(work.calibrated)
     np.save(folder / "tensors.npy", np.concatenate(work.tensors))
-    for position in range(len(work.compared)):
-        np.save(folder / f"output{position}.npy", np.array([row[position] for row in work.reference]))
-    (folder / "work.json").write_text(json.dumps({"per_channel": work.per_channel, "compared": work.compared}))
+    for number, name in enumerate(work.compared):  # a name may hold what no file's name may
+        np.save(folder / f"output{number}.npy", np.array([row[name] for row in work.reference]))
+    (folder / "work.json").write_text(json.dumps({"per_channel": work.per_channel, "compared": dict(work.compared)}))
 
 
 def _read(folder: Path) -> Work:
     plain = json.loads((folder / "work.json").read_text())
-    outputs = [np.load(folder / f"output{position}.npy") for position in range(len(plain["compared"]))]
+    outputs = {name: np.load(folder / f"output{number}.npy") for number, name in enumerate(plain["compared"])}
     tensors = np.load(folder / "tensors.npy", mmap_mode="r")
     return Work(
         calibrated=(folder / "calibrated.tflite").read_bytes(),
         per_channel=plain["per_channel"],
         tensors=[tensors[i : i + 1] for i in range(len(tensors))],
-        reference=list(zip(*outputs, strict=True)),
-        compared=tuple(plain["compared"]),
+        reference=[Answer({name: values[i] for name, values in outputs.items()}) for i in range(len(tensors))],
+        compared=plain["compared"],
     )
 
 

@@ -6,7 +6,7 @@ Top-1 hides what happened to the probabilities, and needs labels; this needs nei
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +15,41 @@ from edge.contract import Contract
 from edge.graph import Graph
 from edge.metrics import total_variation
 
-Outputs = Sequence[tuple[NDArray[np.float32], ...]]
+from .answers import output_names
+
+Outputs = Sequence[Mapping[str, NDArray[np.float32]]]  # one `Answer` for each image
 Floats = NDArray[np.float64]
 
 
-def kinds(model: Graph, given: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return how each output is compared: ``probabilities``, ``logits``, ``multilabel`` or ``values``.
+def kinds(model: Graph, given: Sequence[str] | None = None) -> dict[str, str]:
+    """Return how each output is compared, by its name: ``probabilities``, ``logits``, ``multilabel`` or ``values``.
 
-    given: the kinds of the contract's outputs, in order. Without them the op that makes the output decides.
+    given: the kinds of the contract's outputs, in the file's order (`ptq.output_kinds`). Without them the op that makes the output
+    decides.
     """
     if given is not None:
-        return tuple(_kind(kind) for kind in given)
+        return {name: _kind(kind) for name, kind in zip(output_names(model), given, strict=True)}
     made_by = {index: op.name for op in model.ops for index in op.outputs}
-    names = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
-    return tuple(names.get(made_by.get(index, ""), "values") for index in model.main.outputs)
+    known = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
+    by_name = zip(output_names(model), model.main.outputs, strict=True)
+    return {name: known.get(made_by.get(index, ""), "values") for name, index in by_name}
 
 
-def kinds_of(contract: Contract) -> tuple[str, ...]:
-    """Return how each output of ``contract`` is compared."""
-    return tuple(_kind(output.kind) for output in contract.outputs)
+def kinds_of(contract: Contract) -> dict[str, str]:
+    """Return how each output of ``contract`` is compared, by its name, in the contract's order."""
+    return {output.name: _kind(output.kind) for output in contract.outputs}
 
 
-def per_image(reference: Outputs, candidate: Outputs, compared: Sequence[str]) -> Floats:
+def per_image(reference: Outputs, candidate: Outputs, compared: Mapping[str, str]) -> Floats:
     """Return the error of each image, ``(images,)``, the mean over the outputs.
 
     Probabilities: total variation ``sum |p - q| / 2``; logits: of their softmax; multilabel: mean ``|p - q|``. Values: root mean
     square error over the reference's standard deviation across the images. 0 is equal in every case.
     """
     total = np.zeros(len(reference))
-    for position, kind in enumerate(compared):
-        a = np.array([row[position] for row in reference], np.float64).reshape(len(reference), -1)
-        b = np.array([row[position] for row in candidate], np.float64).reshape(len(reference), -1)
+    for name, kind in compared.items():
+        a = np.array([row[name] for row in reference], np.float64).reshape(len(reference), -1)
+        b = np.array([row[name] for row in candidate], np.float64).reshape(len(reference), -1)
         if kind in ("probabilities", "logits"):
             p, q = (a, b) if kind == "probabilities" else (_softmax(a), _softmax(b))
             total += [total_variation(x, y) for x, y in zip(p, q, strict=True)]
@@ -57,12 +61,12 @@ def per_image(reference: Outputs, candidate: Outputs, compared: Sequence[str]) -
     return total / max(len(compared), 1)
 
 
-def agreement(reference: Outputs, candidate: Outputs, compared: Sequence[str]) -> float | None:
+def agreement(reference: Outputs, candidate: Outputs, compared: Mapping[str, str]) -> float | None:
     """Return the share of images whose first class is the same, for the first output with classes; None without one."""
-    for position, kind in enumerate(compared):
+    for name, kind in compared.items():
         if kind in ("probabilities", "logits"):
             pairs = zip(reference, candidate, strict=True)
-            return float(np.mean([np.argmax(a[position]) == np.argmax(b[position]) for a, b in pairs]))
+            return float(np.mean([np.argmax(a[name]) == np.argmax(b[name]) for a, b in pairs]))
     return None
 
 

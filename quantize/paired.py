@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import statistics
-from edge.contract import Contract
+from edge.contract import Contract, OutputSpec
 from edge.dataset import LabelledImages
 from edge.errors import DatasetError, ImageError, UsageError
 from edge.metrics import top_k
@@ -105,13 +105,13 @@ class Pairing:
 
 
 def compare(reference: Outputs, candidate: Outputs, labels: NDArray[np.int32] | None, contract: Contract) -> Pairing:
-    """Return how ``candidate`` differs from ``reference``. Both hold one tuple of outputs for each image."""
+    """Return how ``candidate`` differs from ``reference``. Both hold the outputs of each image by name."""
     compared = output_error.kinds_of(contract)
     error = float(np.mean(output_error.per_image(reference, candidate, compared)))
-    place = next((i for i, output in enumerate(contract.outputs) if output.is_classes), None)
-    if place is None:
+    spec = next((output for output in contract.outputs if output.is_classes), None)
+    if spec is None:
         return Pairing(images=len(reference), agreement=None, error=error)
-    before, after = (classes(outputs, place, contract) for outputs in (reference, candidate))
+    before, after = (classes(outputs, spec) for outputs in (reference, candidate))
     agreement = float(np.mean(before == after))
     if labels is None:
         return Pairing(images=len(reference), agreement=agreement, error=error)
@@ -130,7 +130,7 @@ def compare(reference: Outputs, candidate: Outputs, labels: NDArray[np.int32] | 
     )
 
 
-def classes(outputs: Sequence[tuple[NDArray[np.float32], ...]], place: int, contract: Contract) -> NDArray[np.int32]:
-    """Return the first class of each image, never the background."""
-    background = contract.outputs[place].background_index
-    return np.array([top_k(row[place].reshape(-1), 1, background=background)[0] for row in outputs], np.int32)
+def classes(outputs: Outputs, spec: OutputSpec) -> NDArray[np.int32]:
+    """Return the first class of the output ``spec`` for each image, never the background."""
+    firsts = (top_k(row[spec.name].reshape(-1), 1, background=spec.background_index) for row in outputs)
+    return np.array([first[0] for first in firsts], np.int32)

@@ -17,7 +17,7 @@ from edge.files import atomic_write
 from edge.progress import Progress, stage
 from edge.version import __version__
 
-from . import auto_ranges, conversion, flatbuffer_edit, metadata, pixel_range, recurrent, refine, runtimes
+from . import answers, auto_ranges, conversion, flatbuffer_edit, metadata, pixel_range, recurrent, refine, runtimes
 from .errors import CalibrationError, ConversionError
 from .inputs import PICTURE
 
@@ -189,14 +189,9 @@ def _makers(
             cache["calibrated"] = conversion.calibrate(float32(), _with_progress(representative))
         return cache["calibrated"]
 
-    def int8() -> _Made:
+    def of_int8() -> _Made:
         assert representative is not None
-        plain = _needs_converter_ranges(source, config)
-        if config.ranges == auto_ranges.CONVERTER or plain:
-            kept = _in_float(calibrated(), config.keep_float) if config.keep_float else ()
-            made = conversion.quantize_int8(calibrated(), io=config.io, per_channel=config.per_channel, in_float=kept)
-            return _Made(flatbuffer=made, ranges="minmax", notes=(plain,) if plain else ())
-        return full_int8(source, float32(), calibrated(), representative, config)
+        return int8(source, float32(), calibrated(), representative, config)
 
     def int16x8() -> _Made:
         base = calibrated()
@@ -209,9 +204,19 @@ def _makers(
         "float32": lambda: _Made(flatbuffer=float32()),
         "float16": lambda: _Made(flatbuffer=conversion.convert_float(directory, "float16")),
         "dynamic": lambda: _Made(flatbuffer=conversion.convert_float(directory, "dynamic", per_channel_dense=per_channel_dense)),
-        "int8": int8,
+        "int8": of_int8,
         "int16x8": int16x8,
     }
+
+
+def int8(source: Source, float32: bytes, calibrated: bytes, representative: RepresentativeDataset, config: PtqConfig) -> _Made:
+    """The int8 variant of a float flatbuffer: ranges searched for where that is possible, else the converter's, with the reason."""
+    plain = needs_converter_ranges(source, config)
+    if config.ranges == auto_ranges.CONVERTER or plain:
+        kept = _in_float(calibrated, config.keep_float) if config.keep_float else ()
+        made = conversion.quantize_int8(calibrated, io=config.io, per_channel=config.per_channel, in_float=kept)
+        return _Made(flatbuffer=made, ranges="minmax", notes=(plain,) if plain else ())
+    return full_int8(source, float32, calibrated, representative, config)
 
 
 def full_int8(
@@ -238,7 +243,7 @@ def full_int8(
     return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
 
 
-def _needs_converter_ranges(source: Source, config: PtqConfig) -> str:
+def needs_converter_ranges(source: Source, config: PtqConfig) -> str:
     """Return the sentence that says why no ranges are searched for, or "" where they are."""
     if config.keep_float:
         return f"ranges: the converter's, as {', '.join(config.keep_float)} stays in float"
@@ -264,9 +269,7 @@ def _in_float(flatbuffer: bytes, ops: Sequence[str]) -> tuple[str, ...]:
 def output_kinds(source: Source, float32: bytes) -> list[str]:
     """The kinds of the outputs in the order of the converted file, which is not the model's."""
     kinds = {output.name: output.kind for output in source.contract.outputs}
-    model = graph.read(float32)
-    names = {index: name for name, index in model.signatures[0].outputs.items()}
-    return [kinds[names[index]] for index in model.main.outputs]
+    return [kinds[name] for name in answers.output_names(graph.read(float32))]
 
 
 def _with_progress(representative: RepresentativeDataset) -> Iterator[Feed]:

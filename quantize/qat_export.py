@@ -21,6 +21,7 @@ from edge import graph
 from edge.graph import Graph, Op
 
 from . import calibrated, conversion, flatbuffer_edit, qat_tensors, tf_private
+from .answers import output_names
 from .bridge import QUANTIZED_INPUT, relative_difference
 from .errors import ConversionError
 from .int8_file import WEIGHTED_OPS, bias_index
@@ -43,9 +44,8 @@ class Exporter:
     def __init__(self, source: Source, network: Any, places: Places, images: Images) -> None:
         self.source, self.network, self.places, self._images = source, network, places, images
         self._base = self._convert()
-        probe = next(iter(images()))
-        self.tensor_of = self._find_tensors(graph.read(self._base))
-        self._confirm(self._base, probe)
+        self._probe = next(iter(images()))
+        self._find_tensors(self._base)
         self._grafts = self._graft_targets(graph.read(self._base))
 
     @property
@@ -61,7 +61,7 @@ class Exporter:
         """Return the float32 flatbuffer of the network as its weights are now."""
         if self._grafts is None:
             flatbuffer = self._convert()
-            self.tensor_of = self._find_tensors(graph.read(flatbuffer))
+            self._find_tensors(flatbuffer)  # another file: its tensors may be others by the same names
             return flatbuffer
         return self._graft(self._grafts)
 
@@ -81,7 +81,11 @@ class Exporter:
             conversion.export_saved_model(rebuilt(self.source, self.network), Path(directory))
             return conversion.convert_float(Path(directory), "float32")
 
-    def _find_tensors(self, model: Graph) -> dict[str, str]:
+    def _find_tensors(self, flatbuffer: bytes) -> None:
+        """Set which tensor of this file each layer makes: proposed by names, confirmed by values."""
+        self.tensor_of = self._confirmed(self._proposed(graph.read(flatbuffer)), flatbuffer)
+
+    def _proposed(self, model: Graph) -> dict[str, str]:
         """Map layers to tensors by name: the converter calls a tensor ``network/LAYER/Op;...`` after the layers fused into it.
 
         The last of them comes first behind a convolution, later behind a dense layer.
@@ -99,28 +103,27 @@ class Exporter:
 
     def _outputs(self, model: Graph) -> dict[str, str]:
         """Output tensors have no layer's name: they are found by the signature, whose names are the contract's."""
-        signature = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0).signatureDefs[0]
-        index = {flatbuffer_edit._text(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
+        index = dict(zip(output_names(model), model.main.outputs, strict=True))
         outputs = {}
         for name, tensor in zip(self.source.output_names, _listed(self.network.outputs), strict=True):
             layer = tensor.node.layer.name
             outputs[self.places.stands_for.get(layer, layer)] = model.tensors[index[name]].name
         return outputs
 
-    def _confirm(self, flatbuffer: bytes, image: np.ndarray) -> None:
+    def _confirmed(self, proposed: Mapping[str, str], flatbuffer: bytes) -> dict[str, str]:
         """Names propose, values decide: each tensor must hold what its layer computes. Those that do not are left out."""
-        layers = [layer for layer in self.tensor_of if layer != QUANTIZED_INPUT]
-        ours = tap(self.network, layers, image)
-        theirs = run_all(flatbuffer, image)
-        wrong = [layer for layer in layers if not _same(theirs[self.tensor_of[layer]], ours[layer])]
-        for layer in wrong:
-            del self.tensor_of[layer]
-        missing = [place.layer for place in self.places.tensors() if place.observed and place.layer not in self.tensor_of]
+        layers = [layer for layer in proposed if layer != QUANTIZED_INPUT]
+        ours = tap(self.network, layers, self._probe)
+        theirs = run_all(flatbuffer, self._probe)
+        wrong = {layer for layer in layers if not _same(theirs[proposed[layer]], ours[layer])}
+        found = {layer: tensor for layer, tensor in proposed.items() if layer not in wrong}
+        missing = [place.layer for place in self.places.tensors() if place.observed and place.layer not in found]
         if missing:
             raise ConversionError(
                 f"the converted network has no tensor that holds what layer {missing[0]!r} computes ({len(missing)} such layers);"
                 " its learned range has no place to go"
             )
+        return found
 
     def _graft_targets(self, model: Graph) -> dict[str, Op] | None:
         """Return the op of every weighted layer, or None where weights live elsewhere too or are not stored as expected."""

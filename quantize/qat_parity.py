@@ -5,16 +5,17 @@ Importing this module imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import binom
 
-from edge import interpreter, tensors
+from edge import graph, interpreter, tensors
 
 from . import qat_export, qat_scheme
+from .answers import output_names
 from .bridge import QUANTIZED_INPUT
 from .qat_ranges import RangeTable
 from .qat_tensors import Places
@@ -64,26 +65,29 @@ class Parity:
         return asdict(self) | {"holds": self.holds}
 
 
-def compare(flatbuffer: bytes, simulated: Sequence[np.ndarray], images: Iterable[np.ndarray], *, headline: int | None) -> Parity:
+def compare(
+    flatbuffer: bytes, simulated: Mapping[str, np.ndarray], images: Iterable[np.ndarray], *, headline: str | None
+) -> Parity:
     """Compare a finished int8 file with what the fake-quantized network answers.
 
-    simulated: its outputs, ``(N, ...)`` each, in the file's order. images: tensors ``(1, H, W, C)``, as many of the first of those N
-    as are to be compared. headline: position of the output whose first class is compared, or None.
+    simulated: its outputs by name, ``(N, ...)`` each. images: tensors ``(1, H, W, C)``, as many of the first of those N as are to be
+    compared. headline: name of the output whose first class is compared, or None.
     """
     loaded = interpreter.open_interpreter(flatbuffer, threads=2)
     given = loaded.inputs[0]
+    names = output_names(graph.read(flatbuffer))
     equal: list[bool] = []  # of each image
     steps: list[float] = []
-    for image, *answers in zip(images, *simulated, strict=False):
+    for number, image in enumerate(images):
         loaded.set_input(image if given.quant is None else tensors.quantize(image, given.quant, given.dtype))
         loaded.invoke()
         apart = []
-        for i, (spec, ours) in enumerate(zip(loaded.outputs, answers, strict=True)):
-            raw = loaded.output(i)
+        for i, (spec, name) in enumerate(zip(loaded.outputs, names, strict=True)):
+            raw, ours = loaded.output(i), simulated[name][number]
             theirs = (raw if spec.quant is None else tensors.dequantize(raw, spec.quant))[0]
             step = 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
             apart.append(float(np.mean(np.abs(theirs - ours))) / step)
-            if i == headline:
+            if name == headline:
                 equal.append(bool(np.argmax(theirs) == np.argmax(ours)))
         steps.append(float(np.mean(apart)))
     if headline is None:

@@ -16,8 +16,9 @@ _LINES = (("float", "#4a7ebb"), ("fake_quantized", "#d08a2e"), ("int8", "#2f8f4e
 def merit(report: Mapping[str, Any]) -> float:
     """Return one number for a validation report (``ValidationReport.to_dict``), higher is better, to choose between epochs.
 
-    Classes with labels count by top-1, with a hundredth of agreement and probability shift to tell equal ones apart; without labels
-    by agreement less shift. Numbers count by their error against the truth, or the reference, relative to the reference's error.
+    Classes with labels count by top-1, several labels at once by the share of images that have all of them right, each with a
+    hundredth of agreement and shift to tell equal ones apart; without labels by agreement less shift. Numbers count by their error
+    against the truth, or the reference, relative to the reference's error.
     """
     total = 0.0
     for output in report["outputs"].values():
@@ -27,7 +28,9 @@ def merit(report: Mapping[str, Any]) -> float:
             top1 = (output.get("candidate") or {}).get("top1")
             total += close if top1 is None else top1 + 0.01 * close
         elif kind == "multilabel":
-            total += (output.get("agreement") or 0.0) - (output.get("score_shift") or 0.0)
+            close = (output.get("agreement") or 0.0) - (output.get("score_shift") or 0.0)
+            right = (output.get("candidate") or {}).get("exact_match")
+            total += close if right is None else right + 0.01 * close
         elif kind == "features":
             total += output.get("cosine") or 0.0
         else:

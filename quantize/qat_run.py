@@ -72,7 +72,7 @@ class Run:
         sizes = [math.prod(int(n) for n in tensor.shape[1:]) for tensor in _listed(self.network.outputs)]
         self.images = TrainingImages.open(training, source.contract, sizes, augment=config.augment, seed=config.seed)
         self.checks = TrainingImages.open(validation, source.contract, sizes)
-        self.headline = next((i for i, output in enumerate(source.contract.outputs) if output.is_classes), None)
+        self.headline = next((output.name for output in source.contract.outputs if output.is_classes), None)
         self.rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {}
         self._start = 0
@@ -222,7 +222,7 @@ class Run:
             image = next(itertools.islice(self.checks.in_order(1), parity.apart, None))
             where = qat_parity.first_divergence(raw, self.exporter.tensor_of, self.quantized, self.table, self.places, image)
             parity = dataclasses.replace(parity, diverges=where)
-        leading = self.source.output_names[self.headline or 0]
+        leading = self.headline or self.source.output_names[0]
         row = qat_record.row(epoch, loss, scores, report, time.monotonic() - started, headline=leading)
         row["parity"] = parity.to_dict()
         self.rows.append(row)
@@ -257,14 +257,15 @@ class Run:
         )
         return self.source.contract.replace(name=self.source.name, quantization=quantization, written_by=f"edgekit {__version__}")
 
-    def _outputs(self, predict: Any) -> list[np.ndarray]:
+    def _outputs(self, predict: Any) -> dict[str, np.ndarray]:
+        """The network's outputs by name: `check_bridge` saw that their order is the source's."""
         chunks = [predict(tensors) for tensors in self.checks.in_order(self.config.batch_size)]
-        return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+        return {name: np.concatenate(parts) for name, *parts in zip(self.source.output_names, *chunks, strict=True)}
 
-    def _scores(self, outputs: list[np.ndarray]) -> dict[str, float | None]:
+    def _scores(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float | None]:
         """The figure (`edge.measures`) of each output by name."""
         specs = self.source.contract.outputs
-        return {s.name: measures.of_values(s, v, self.checks.truth.get(s.name)) for s, v in zip(specs, outputs, strict=True)}
+        return {s.name: measures.of_values(s, outputs[s.name], self.checks.truth.get(s.name)) for s in specs}
 
     def _singly(self, count: int) -> Iterator[np.ndarray]:
         for number, tensor in enumerate(self.checks.in_order(1)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def sensitivities(
     maker: MixedMaker,
     reference: Outputs,
     photos: Photos,
-    compared: Sequence[str],
+    compared: Mapping[str, str],
     groups: Sequence[Block],
     *,
     done: Callable[[Sensitivity, bytes], None] | None = None,
@@ -81,7 +81,7 @@ def sensitivities(
         per_channel=maker.per_channel,
         tensors=photos.tensors,
         reference=reference,
-        compared=tuple(compared),
+        compared=compared,
     )
     found: list[Sensitivity] = []
     base: Floats | None = None

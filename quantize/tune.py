@@ -46,12 +46,12 @@ PredictMs = Callable[[bytes], float]
 class Candidate:
     """One file that was made and measured.
 
-    ``in_float``: names of the blocks in float. ``search``: against float on the images of the search. ``gate``: on those that
+    ``in_float``: the blocks in float. ``search``: against float on the images of the search. ``gate``: on those that
     the search did not use; None where it was not put to the gate. ``ms``: of one image, predicted for the board or measured here.
     """
 
     name: str
-    in_float: tuple[str, ...]
+    in_float: tuple[Block, ...]
     bytes: int
     ms: float
     search: Pairing
@@ -60,19 +60,24 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        plain = {name: getattr(self, name) for name in ("name", "in_float", "bytes", "ms", "verdict")}
-        return {**plain, "search": self.search.to_dict(), "gate": None if self.gate is None else self.gate.to_dict()}
+        plain = {name: getattr(self, name) for name in ("name", "bytes", "ms", "verdict")}
+        in_float = {"in_float": [block.name for block in self.in_float], "ops": [[b.first, b.last] for b in self.in_float]}
+        return {**plain, **in_float, "search": self.search.to_dict(), "gate": None if self.gate is None else self.gate.to_dict()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tuned:
-    """``chosen``: the first candidate that passed the gate, with ``flatbuffer``; both None where none did."""
+    """``chosen``: the first candidate that passed the gate, with ``flatbuffer``, the file that was measured; both None where none did.
+
+    ``allowed``: how many candidates could have been put to the gate; together they pass beyond the budget in 2.5 % of searches at most.
+    """
 
     candidates: tuple[Candidate, ...]
     ranking: tuple[Sensitivity, ...]
     chosen: Candidate | None
     flatbuffer: bytes | None
     max_drop: float
+    allowed: int = 1
 
     @property
     def front(self) -> tuple[Candidate, ...]:
@@ -83,6 +88,7 @@ class Tuned:
         """Return plain data."""
         return {
             "max_drop": self.max_drop,
+            "allowed": self.allowed,
             "chosen": None if self.chosen is None else self.chosen.name,
             "verdict": statistics.PASS if self.chosen else self.candidates[-1].verdict,
             "candidates": [candidate.to_dict() for candidate in self.candidates],
@@ -93,7 +99,7 @@ class Tuned:
     def to_text(self) -> str:
         """Return it for people."""
         front = {candidate.name for candidate in self.front}
-        lines = [f"{'':34}{'MiB':>7}{'ms':>8}{'error':>8}{'drop':>8}  {'95 % interval (gate)':>22}  verdict"]
+        lines = [f"{'':34}{'MiB':>7}{'ms':>8}{'error':>8}{'drop':>8}  {'interval (gate)':>22}  verdict"]
         for candidate in self.candidates:
             shown = candidate.gate or candidate.search
             drop = "-" if shown.drop is None else f"{100 * shown.drop:+.2f}"
@@ -112,7 +118,12 @@ class Tuned:
         lines.append(f"chosen: {self.chosen.name}" if self.chosen else "no candidate is proven to be within the budget")
         gate = self.candidates[-1].gate
         if self.chosen is None and gate is not None:
-            lines.append(too_few(gate.images, self.max_drop))
+            lines.append(too_few(gate.images, self.max_drop, self.allowed))
+        if self.allowed > 1:
+            lines.append(
+                f"intervals are of {confidence(self.allowed):.2%} each: with {self.allowed} candidates that could pass, 95 % hold for all"
+                " together"
+            )
         return "\n".join(line for line in lines if line)
 
 
@@ -142,9 +153,9 @@ def tune(
     if photos.labels is None or not any(output.is_classes for output in contract.outputs):
         raise UsageError("tune decides by the drop of top-1: it needs an output with classes, and labelled validation images")
     gate, search = photos.split(_GATE_SHARE)
-    run = _Run(reference, int8, search, gate, contract, max_drop, predict_ms, board, state)
+    run = _Run(reference, int8, search, gate, contract, max_drop, integer_only, predict_ms, board, state)
     with stage("int8 and float on the validation images"):
-        tried = [run.candidate(INT8, (), allowed=1)]
+        tried = [run.candidate(INT8, ())]
     if tried[0].verdict == statistics.PASS or integer_only:
         return run.result(tried, ())
     ranking = run.ranking()
@@ -152,12 +163,12 @@ def tune(
     for count in _counts(len(ranking)):
         chosen = tuple(entry.block for entry in ranking[:count])
         with stage(f"{count} of {len(ranking)} blocks in float"):
-            tried.append(run.candidate(f"int8, {count} block{'s' if count > 1 else ''} in float", chosen, allowed=len(tried) + 1))
+            tried.append(run.candidate(f"int8, {count} block{'s' if count > 1 else ''} in float", chosen))
         if tried[-1].verdict == statistics.PASS:
             break
     if tried[-1].verdict != statistics.PASS:
         with stage("int16x8 (slow kernels on most machines)"):
-            tried.append(run.candidate(INT16X8, (), allowed=len(tried) + 1))
+            tried.append(run.candidate(INT16X8, ()))
     return run.result(tried, ranking)
 
 
@@ -166,13 +177,26 @@ def deciding(photos: Photos) -> int:
     return len(photos.split(_GATE_SHARE)[0])
 
 
-def too_few(images: int, max_drop: float) -> str:
+def confidence(allowed: int) -> float:
+    """Return the confidence of each interval where ``allowed`` candidates get the chance to pass: Bonferroni's share of the 5 %.
+
+    How many could be tried, not how many were so far: shares of the 5 % that depend on when the search stops add up to more.
+    """
+    return 1 - (1 - statistics.CONFIDENCE) / allowed
+
+
+def candidates_of(blocks_found: int, *, integer_only: bool = False) -> int:
+    """Return how many candidates a search over so many blocks puts to the gate at most: int8, some with float, int16x8."""
+    return 1 if integer_only else 2 + len(_counts(blocks_found))
+
+
+def too_few(images: int, max_drop: float, allowed: int = 1) -> str:
     """Return the sentence that says that so many images cannot prove the budget for a file with float's answers, or "".
 
-    Only a file that happens to be better than float can pass with so few.
+    allowed: as for ``confidence``. Only a file that happens to be better than float can pass with so few.
     """
     needed = images
-    while statistics.paired_interval(0, 0, needed)[1] > max_drop:
+    while statistics.paired_interval(0, 0, needed, confidence(allowed))[1] > max_drop:
         needed = math.ceil(needed * 1.01) + 1
     if needed == images:
         return ""
@@ -211,6 +235,7 @@ class _Run:
         gate: Photos,
         contract: Contract,
         max_drop: float,
+        integer_only: bool,
         predict_ms: PredictMs | None,
         board: str,
         state: Path | None,
@@ -220,8 +245,11 @@ class _Run:
         self._search, self._gate = search, gate
         self._contract, self._max_drop = contract, max_drop
         self._predict_ms = predict_ms
+        self._blocks = blocks.blocks(self.maker.model)
+        self._allowed = candidates_of(len(self._blocks), integer_only=integer_only)
+        self._last = int8
         self._float: dict[int, Outputs] = {}
-        name = key("tune 3", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, board, predict_ms is None)
+        name = key("tune 4", sha256_bytes(reference), sha256_bytes(int8), search.ids, gate.ids, board, predict_ms is None)
         self._path = (state or cache_folder()) / f"{name[:32]}.tune.json"
         self._known: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
@@ -231,23 +259,23 @@ class _Run:
         all_int8_ms = 0.0 if self._predict_ms is None else self._predict_ms(self._int8)
         return tuple(sorted(found, key=lambda entry: -entry.gain / self._cost(entry.block, all_int8_ms)))
 
-    def candidate(self, name: str, in_float: tuple[Block, ...], *, allowed: int) -> Candidate:
-        """Make, measure and judge one file. allowed: how many were judged so far with it; the interval is that much wider."""
-        data = self._make(name, in_float)
-        known = self._known.get(name + str([block.name for block in in_float]))
+    def candidate(self, name: str, in_float: tuple[Block, ...]) -> Candidate:
+        """Make, measure and judge one file."""
+        data = self._last = self._make(name, in_float)
+        measured = sha256_bytes(data)  # what was measured before is known by the file's own bytes
+        known = self._known.get(measured)
         if known is None:
             known = {"ms": self._ms(data)}
             for part, photos in (("search", self._search), ("gate", self._gate)):
                 known[part] = self._flips(photos, data)
-            self._known[name + str([block.name for block in in_float])] = known
+            self._known[measured] = known
             atomic_write_text(self._path, json.dumps(self._known))
         gate = _pairing(known["gate"])
         assert gate.lost is not None and gate.won is not None
-        # Several candidates get a chance to pass: Bonferroni's share of the 5 % for each.
-        interval = statistics.paired_interval(gate.lost, gate.won, gate.images, 1 - (1 - statistics.CONFIDENCE) / allowed)
+        interval = statistics.paired_interval(gate.lost, gate.won, gate.images, confidence(self._allowed))
         return Candidate(
             name=name,
-            in_float=tuple(block.name for block in in_float),
+            in_float=in_float,
             bytes=len(data),
             ms=known["ms"],
             search=_pairing(known["search"]),
@@ -256,17 +284,16 @@ class _Run:
         )
 
     def result(self, tried: list[Candidate], ranking: tuple[Sensitivity, ...]) -> Tuned:
-        """Return what was found; the chosen file is made once more, from the same ranges."""
+        """Return what was found; the chosen file is the one that was measured last."""
         last = tried[-1]
         passed = last.verdict == statistics.PASS
-        by_name = {block.name: block for block in blocks.blocks(self.maker.model)}
-        made = self._make(last.name, tuple(by_name[name] for name in last.in_float)) if passed else None
         return Tuned(
             candidates=tuple(tried),
             ranking=ranking,
             chosen=last if passed else None,
-            flatbuffer=made,
+            flatbuffer=self._last if passed else None,
             max_drop=self._max_drop,
+            allowed=self._allowed,
         )
 
     def _make(self, name: str, in_float: tuple[Block, ...]) -> bytes:
@@ -276,26 +303,25 @@ class _Run:
 
     def _remembered_ranking(self) -> tuple[Sensitivity, ...]:
         known = self._known.setdefault("ranking", {})
-        groups = blocks.blocks(self.maker.model)
-        missing = [group for group in groups if group.name not in known]
+        missing = [group for group in self._blocks if group.id not in known]
 
         def remember(entry: Sensitivity, made: bytes) -> None:
             ms = None if self._predict_ms is None else self._predict_ms(made)
-            known[entry.block.name] = {"gain": entry.gain, "se": entry.se, "ms": ms}
+            known[entry.block.id] = {"gain": entry.gain, "se": entry.se, "ms": ms}
             atomic_write_text(self._path, json.dumps(self._known))
 
         if missing:
             few = self._search.few(_RANKING_IMAGES)
             answers = activations.run(self._reference, few.tensors)
             sensitivities(self.maker, answers, few, output_error.kinds_of(self._contract), missing, done=remember)
-        return tuple(Sensitivity(block=g, gain=known[g.name]["gain"], se=known[g.name]["se"]) for g in groups)
+        return tuple(Sensitivity(block=g, gain=known[g.id]["gain"], se=known[g.id]["se"]) for g in self._blocks)
 
     def _cost(self, block: Block, all_int8_ms: float) -> float:
         """Milliseconds that the file takes longer with the block in float, its conversions to and fro included.
 
         Predicted for the board; without one to a common factor, by arithmetic: single blocks are too short to be timed.
         """
-        ms = self._known["ranking"][block.name]["ms"]
+        ms = self._known["ranking"][block.id]["ms"]
         if ms is not None:
             return max(float(ms) - all_int8_ms, _LEAST_MS)
         model = self.maker.model

@@ -52,25 +52,25 @@ def _made(source: Source, representative: RepresentativeDataset) -> tuple[bytes,
             reference = conversion.convert_float(Path(directory), "float32")
         with stage("calibrate"):
             calibrated = conversion.calibrate(reference, representative.tensors())
-    made = ptq.full_int8(source, reference, calibrated, representative, ptq.PtqConfig(io="float32"))
-    return reference, made.flatbuffer
+    return reference, ptq.int8(source, reference, calibrated, representative, ptq.PtqConfig(io="float32")).flatbuffer
 
 
 def _name(source: Source, representative: RepresentativeDataset) -> str:
     """Return what tells the pair from any other, or "" where the network's bytes are not known."""
     if not source.contract.source.sha256:
         return ""
-    return key("prepared 1", __version__, source.contract.to_dict(), representative.identities)[:32]
+    return key("prepared 2", __version__, source.contract.to_dict(), representative.identities)[:32]
 
 
 def finished(source: Source, representative: RepresentativeDataset, chosen: Candidate, flatbuffer: bytes) -> bytes:
     """Return the whole artefact: metadata, contract, golden samples."""
-    scheme = f"{ptq.SCHEMES['int8']}; in float: {', '.join(chosen.in_float)}" if chosen.in_float else ptq.SCHEMES["int8"]
+    in_float = "; ".join(block.title for block in chosen.in_float)
+    scheme = f"{ptq.SCHEMES['int8']}; in float: {in_float}" if in_float else ptq.SCHEMES["int8"]
     quantization = Quantization(
         variant="tuned",
         scheme=ptq.SCHEMES["int16x8"] if chosen.name == "int16x8" else scheme,
         per_channel=True,
-        ranges=auto_ranges.AUTO,
+        ranges="minmax" if ptq.needs_converter_ranges(source, ptq.PtqConfig()) else auto_ranges.AUTO,
         io="float32",
         seed=representative.seed,
         representative=representative.identities,

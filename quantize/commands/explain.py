@@ -80,9 +80,12 @@ def _board_flags(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _keras(args: argparse.Namespace) -> Any:
+    import numpy as np
+
     from edge import container
     from edge.errors import ContractError
 
+    from ..answers import Answer
     from ..loading import load
     from ..paired import Photos
 
@@ -97,7 +100,7 @@ def _keras(args: argparse.Namespace) -> Any:
         found = []
         for tensor in photos.tensors:
             outputs = source.predict(tensor)
-            found.append(tuple(outputs[output.name].reshape(-1) for output in contract.outputs))
+            found.append(Answer({name: np.asarray(value, np.float32).reshape(-1) for name, value in outputs.items()}))
         return found
 
     return answers

@@ -58,11 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
     board, on_tpu = _target(args)
     source = load_source(args, images=args.images)
-    representative = RepresentativeDataset.from_folder(
-        args.images, count=args.count, contract=source.contract, validation=args.validation
-    )
+    representative = RepresentativeDataset.open(args.images, source=source, count=args.count, validation=args.validation)
     photos = Photos.open(args.validation, source.contract)
-    warning = tune.too_few(tune.deciding(photos), args.max_drop)
+    at_least = tune.candidates_of(1, integer_only=on_tpu)  # how many blocks there are is not known yet
+    warning = tune.too_few(tune.deciding(photos), args.max_drop, at_least)
     if warning:
         print(f"edgekit: warning: {warning}", file=sys.stderr)
     reference, int8 = int8_and_float(source, representative)

@@ -51,8 +51,9 @@ def test_histograms_hold_every_value_of_both_parts(steps: Any) -> None:
 
 def test_outputs_are_the_networks(steps: Any) -> None:
     seen = activations.gather(steps.reference, lambda: steps.tensors[:3])
-    for (a,), (b,) in zip(seen.outputs.values(), activations.run(steps.reference, steps.tensors[:3]), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    for a, b in zip(seen.outputs.values(), activations.run(steps.reference, steps.tensors[:3]), strict=True):
+        ((name, value),) = a.items()
+        np.testing.assert_allclose(value, b[name], atol=1e-6)
 
 
 def test_answers_are_kept_of_a_stated_number_of_images_and_suffice_for_auto(steps: Any, monkeypatch: pytest.MonkeyPatch) -> None:

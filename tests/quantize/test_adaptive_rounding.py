@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edge import graph
 from quantize import activations, adaptive_rounding, conversion, output_error
 from quantize.adaptive_rounding import round_columns
 from quantize.float_weights import FloatWeights
@@ -67,6 +68,10 @@ def test_coarse_weights_of_a_network_gain(steps: Any) -> None:
 
     def error(int8: bytes) -> float:
         answers = activations.run(FloatWeights(steps.reference).with_weights_of(Int8File(int8)), steps.tensors)
-        return float(output_error.per_image(activations.run(steps.reference, steps.tensors), answers, ("probabilities",)).mean())
+        return float(
+            output_error.per_image(
+                activations.run(steps.reference, steps.tensors), answers, output_error.kinds(graph.read(steps.reference))
+            ).mean()
+        )
 
     assert error(file.pack()) < 0.8 * error(per_tensor)

@@ -12,7 +12,8 @@ import pytest
 from edge import graph
 from edge.cli import main
 from edge.errors import ContractError
-from quantize import activations, blocks, board_rung, explain, op_errors, sensitivity
+from quantize import activations, blocks, board_rung, explain, op_errors, output_error, sensitivity
+from quantize.answers import Answer
 from quantize.errors import ConversionError
 from quantize.float_weights import FloatWeights
 from quantize.int8_file import Int8File
@@ -88,7 +89,7 @@ def test_blocks_are_cut_at_residual_sums(steps: Any) -> None:
 def test_int8_weights_alone_change_little(steps: Any) -> None:
     reference = activations.run(steps.reference, steps.tensors[:8])
     same = activations.run(FloatWeights(steps.reference).as_float16(), steps.tensors[:8])
-    np.testing.assert_allclose([row[0] for row in same], [row[0] for row in reference], atol=5e-3)
+    np.testing.assert_allclose([[*row.values()][0] for row in same], [[*row.values()][0] for row in reference], atol=5e-3)
 
 
 def test_pairing_counts_lost_and_won(small_artefacts: dict[str, Path]) -> None:
@@ -97,7 +98,8 @@ def test_pairing_counts_lost_and_won(small_artefacts: dict[str, Path]) -> None:
     contract = container.read(small_artefacts["float32"]).contract
     assert contract is not None
     eye = np.eye(10, dtype=np.float32)
-    before, after = [(eye[i],) for i in (0, 1, 2, 3)], [(eye[i],) for i in (0, 5, 2, 4)]
+    name = contract.outputs[0].name
+    before, after = ([Answer({name: eye[i]}) for i in chosen] for chosen in ((0, 1, 2, 3), (0, 5, 2, 4)))
     found = compare(before, after, np.array([0, 1, 7, 4], np.int32), contract)
     assert (found.lost, found.won, found.agreement, found.drop) == (1, 1, 0.5, 0.0)
     assert found.error == 0.5
@@ -138,7 +140,9 @@ def test_processes_measure_what_this_one_does(small_artefacts: dict[str, Path], 
         def keep(_: sensitivity.Sensitivity, data: bytes, into: list[bytes] = made) -> None:
             into.append(data)
 
-        measured = sensitivity.sensitivities(maker, expected, photos, ("probabilities",), groups, done=keep, size=size)
+        measured = sensitivity.sensitivities(
+            maker, expected, photos, output_error.kinds(graph.read(steps.reference)), groups, done=keep, size=size
+        )
         found.append((measured, made))
     assert found[0] == found[1]
     assert len(found[0][1]) == len(groups)
@@ -149,7 +153,11 @@ def test_a_worker_says_what_went_wrong(steps: Any) -> None:
 
     expected = activations.run(steps.reference, steps.tensors[:1])
     broken = Work(
-        calibrated=steps.reference[:1000], per_channel=True, tensors=steps.tensors[:1], reference=expected, compared=("values",)
+        calibrated=steps.reference[:1000],
+        per_channel=True,
+        tensors=steps.tensors[:1],
+        reference=expected,
+        compared=output_error.kinds(graph.read(steps.reference)),
     )
     with Workers(broken, files=1, size=2) as workers, pytest.raises(ConversionError):
         workers.measure(())

@@ -140,7 +140,9 @@ def test_auto_is_not_worse_than_min_max_and_stays_full_integer(steps: Any) -> No
     assert not graph_facts.float_ops(graph.read(made))
     assert graph_facts.op_counts(graph.read(made)) == graph_facts.op_counts(graph.read(steps.int8))
     measured = output_error.per_image(
-        activations.run(steps.reference, steps.tensors), activations.run(made, steps.tensors), ("probabilities",)
+        activations.run(steps.reference, steps.tensors),
+        activations.run(made, steps.tensors),
+        output_error.kinds(graph.read(steps.reference)),
     )
     assert float(measured.mean()) < 0.05
 
@@ -152,7 +154,9 @@ def test_the_gain_is_that_of_the_finished_ranges_on_the_images_that_chose(steps:
     assert choice.gain is not None
     for calibrated_flatbuffer, errors in ((choice.calibrated, choice.gain.chosen), (steps.calibrated, choice.gain.converter)):
         answers = activations.run(conversion.quantize_int8(calibrated_flatbuffer), chose)
-        np.testing.assert_allclose(errors, output_error.per_image(expected, answers, ("probabilities",)), atol=1e-3)
+        np.testing.assert_allclose(
+            errors, output_error.per_image(expected, answers, output_error.kinds(graph.read(steps.reference))), atol=1e-3
+        )
     assert choice.describe().startswith(f"ranges: {choice.method}; error against float {choice.gain.chosen.mean():.4f} (")
 
 
@@ -185,7 +189,7 @@ def test_odd_images_do_not_spoil_the_automatic_choice(steps: Any) -> None:
 
     def error(flatbuffer: bytes) -> float:
         answers = activations.run(conversion.quantize_int8(flatbuffer), clean)
-        return float(output_error.per_image(expected, answers, ("probabilities",)).mean())
+        return float(output_error.per_image(expected, answers, output_error.kinds(graph.read(steps.reference))).mean())
 
     assert error(choice.calibrated) < 1.25 * min(error(steps.calibrated), error(disturbed))
 
