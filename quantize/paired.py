@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import statistics
+from edge.classify import best_ids
 from edge.contract import Contract
 from edge.dataset import LabelledImages
 from edge.errors import DatasetError, ImageError, UsageError
-from edge.metrics import top_k
 from edge.preprocess import preprocess
 
 from . import output_error
@@ -128,5 +128,4 @@ def compare(reference: Outputs, candidate: Outputs, labels: NDArray[np.int32] | 
 
 def classes(outputs: Sequence[tuple[NDArray[np.float32], ...]], place: int, contract: Contract) -> NDArray[np.int32]:
     """Return the first class of each image, never the background."""
-    background = contract.outputs[place].background_index
-    return np.array([top_k(row[place].reshape(-1), 1, background=background)[0] for row in outputs], np.int32)
+    return np.array([best_ids(row[place], contract.outputs[place])[0] for row in outputs], np.int32)

@@ -92,7 +92,7 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
         for o in outputs
         if (o.is_classes or o.kind == "multilabel")
         and not o.labels
-        and sizes[o.name] - (o.background_index is not None) == len(folders)
+        and _classes(o, sizes[o.name]) - (o.background_index is not None) == len(folders)
     ]
     if len(open_ones) != 1:
         return source
@@ -101,10 +101,17 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
         " has them; --labels FILE says otherwise"
     )
     (own,) = open_ones
-    labels = class_labels.fit(folders, sizes[own.name], own.background_index, where=str(images))
-    named = tuple(dataclasses.replace(o, labels=labels) if o is own else o for o in outputs)
+    labels = class_labels.fit(folders, _classes(own, sizes[own.name]), own.background_index, where=str(images))
+    # One sigmoid on two class folders says which of the two it is.
+    kind = "probabilities" if own.kind == "multilabel" and sizes[own.name] == 1 else own.kind
+    named = tuple(dataclasses.replace(o, labels=labels, kind=kind) if o is own else o for o in outputs)
     notes = (*source.notes, note)
     return dataclasses.replace(source, contract=source.contract.replace(outputs=named, notes=notes), notes=notes)
+
+
+def _classes(output: Any, size: int) -> int:
+    """Return the number of class folders that an output with classes or labels can have."""
+    return 2 if size == 1 else size
 
 
 def _output_tensors(source: Source) -> list[Any]:
