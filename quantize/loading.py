@@ -22,7 +22,8 @@ from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .errors import LoadError
 from .graph_meaning import with_endings
-from .inputs import FoundInput, Inputs
+from .input_probe import measure
+from .inputs import NO_PICTURE, FoundInput, Inputs
 from .inputs import specify as specify_inputs
 from .outputs import FoundOutput, Labels, Outputs, specify
 from .quiet import import_keras, import_tensorflow, quiet
@@ -110,12 +111,9 @@ def load(
         loaded, form = _from_path(path, shape, _architecture(architecture), allow_code=allow_code, where=where)
         provenance = Provenance(file=path.name, sha256=_sha256(path), format=form)
     extra, silent = specify_inputs(loaded.extra_inputs, inputs, where=where)
-    input_spec, said = decide(
-        preprocess, shape=loaded.input_shape, inside=loaded.inside, architecture=loaded.architecture, where=where
-    )
     unread = Contract(
         name=_name(name, source),
-        input=input_spec,
+        input=InputSpec(width=1, height=1, frames=int(loaded.input_shape != NO_PICTURE)),
         outputs=tuple(OutputSpec(name=output.name, kind="features") for output in loaded.outputs),
         extra_inputs=extra,
     )
@@ -127,13 +125,17 @@ def load(
         trackables=loaded.trackables,
         model=loaded.model,
     )
-    found = with_endings(loaded.outputs, traced.concrete_function())
+    graph = traced.concrete_function()
+    found = with_endings(loaded.outputs, graph)
+    inside = loaded.inside if loaded.input_shape == NO_PICTURE else measure(graph, loaded.input_shape, loaded.inside)
+    input_spec, said = decide(preprocess, shape=loaded.input_shape, inside=inside, architecture=loaded.architecture, where=where)
     named = background_class.name(found, labels, background, where=where)
     output_specs, inferred = specify(found, outputs, named, where=where)
     output_specs = background_class.mark(output_specs, background, where=where)
     provenance = provenance or Provenance(sha256=keras_object.sha256(source), format="object")
     notes = (*loaded.notes, *said, *inferred, *silent)
     contract = unread.replace(
+        input=input_spec,
         outputs=output_specs,
         source=Provenance(
             file=provenance.file,
