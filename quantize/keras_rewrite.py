@@ -173,7 +173,8 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
 
 def _operation(layer: dict[str, Any], *, where: str) -> dict[str, Any]:
     """Return a TFOpLambda of arithmetic with a number as the Keras 3 operation (how ``preprocess_input(x)`` was recorded)."""
-    name, calls, function = layer_name(layer), [], layer["config"]["function"]
+    name, function = layer_name(layer), layer["config"]["function"]
+    calls: list[dict[str, Any]] = []
     for call in layer.get("inbound_nodes", []):
         # One call: ["layer", node, tensor, {"y": 127.5, "name": null}]
         usual = isinstance(call, list) and len(call) == 4 and isinstance(call[0], str) and isinstance(call[3], Mapping)
