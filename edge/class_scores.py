@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, statistics
-from .classify import scores
+from .classify import class_count, is_two_class, scores
 from .contract import OutputSpec
 from .errors import ContractError
 
@@ -106,9 +106,10 @@ class ClassScorer:
 
     def __init__(self, spec: OutputSpec, size: int, *, reference: OutputSpec | None, reference_size: int) -> None:
         self.spec = spec
-        self.size = size
+        self.size = class_count(spec, size)
         self._reference = reference
-        self._order = None if reference is None else align(spec, size, reference, reference_size)
+        classes = self.size if reference is None else class_count(reference, reference_size)
+        self._order = None if reference is None else align(spec, self.size, reference, classes)
         side = [("top", "<i4", RANKS), ("confidence", "<f4")]
         self.dtype = np.dtype(
             [("candidate", side)] if reference is None else [("candidate", side), ("reference", side), ("shift", "<f4")]
@@ -118,12 +119,13 @@ class ClassScorer:
         """Return the record of one image from the real values of the output, float32 (classes,)."""
         record = np.zeros((), self.dtype)
         found = scores(candidate.reshape(-1), self.spec)
-        self._rank(record["candidate"], found)
+        self._rank(record["candidate"], found, self.spec if is_two_class(self.spec, candidate.size) else None)
         if reference is not None and self._reference is not None:
             expected = scores(reference.reshape(-1), self._reference)
             if self._order is not None:
                 expected = np.where(self._order >= 0, expected[self._order], np.float32(0.0))
-            self._rank(record["reference"], expected)
+            single = is_two_class(self._reference, reference.size) and self._order is None
+            self._rank(record["reference"], expected, self._reference if single else None)
             record["shift"] = metrics.total_variation(found, expected)
         return record
 
@@ -147,8 +149,11 @@ class ClassScorer:
             confusion=self._confusion(labels, found[:, 0], None if expected is None else expected[:, 0]),
         )
 
-    def _rank(self, side: NDArray[Any], values: NDArray[np.float32]) -> None:
+    def _rank(self, side: NDArray[Any], values: NDArray[np.float32], decides: OutputSpec | None) -> None:
+        """Enter the best of ``values``, one per class. decides: whose threshold does it, where one value speaks of two classes."""
         ids = metrics.top_k(values, RANKS, background=self.spec.background_index)
+        if decides is not None and ids[0] != metrics.NO_CLASS:
+            ids[:2] = [1, 0] if values[1] >= decides.threshold else [0, 1]
         side["top"] = ids
         side["confidence"] = values[ids[0]] if ids[0] >= 0 else np.nan
 

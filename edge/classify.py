@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import metrics
 from .contract import OutputSpec
 from .errors import ShapeError
 
@@ -21,7 +22,10 @@ class Classification(NamedTuple):
 
 
 class Classifications(Sequence[Classification]):
-    """All classes of one picture in descending order of score; equal scores in the order of the classes."""
+    """All classes of one picture in descending order of score; equal scores in the order of the classes.
+
+    Of an output of one value the class that its threshold decides for comes first, whatever the scores.
+    """
 
     def __init__(self, items: Sequence[Classification]) -> None:
         self._items = tuple(items)
@@ -53,11 +57,14 @@ def rank(values: NDArray[np.float32], spec: OutputSpec) -> Classifications:
 
     values: float32, one per class, any shape. Raises ShapeError if ``spec`` has another number of labels.
     """
-    found = scores(values, spec).reshape(-1)
+    values = values.reshape(-1)
+    found = scores(values, spec)
     if spec.labels and len(spec.labels) != found.size:
-        raise ShapeError(f"output {spec.name!r} has {found.size} values and {len(spec.labels)} labels, expected as many")
+        raise ShapeError(f"output {spec.name!r} has {values.size} values and {len(spec.labels)} labels, expected as many")
     # Stable, so that equal scores (common in int8) come in a fixed order.
     order = np.argsort(-found, kind="stable")
+    if is_two_class(spec, values.size):
+        order = np.array([1, 0] if found[1] >= spec.threshold else [0, 1])
     return Classifications(
         [
             Classification(class_id=int(i), score=float(found[i]), label=spec.labels[i] if spec.labels else "")
@@ -68,9 +75,43 @@ def rank(values: NDArray[np.float32], spec: OutputSpec) -> Classifications:
 
 
 def scores(values: NDArray[np.float32], spec: OutputSpec) -> NDArray[np.float32]:
-    """Return probabilities: the softmax of logits, ``exp(x - max) / sum``, along the last axis; other kinds unchanged."""
+    """Return probabilities along the last axis: the softmax of logits, ``exp(x - max) / sum``; other kinds unchanged.
+
+    One value is the probability ``p`` of the second of two classes (its sigmoid, of a logit) and becomes ``(1 - p, p)``.
+    """
+    if is_two_class(spec, values.shape[-1] if values.ndim else 1):
+        second: NDArray[np.float32] = _sigmoid(values) if spec.kind == "logits" else values
+        return np.concatenate([1.0 - second, second], axis=-1, dtype=values.dtype)
     if spec.kind != "logits":
         return values
     exponentials: NDArray[np.float32] = np.exp(values - values.max(axis=-1, keepdims=True))
     total: NDArray[np.float32] = exponentials.sum(axis=-1, keepdims=True)
     return exponentials / total
+
+
+def is_two_class(spec: OutputSpec, size: int) -> bool:
+    """Whether an output of ``size`` values per image says with one value which of two classes it is."""
+    return spec.is_classes and size == 1
+
+
+def class_count(spec: OutputSpec, size: int) -> int:
+    """Return the number of classes of an output of ``size`` values: two for a single value."""
+    return 2 if is_two_class(spec, size) else size
+
+
+def best_ids(values: NDArray[np.floating[Any]], spec: OutputSpec, k: int = 1) -> NDArray[np.int32]:
+    """Return the ``k`` best class ids of one image's values, int32 (k,), the background left out; see `metrics.top_k`."""
+    raw = values.reshape(-1)
+    found = metrics.top_k(scores(raw, spec), k, background=spec.background_index)
+    if is_two_class(spec, raw.size) and found[0] != metrics.NO_CLASS:
+        first = int(scores(raw, spec)[1] >= spec.threshold)
+        found[:2] = np.array([first, 1 - first], np.int32)[:k]
+    return found
+
+
+def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    # exp of what is not above zero only: no overflow at either end.
+    small = np.exp(-np.abs(values))
+    upper: NDArray[np.float32] = np.where(values >= 0, np.ones_like(small), small)
+    result: NDArray[np.float32] = upper / (np.float32(1.0) + small)
+    return result

@@ -216,9 +216,11 @@ def check_fit(where: str, contract: Contract, model: Outline) -> None:
             f"{where}: the model has {len(model.outputs)} outputs, its contract describes {len(contract.outputs)}"
         )
     for output, shape in zip(contract.outputs, model.outputs, strict=True):
-        if output.labels and math.prod(shape) != len(output.labels):
+        count = math.prod(shape)
+        two_class = output.is_classes and count == 1  # one value says which of two classes it is
+        if output.labels and len(output.labels) != (2 if two_class else count):
             raise ContractError(
-                f"{where}: output {output.name!r} has {math.prod(shape)} values and {len(output.labels)} labels, expected as many"
+                f"{where}: output {output.name!r} has {count} values and {len(output.labels)} labels, expected as many"
             )
 
 

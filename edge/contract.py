@@ -112,7 +112,9 @@ class OutputSpec:
 
     ``kind``: ``probabilities`` (sum to one), ``logits``, ``multilabel`` (independent sigmoids), ``regression`` or ``features``.
     ``labels`` has one entry per class, or is empty where none are known. ``background_index`` is the class that means "nothing"
-    (0 in TF-slim's 1001 classes), never reported as an answer. ``threshold`` is for ``multilabel`` only.
+    (0 in TF-slim's 1001 classes), never reported as an answer. An output with classes that has one value says which of two classes
+    it is: ``probabilities`` the probability of the second, ``logits`` its logit; it has two labels. ``threshold`` is for
+    ``multilabel`` and for one value: from there on the label applies, or it is the second class.
     """
 
     name: str

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import class_labels, outline, tflite_metadata
+from .classify import class_count
 from .container import Container, check_fit
-from .contract import Contract, InputSpec, OutputSpec
+from .contract import CLASS_KINDS, Contract, InputSpec, OutputSpec
 from .errors import ArtefactError, ContractError
 from .graph import Graph, Tensor
 from .probe import Prober
@@ -140,14 +141,21 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
     for position, tensor in enumerate(_output_tensors(graph)):
         name = names.get(tensor.index) or tensor.name or f"output_{position}"
         found = _kind(graph, tensor.index) or kind
+        if found == "multilabel" and tensor.elements == 1 and len(graph.main.outputs) == 1 and kind != "multilabel":
+            found = "probabilities"  # one sigmoid and nothing else: which of two classes it is
         if found is None:
             raise ContractError(
                 f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known; say so with"
                 " --kind logits, probabilities, regression or features (kind= in Python)"
             )
         labels = _described_labels(where, source, described, position)
-        specs.append(OutputSpec(name=name, kind=found, labels=labels if len(labels) == tensor.elements else ()))
+        specs.append(OutputSpec(name=name, kind=found, labels=_fitting(labels, found, tensor.elements)))
     return tuple(specs)
+
+
+def _fitting(labels: tuple[str, ...], kind: str, elements: int) -> tuple[str, ...]:
+    two_class = kind in CLASS_KINDS and elements == 1
+    return labels if len(labels) == (2 if two_class else elements) else ()
 
 
 def _kind(graph: Graph, index: int) -> str | None:
@@ -176,7 +184,9 @@ def _with_classes(
             nothing = spec.background_index if background is None else background
             changed = dataclasses.replace(
                 spec,
-                labels=spec.labels if labels is None else class_labels.fit(labels, sizes[i], nothing, where=where),
+                labels=spec.labels
+                if labels is None
+                else class_labels.fit(labels, class_count(spec, sizes[i]), nothing, where=where),
                 background_index=nothing,
             )
             return (*outputs[:i], changed, *outputs[i + 1 :])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from . import benchmarking, metrics, statistics, targets
 from .class_scores import class_name
-from .classify import scores
+from .classify import best_ids
 from .contract import OutputSpec
 from .dataset import ImageItem, LabelledImages
 from .errors import ContractError, DatasetError, ImageError, UsageError
@@ -152,7 +152,7 @@ def _answers(model: Model, spec: OutputSpec, dataset: LabelledImages, truth: NDA
 def _errors(spec: OutputSpec, values: NDArray[np.float32], truth: NDArray[Any]) -> NDArray[np.float64]:
     """Return how wrong each answer is, (N,): 1 for a wrong class or any wrong label, the mean absolute error of numbers."""
     if spec.is_classes:
-        first = [metrics.top_k(scores(row, spec), 1, background=spec.background_index)[0] for row in values]
+        first = [best_ids(row, spec)[0] for row in values]
         return np.asarray(np.array(first) != truth, np.float64)
     if spec.kind == "multilabel":
         return np.asarray(np.any((values >= spec.threshold) != truth, axis=1), np.float64)
@@ -217,7 +217,7 @@ def _step(
 def _told(spec: OutputSpec, value: Any, *, is_truth: bool = False) -> str:
     """Return an answer, or the truth, in words."""
     if spec.is_classes:
-        first = int(value) if is_truth else int(metrics.top_k(scores(value, spec), 1, background=spec.background_index)[0])
+        first = int(value) if is_truth else int(best_ids(value, spec)[0])
         return class_name(spec, first)
     if spec.kind == "multilabel":
         on = np.flatnonzero(value if is_truth else value >= spec.threshold)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics
+from .classify import best_ids
 from .contract import OutputSpec
 
 TITLES = {
@@ -50,9 +51,7 @@ def of_values(spec: OutputSpec, values: NDArray[np.floating[Any]], truth: NDArra
     if truth is None or spec.kind == "features":
         return None
     if spec.is_classes:
-        best = np.stack(
-            [metrics.top_k(scores, 1, background=spec.background_index) for scores in values.reshape(len(values), -1)]
-        )
+        best = np.stack([best_ids(row, spec) for row in values])
         return metrics.hit_rate(best, truth)
     if spec.kind == "multilabel":
         return float(np.mean(np.all((values >= spec.threshold) == truth.reshape(values.shape), axis=-1)))

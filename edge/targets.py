@@ -8,6 +8,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from .classify import class_count
 from .contract import OutputSpec
 from .dataset import LABEL_COLUMN, LabelledImages, match_labels, normal, shown
 from .errors import DatasetError
@@ -19,8 +20,10 @@ _NO, _YES = frozenset({"0", "false", "no", ""}), frozenset({"1", "true", "yes"})
 def class_ids(dataset: LabelledImages, spec: OutputSpec, size: int, *, headline: bool) -> NDArray[np.int32] | None:
     """Return the class id of every image (N,), from folder names or the manifest.
 
+    size: the output's values per image.
     headline: the output that the dataset's labels belong to; others are found in the column with their name.
     """
+    size = class_count(spec, size)
     column = dataset.column(spec.name)
     if column is not None:
         _, index = match_labels(sorted(set(column)), spec.labels, where=f"{dataset.root}, column {spec.name}")

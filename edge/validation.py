@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from . import diagnose as causes
 from . import findings, targets
 from .class_scores import ClassScorer, ClassSummary
+from .classify import best_ids
 from .comparison import BUILT_IN_DELEGATES, READ, UNREADABLE, Comparison, share_cores
 from .contract import OutputSpec
 from .dataset import ImageItem, LabelledImages, shown
@@ -29,7 +30,6 @@ from .errors import DatasetError, UsageError
 from .findings import Finding
 from .inference import ordered
 from .journal import Journal, cache_folder, key
-from .metrics import top_k
 from .model import Model, load
 from .pairing import Output, PathOrModel, Reference
 from .progress import Progress, stage
@@ -298,8 +298,7 @@ def _causes(
         return
 
     def answer(tensor: NDArray[Any]) -> int:
-        values = comparison.answer(tensor)[output.spec.name].reshape(-1)
-        return int(top_k(values, 1, background=output.spec.background_index)[0])
+        return int(best_ids(comparison.answer(tensor)[output.spec.name], output.spec)[0])
 
     model = comparison.candidate
     sample = np.linspace(0, len(dataset) - 1, min(causes.SAMPLE, len(dataset))).astype(int)

@@ -23,7 +23,7 @@ def name(found: Sequence[FoundOutput], labels: Labels | None, background: int | 
         return class_labels.fit(labels, found[0].size, None, where=where)
     if background is None or background < 0:
         return labels
-    sizes = [output.size for output in found if output.size in (len(labels), len(labels) + 1)]
+    sizes = [output.size for output in found if output.size in (len(labels), len(labels) + 1) and output.size != 1]
     if len(sizes) != 1 or sizes[0] is None:
         return labels  # said by whoever looks for the output that they belong to
     return class_labels.fit(labels, sizes[0], background, where=where)

@@ -30,7 +30,8 @@ class InsideNormalisation:
     """What the model does to its input before the first real layer: ``scale * x + offset``, one number or one per channel.
 
     ``names``: the layers or ops that do it, empty when the model takes its input as it comes. ``known``: whether scale and offset
-    could be read. ``opaque``: a layer that might normalise and cannot be looked into, or "".
+    could be read. ``opaque``: a layer that might normalise and cannot be looked into, or "". ``swapped``: whether the model itself
+    exchanges red and blue.
     """
 
     names: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class InsideNormalisation:
     offset: NDArray[np.float64]
     known: bool = True
     opaque: str = ""
+    swapped: bool = False
 
     @classmethod
     def nothing(cls) -> InsideNormalisation:
@@ -49,7 +51,7 @@ class InsideNormalisation:
         if not self.known:
             return f"{names} (normalises by numbers that are not in the graph)"
         low, high = float(self.offset.min()), float((self.scale * PIXEL_RANGE + self.offset).max())
-        return f"{names} (takes 0..255 to {low:.4g}..{high:.4g})"
+        return f"{names} (takes 0..255 to {low:.4g}..{high:.4g}{', red and blue exchanged' if self.swapped else ''})"
 
 
 def decide(
@@ -146,6 +148,17 @@ def _agreement(spec: InputSpec, inside: InsideNormalisation, *, where: str) -> t
         return (f"the model normalises its input itself in {inside.describe()}; whether that fits the contract was not checked",)
     pixel_scale = max(abs(1.0 / value) for value in spec.scale)
     span = _span(inside, pixel_scale)
+    if any(spec.mean) and _twice(spec, inside):
+        low, high = _range(spec, inside)
+        raise LoadError(
+            f"{where}: the model normalises its input itself in {inside.describe()}, and the contract does so too:"
+            f" together pixels would lie at {low:.4g}..{high:.4g}; feed them as they are with --preprocess raw"
+        )
+    if inside.swapped and spec.color == "bgr":
+        raise LoadError(
+            f"{where}: the model exchanges red and blue itself in {inside.describe()}, and the contract feeds bgr: together nothing"
+            " would be exchanged; feed rgb (leave --color out)"
+        )
     if span < SMALLEST_SPAN <= _span(inside, 1.0):
         raise LoadError(
             f"{where}: the model normalises its input itself in {inside.describe()}, and the contract does so too:"
@@ -157,6 +170,22 @@ def _agreement(spec: InputSpec, inside: InsideNormalisation, *, where: str) -> t
             f" {PIXEL_RANGE * pixel_scale:.4g}: together they would span {span:.4g}; try --preprocess unit"
         )
     return (f"the model normalises its input itself in {inside.describe()}, after the contract's preprocessing",)
+
+
+def _twice(spec: InputSpec, inside: InsideNormalisation) -> bool:
+    """Whether both subtract a mean: the model's own, fit for plain pixels, finds nothing of what it was made for."""
+    if not np.any(inside.offset) or not _fits(_span(inside, 1.0), inside):
+        return False
+    low, high = _range(spec, inside)
+    plain_scale = np.allclose(spec.scale, 1.0, rtol=0.5) and np.allclose(inside.scale, 1.0, rtol=0.5)
+    return bool(plain_scale) or (low * high > 0 and min(abs(low), abs(high)) > 2 * (high - low))
+
+
+def _range(spec: InputSpec, inside: InsideNormalisation) -> tuple[float, float]:
+    """Return the lowest and highest value that pixels have behind the contract's preprocessing and the model's own."""
+    mean, scale = np.array(spec.mean), np.array(spec.scale)
+    ends = [inside.scale * ((pixel - mean) / scale) + inside.offset for pixel in (0.0, PIXEL_RANGE)]
+    return float(np.min(ends)), float(np.max(ends))
 
 
 def _span(inside: InsideNormalisation, pixel_scale: float) -> float:

@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .keras_config import MODEL_CLASSES, layer_name
+from .keras_config import CAST, MODEL_CLASSES, layer_name
 
 # Nothing at inference: training noise and augmentation.
 _IDLE = frozenset(
-    {"Dropout", "GaussianNoise", "GaussianDropout", "SpatialDropout2D", "AlphaDropout", "ActivityRegularization", "Identity"}
+    {
+        "Cast",
+        "Dropout",
+        "GaussianNoise",
+        "GaussianDropout",
+        "SpatialDropout2D",
+        "AlphaDropout",
+        "ActivityRegularization",
+        "Identity",
+    }
 )
 _GEOMETRY = frozenset({"Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D"})
 _LINEAR = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
@@ -94,7 +103,7 @@ def follow(model: Any) -> InputChain:
             pass
         elif kind in _GEOMETRY:
             chain.steps.append(call.layer)
-        elif kind not in _IDLE and not kind.startswith("Random"):
+        elif kind not in _IDLE and not kind.startswith("Random") and call.config.get("config", {}).get("function") != CAST:
             if kind in ("Lambda", "TFOpLambda", *_OPERATIONS):
                 chain.opaque = name
             break

@@ -28,6 +28,10 @@ ARITHMETIC = {
 }
 
 
+CAST, CAST_CLASS = "cast", "Cast"
+"""``tf.cast`` as Keras 2 records it, and Keras 3's operation."""
+
+
 def layer_name(layer: Mapping[str, Any]) -> str:
     """Return the name that a layer's configuration gives it, or an empty text."""
     inner = layer.get("config")
@@ -75,16 +79,20 @@ def is_convnext_layer(layer: Mapping[str, Any]) -> bool:
 
 
 def is_known_operation(layer: Mapping[str, Any]) -> bool:
-    """Whether a TFOpLambda layer is plain arithmetic of a tensor with a number or another tensor."""
+    """Whether a TFOpLambda layer is a cast, or plain arithmetic of a tensor with a number or another tensor."""
     inner = layer.get("config")
-    return layer.get("class_name") == "TFOpLambda" and isinstance(inner, Mapping) and inner.get("function") in ARITHMETIC
+    known = (*ARITHMETIC, CAST)
+    return layer.get("class_name") == "TFOpLambda" and isinstance(inner, Mapping) and inner.get("function") in known
 
 
 def is_bare_operation(layer: Mapping[str, Any]) -> bool:
     """Whether this is such arithmetic as Keras 3 writes it into ``.h5``: its own operation, without saying whose it is."""
     inner = layer.get("config")
-    bare = isinstance(inner, Mapping) and set(inner) == {"name"} and "module" not in layer
-    return bare and layer.get("class_name") in ARITHMETIC.values()
+    if not isinstance(inner, Mapping) or "module" in layer:
+        return False
+    if layer.get("class_name") == CAST_CLASS:
+        return set(inner) == {"name", "dtype"}
+    return set(inner) == {"name"} and layer.get("class_name") in ARITHMETIC.values()
 
 
 def spatial_shape(config: Mapping[str, Any], *, where: str) -> tuple[int | None, int | None, int | None]:

@@ -13,6 +13,8 @@ from typing import Any
 from .errors import LoadError
 from .keras_config import (
     ARITHMETIC,
+    CAST,
+    CAST_CLASS,
     CONVNEXT_MODULE,
     MODEL_CLASSES,
     SCALE_CLASS,
@@ -28,6 +30,8 @@ from .keras_config import (
 )
 
 _OPERATIONS = "keras.src.ops.numpy"
+_CASTS = "keras.src.ops.core"
+_FLOATS = frozenset({"float16", "bfloat16", "float32"})
 _MIXED = {"mixed_float16": "float32", "mixed_bfloat16": "float32"}
 _OTHER_FLOATS = {"float16": "float32", "bfloat16": "float32", "float64": "float32", "half": "float32", "double": "float32"}
 _WHOLE_NUMBERS = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"})
@@ -176,7 +180,8 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
     if is_known_operation(layer):
         return _operation(layer, where=where)
     if is_bare_operation(layer):
-        return {**layer, "module": _OPERATIONS, "registered_name": layer["class_name"]}
+        module = _CASTS if layer["class_name"] == CAST_CLASS else _OPERATIONS
+        return {**layer, "module": module, "registered_name": layer["class_name"]}
     if is_convnext_layer(layer):
         return {**layer, "module": CONVNEXT_MODULE, "registered_name": layer["class_name"]}
     if layer.get("class_name") in ("BatchNormalizationV1", "BatchNormalizationV2"):
@@ -193,17 +198,25 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
 
 def _operation(layer: dict[str, Any], *, where: str) -> dict[str, Any]:
     """Return a TFOpLambda of arithmetic with a number as the Keras 3 operation (how ``preprocess_input(x)`` was recorded)."""
-    name, calls = layer_name(layer), []
+    name, function = layer_name(layer), layer["config"]["function"]
+    calls: list[dict[str, Any]] = []
     for call in layer.get("inbound_nodes", []):
         # One call: ["layer", node, tensor, {"y": 127.5, "name": null}]
         usual = isinstance(call, list) and len(call) == 4 and isinstance(call[0], str) and isinstance(call[3], Mapping)
+        if usual and function == CAST and str(call[3].get("dtype")) in _FLOATS:
+            calls.append({"args": [_tensor(call)], "kwargs": {}})
+            continue
         other = call[3].get("y") if usual else None
         if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
             other = _tensor(other)
         elif type(other) not in (int, float):
-            raise LoadError(f"{where}: layer {name!r} calls {layer['config']['function']} in a way that edgekit cannot rebuild")
+            raise LoadError(f"{where}: layer {name!r} calls {function} in a way that edgekit cannot rebuild")
         calls.append({"args": [_tensor(call), other], "kwargs": {}})
-    operation = ARITHMETIC[layer["config"]["function"]]
+    if function == CAST:
+        config = {"name": name, "dtype": "float32"}
+        new = {"module": _CASTS, "class_name": CAST_CLASS, "registered_name": CAST_CLASS, "config": config}
+        return {**new, "name": name, "inbound_nodes": calls}
+    operation = ARITHMETIC[function]
     new = {"module": _OPERATIONS, "class_name": operation, "registered_name": operation, "config": {"name": name}}
     return {**new, "name": name, "inbound_nodes": calls}
 

@@ -5,6 +5,7 @@ The first bytes decide what a file is, not its suffix. Nothing is unpickled, and
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.contract import Contract, InputSpec, Provenance
+from edge.contract import Contract, InputSpec, OutputSpec, Provenance
 from edge.files import sha256_file
 
 from . import background_class, h5_files, keras_files, keras_object, saved_model, slim_files
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .errors import LoadError
+from .graph_meaning import with_endings
+from .input_probe import measure
 from .inputs import NO_PICTURE, FoundInput, Inputs, check_order
 from .inputs import specify as specify_inputs
 from .keras_rewrite import TAKES_WHOLE_PIXELS
@@ -84,7 +87,7 @@ def load(
     labels: class names of the only output with classes, or ``{output: class names}``.
     outputs: what an output means where its last layer leaves that open: ``logits``, ``regression``, ``features``, ...; one kind
     for all, ``{output: kind}``, or OutputSpecs. Softmax is read as probabilities, sigmoid as multilabel, no dense layer as
-    features; a linear dense layer as logits when it has labels, else it must be said.
+    features, one sigmoid alone as a two-class answer; a linear dense layer as logits when it has labels, else it must be said.
     input_shape: (height, width) or (height, width, channels), where the model leaves it open, or to build a fully convolutional
     one at another size.
     architecture: of a weights file: ``inception_resnet_v2``, or an Architecture.
@@ -111,23 +114,37 @@ def load(
     extra, silent = specify_inputs(loaded.extra_inputs, inputs, where=where)
     if loaded.input_shape != NO_PICTURE:
         check_order(loaded.input_shape, where=where)
+    unread = Contract(
+        name=_name(name, source),
+        input=InputSpec(width=1, height=1, frames=int(loaded.input_shape != NO_PICTURE)),
+        outputs=tuple(OutputSpec(name=output.name, kind="features") for output in loaded.outputs),
+        extra_inputs=extra,
+    )
+    traced = Source(
+        name=unread.name,
+        contract=unread,
+        input_shape=loaded.input_shape,
+        function=loaded.function,
+        trackables=loaded.trackables,
+        model=loaded.model,
+    )
+    graph = traced.concrete_function()
+    found = with_endings(loaded.outputs, graph)
+    inside = loaded.inside if loaded.input_shape == NO_PICTURE else measure(graph, loaded.input_shape, loaded.inside)
     whole = any(note.startswith(TAKES_WHOLE_PIXELS) for note in loaded.notes)
     preprocess = "raw" if whole and preprocess is None else preprocess
-    input_spec, said = decide(
-        preprocess, shape=loaded.input_shape, inside=loaded.inside, architecture=loaded.architecture, where=where
-    )
+    input_spec, said = decide(preprocess, shape=loaded.input_shape, inside=inside, architecture=loaded.architecture, where=where)
     if whole and (any(input_spec.mean) or any(scale != 1.0 for scale in input_spec.scale)):
         raise LoadError(
             f"{where}: {TAKES_WHOLE_PIXELS}, 0 to 255, and the contract feeds (pixel - {input_spec.mean[0]:g}) /"
             f" {input_spec.scale[0]:g}; feed them as they are with --preprocess raw"
         )
-    named = background_class.name(loaded.outputs, labels, background, where=where)
-    output_specs, inferred = specify(loaded.outputs, outputs, named, where=where)
+    named = background_class.name(found, labels, background, where=where)
+    output_specs, inferred = specify(found, outputs, named, where=where)
     output_specs = background_class.mark(output_specs, background, where=where)
     provenance = provenance or Provenance(sha256=keras_object.sha256(source), format="object")
     notes = (*loaded.notes, *said, *inferred, *silent)
-    contract = Contract(
-        name=_name(name, source),
+    contract = unread.replace(
         input=input_spec,
         outputs=output_specs,
         source=Provenance(
@@ -139,17 +156,8 @@ def load(
             tools=_tools(loaded.saved_with),
         ),
         notes=notes,
-        extra_inputs=extra,
     )
-    return Source(
-        name=contract.name,
-        contract=contract,
-        input_shape=loaded.input_shape,
-        function=loaded.function,
-        trackables=loaded.trackables,
-        model=loaded.model,
-        notes=notes,
-    )
+    return dataclasses.replace(traced, contract=contract, notes=notes)
 
 
 def _from_path(

@@ -51,7 +51,7 @@ def per_image(reference: Outputs, candidate: Outputs, compared: Mapping[str, str
         a = np.array([row[name] for row in reference], np.float64).reshape(len(reference), -1)
         b = np.array([row[name] for row in candidate], np.float64).reshape(len(reference), -1)
         if kind in ("probabilities", "logits"):
-            p, q = (a, b) if kind == "probabilities" else (_softmax(a), _softmax(b))
+            p, q = (_probabilities(values, kind) for values in (a, b))
             total += [total_variation(x, y) for x, y in zip(p, q, strict=True)]
         elif kind == "multilabel":
             total += np.mean(np.abs(a - b), axis=1)
@@ -66,7 +66,7 @@ def agreement(reference: Outputs, candidate: Outputs, compared: Mapping[str, str
     for name, kind in compared.items():
         if kind in ("probabilities", "logits"):
             pairs = zip(reference, candidate, strict=True)
-            return float(np.mean([np.argmax(a[name]) == np.argmax(b[name]) for a, b in pairs]))
+            return float(np.mean([_first(a[name], kind) == _first(b[name], kind) for a, b in pairs]))
     return None
 
 
@@ -80,6 +80,17 @@ def better(candidate: Floats, best: Floats, certainty: float = 1.0) -> bool:
 
 def _kind(name: str) -> str:
     return name if name in ("probabilities", "logits", "multilabel") else "values"
+
+
+def _probabilities(values: Floats, kind: str) -> Floats:
+    """Return the probabilities (images, classes): of one value those of its two classes."""
+    if values.shape[1] == 1:
+        values = np.concatenate([-values / 2, values / 2] if kind == "logits" else [1.0 - values, values], axis=1)
+    return values if kind == "probabilities" else _softmax(values)
+
+
+def _first(values: NDArray[np.float32], kind: str) -> int:
+    return int(np.argmax(_probabilities(values.reshape(1, -1).astype(np.float64), kind)))
 
 
 def _softmax(scores: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edge.contract import OUTPUT_KINDS, OutputSpec
+from edge.contract import CLASS_KINDS, OUTPUT_KINDS, OutputSpec
 
 from .errors import LoadError
 
@@ -17,8 +17,8 @@ Labels = Sequence[str] | Mapping[str, Sequence[str]]
 class FoundOutput:
     """One output as the network has it: ``shape`` without batch (None: open), ``ending`` what calculates it.
 
-    ``ending`` is ``softmax``, ``sigmoid``, ``linear`` (a dense layer without activation), ``features`` (pooling, a convolution's
-    map, an embedding) or ``other`` (some other activation).
+    ``ending`` is ``softmax``, ``sigmoid``, ``log-softmax``, ``linear`` (a dense layer without activation), ``features`` (pooling, a
+    convolution's map, an embedding) or ``other`` (some other activation).
     """
 
     name: str
@@ -58,26 +58,59 @@ def specify(
     for output in found:
         kind, reason = kinds.get(output.name, ""), ""
         if not kind:
-            kind, reason = _infer(output, labelled=output.name in own_labels, where=where)
+            own = own_labels.get(output.name, ())
+            kind, reason = _infer(output, labelled=len(own), only=len(found) == 1, where=where)
             notes.append(f"output {output.name!r} is read as {kind}: {reason}")
+        else:
+            _check_kind(output, kind, where=where)
         specs.append(OutputSpec(name=output.name, kind=kind, labels=_fitting(output, kind, own_labels, where=where)))
     return tuple(specs), tuple(notes)
 
 
-def _infer(output: FoundOutput, *, labelled: bool, where: str) -> tuple[str, str]:
+def _infer(output: FoundOutput, *, labelled: int, only: bool, where: str) -> tuple[str, str]:
+    """labelled: the number of labels that it has. only: whether it is the model's only output."""
     if output.ending == "softmax":
+        _check_kind(output, "probabilities", where=where)
         return "probabilities", "it ends in a softmax"
+    if output.ending == "sigmoid" and output.size == 1 and (labelled == 2 or (only and not labelled)):
+        return "probabilities", "it ends in one sigmoid, the probability of the second of two classes"
     if output.ending == "sigmoid":
         return "multilabel", "it ends in a sigmoid"
     if output.ending == "features":
         return "features", "it has no dense layer at its end"
-    if labelled:
-        return "logits", "it has labels and no softmax (softmax is applied when it is read)"
-    what = "a dense layer without activation" if output.ending == "linear" else "no softmax or sigmoid"
-    raise LoadError(
-        f"{where}: output {output.name!r} ends in {what}: its {output.size} values can be class scores or measured quantities;"
-        f" say which with --outputs logits, regression or features ({output.name}=KIND among several outputs), or give --labels"
+    if output.ending == "log-softmax":
+        return "logits", "it ends in a logarithm of a softmax (softmax is applied when it is read)"
+    if labelled and output.ending == "linear":
+        applied = "sigmoid" if output.size == 1 else "softmax"
+        return "logits", f"it has labels and no {applied} ({applied} is applied when it is read)"
+    raise LoadError(f"{where}: output {output.name!r} ends in {_asked(output)}")
+
+
+def _asked(output: FoundOutput) -> str:
+    """Return what a user has to be asked about an output, from what it ends in on."""
+    values = "its value" if output.size == 1 else f"its {output.size} values"
+    among = f"({output.name}=KIND among several outputs)"
+    if output.ending == "linear":
+        return (
+            f"a dense layer without activation: {values} can be class scores or measured quantities; say which with --outputs"
+            f" logits, regression or features {among}, or give --labels"
+        )
+    return (
+        f"no softmax or sigmoid that the converted graph shows: {values} can be probabilities, class scores or measured"
+        f" quantities; say which with --outputs probabilities, logits, multilabel, regression or features {among}"
     )
+
+
+def _check_kind(output: FoundOutput, kind: str, *, where: str) -> None:
+    """Raise LoadError where the network's end contradicts what an output is said to be."""
+    if output.ending == "softmax" and output.size == 1:
+        raise LoadError(f"{where}: output {output.name!r} is a softmax of one value, which is always 1; train with a sigmoid")
+    if output.ending in ("softmax", "sigmoid") and kind == "logits":
+        right = "probabilities" if output.ending == "softmax" or output.size == 1 else "multilabel"
+        raise LoadError(
+            f"{where}: output {output.name!r} is said to be logits and ends in a {output.ending}, which would be applied twice;"
+            f" say {right}, or leave --outputs out"
+        )
 
 
 def _labels_by_output(
@@ -92,7 +125,9 @@ def _labels_by_output(
         return {name: tuple(own) for name, own in labels.items()}
     count = len(labels)
     open_to_labels = [o for o in found if kinds.get(o.name, "") in ("", "probabilities", "logits", "multilabel")]
-    candidates = [o for o in open_to_labels if o.size == count and (o.ending != "features" or o.name in kinds)]
+    candidates = [
+        o for o in open_to_labels if _takes(o, count, kinds.get(o.name, "")) and (o.ending != "features" or o.name in kinds)
+    ]
     if len(candidates) > 1:
         certain = [o for o in candidates if kinds.get(o.name) or o.ending in ("softmax", "sigmoid")]
         candidates = certain if len(certain) == 1 else candidates
@@ -109,14 +144,22 @@ def _fitting(output: FoundOutput, kind: str, labels: Mapping[str, tuple[str, ...
         return ()
     if kind in ("regression", "features"):
         raise LoadError(f"{where}: output {output.name!r} is {kind}, which has no labels")
-    if output.size != len(own):
+    if not _takes(output, len(own), kind):
+        expected = "two for a two-class answer" if output.size == 1 and kind in CLASS_KINDS else "one for each"
         raise LoadError(
-            f"{where}: output {output.name!r} has {output.size} values and {len(own)} labels; there must be one for each"
+            f"{where}: output {output.name!r} has {output.size} values and {len(own)} labels; there must be {expected}"
         )
     if len(set(own)) != len(own):
         twice = next(label for label in own if own.count(label) > 1)
         raise LoadError(f"{where}: label {twice!r} is there twice for output {output.name!r}")
     return own
+
+
+def _takes(output: FoundOutput, labels: int, kind: str) -> bool:
+    """Whether an output of ``kind`` ("": open) can have so many labels: one per value, two where one value is a two-class answer."""
+    if output.size == 1 and kind in ("", *CLASS_KINDS):
+        return labels == 2 or (labels == 1 and not kind)
+    return output.size == labels
 
 
 def _as_given(found: Sequence[FoundOutput], specs: Sequence[OutputSpec], *, where: str) -> tuple[OutputSpec, ...]:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import statistics
+from edge.classify import best_ids
 from edge.contract import Contract, OutputSpec
 from edge.dataset import LabelledImages
 from edge.errors import DatasetError, ImageError, UsageError
-from edge.metrics import top_k
 
 from . import output_error
 from .output_error import Outputs
@@ -132,5 +132,4 @@ def compare(reference: Outputs, candidate: Outputs, labels: NDArray[np.int32] | 
 
 def classes(outputs: Outputs, spec: OutputSpec) -> NDArray[np.int32]:
     """Return the first class of the output ``spec`` for each image, never the background."""
-    firsts = (top_k(row[spec.name].reshape(-1), 1, background=spec.background_index) for row in outputs)
-    return np.array([first[0] for first in firsts], np.int32)
+    return np.array([best_ids(row[spec.name], spec)[0] for row in outputs], np.int32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edge.classify import class_count
 from edge.progress import stage
 
 from . import qat_loss
@@ -35,7 +36,7 @@ def heads(source: Source, network: Any, places: Places, images: TrainingImages, 
         truth = images.truth.get(spec.name)
         weights = None
         if config.balanced and truth is not None and spec.is_classes:
-            size = int(network.get_layer(layer).output_shape[-1])
+            size = class_count(spec, int(network.get_layer(layer).output_shape[-1]))
             weights = tf.constant(images.class_weights(spec.name, size))
         head = Head(
             spec=spec,

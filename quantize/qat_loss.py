@@ -76,10 +76,12 @@ class Head:
         return tf.reduce_mean(tf.square((values - teacher) / self.scale))
 
     def _logits(self, values: Any) -> Any:
-        if self.squashed or self.spec.kind == "logits":
-            return values
-        safe = tf.clip_by_value(values, 1e-6, 1.0 - 1e-6)  # probabilities that are made otherwise
-        return tf.math.log(safe) if self.spec.is_classes else tf.math.log(safe / (1.0 - safe))
+        single = self.spec.is_classes and values.shape[-1] == 1  # the logit of the second of two classes
+        logits = values
+        if not self.squashed and self.spec.kind != "logits":
+            safe = tf.clip_by_value(values, 1e-6, 1.0 - 1e-6)  # probabilities that are made otherwise
+            logits = tf.math.log(safe) if self.spec.is_classes and not single else tf.math.log(safe / (1.0 - safe))
+        return tf.concat([tf.zeros_like(logits), logits], axis=-1) if single else logits
 
 
 def total(heads: tuple[Head, ...], values: list[Any], truth: Mapping[str, Any], teacher: list[Any]) -> Any:

@@ -95,7 +95,9 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
         return source
     full, empty = class_folders(images)
     sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
-    named = {o.name: sizes[o.name] - (o.background_index is not None) for o in source.contract.outputs if not o.labels}
+    named = {
+        o.name: _classes(o, sizes[o.name]) - (o.background_index is not None) for o in source.contract.outputs if not o.labels
+    }
     classes = [o for o in source.contract.outputs if o.name in named and (o.is_classes or o.kind == "multilabel")]
     # Keras' image_dataset_from_directory counts empty folders, so a network may have been trained with them.
     folders = next((f for f in (tuple(sorted((*full, *empty))), full) if any(named[o.name] == len(f) for o in classes)), ())
@@ -117,8 +119,10 @@ def _with_folder_labels(source: Source, images: Path) -> Source:
     if list(composed) != sorted(composed) or sorted(folders, key=_decomposed) != list(folders):
         note += "; accents sort differently on macOS than elsewhere: check the order against the machine that trained the network"
     (own,) = open_ones
-    labels = class_labels.fit(composed, sizes[own.name], own.background_index, where=str(images))
-    outputs = tuple(dataclasses.replace(o, labels=labels) if o is own else o for o in source.contract.outputs)
+    labels = class_labels.fit(composed, _classes(own, sizes[own.name]), own.background_index, where=str(images))
+    # One sigmoid on two class folders says which of the two it is.
+    kind = "probabilities" if own.kind == "multilabel" and sizes[own.name] == 1 else own.kind
+    outputs = tuple(dataclasses.replace(o, labels=labels, kind=kind) if o is own else o for o in source.contract.outputs)
     return _noted(dataclasses.replace(source, contract=source.contract.replace(outputs=outputs)), note)
 
 
@@ -131,6 +135,11 @@ def _noted(source: Source, note: str) -> Source:
 
 def _decomposed(name: str) -> str:
     return unicodedata.normalize("NFD", name)
+
+
+def _classes(output: Any, size: int) -> int:
+    """Return the number of class folders that an output with classes or labels can have."""
+    return 2 if size == 1 else size
 
 
 def _output_tensors(source: Source) -> list[Any]:
