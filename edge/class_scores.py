@@ -1,7 +1,7 @@
 """What is kept of an output with classes for one image, and what follows from it for all images.
 
-Per image: the five best class ids and the confidence of the first, of candidate and reference, and how far the probabilities
-moved. That is some 60 bytes, however many classes there are.
+Per image: the five best class ids and the confidence of the first, of candidate and reference, how far the probabilities moved, and
+how sure the reference was. That is some 60 bytes, however many classes there are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .contract import OutputSpec
 from .errors import ContractError
 
 RANKS = 5
+NEAR_TIE = 0.25  # margin of the reference; above it a changed answer needs a probability shift of more than half of this
 METHOD = "Tango 1998 score interval for paired proportions; exact McNemar test"
 
 _MOST_CONFUSION = 100  # classes; beyond that the matrix is given as its cells that are not zero
@@ -61,7 +62,8 @@ class ClassRow:
 class ClassSummary:
     """Everything about one output with classes. What needs labels, or a reference, is None without them.
 
-    ``changed``: positions of the images whose first answer differs between reference and candidate.
+    ``changed``: positions of the images whose first answer differs between reference and candidate; ``margins``: of each image
+    ``(images,)``, how sure the reference was, the probability of its first class minus that of its second.
     """
 
     spec: OutputSpec
@@ -72,6 +74,7 @@ class ClassSummary:
     agreement: float | None
     probability_shift: float | None
     changed: tuple[int, ...]
+    margins: NDArray[np.float32] | None
     per_class: tuple[ClassRow, ...]
     confusion: dict[str, Any] | None
 
@@ -85,8 +88,22 @@ class ClassSummary:
             "agreement": self.agreement,
             "probability_shift": self.probability_shift,
             "changed": len(self.changed),
+            "changed_by_margin": self.changed_by_margin,
             "mean_recall": self.mean_recall,
             "per_class": [dataclasses.asdict(row) for row in self.per_class],
+        }
+
+    @property
+    def changed_by_margin(self) -> dict[str, Any] | None:
+        """How sure the reference was of the answers that changed: their largest margin, and how many are no near ties."""
+        if self.margins is None:
+            return None
+        of_changed = self.margins[list(self.changed)]
+        of_changed = of_changed[np.isfinite(of_changed)]
+        return {
+            "bound": NEAR_TIE,
+            "above": int(np.sum(of_changed > NEAR_TIE)),
+            "largest": float(of_changed.max()) if of_changed.size else None,
         }
 
     @property
@@ -112,7 +129,9 @@ class ClassScorer:
         self._order = None if reference is None else align(spec, self.size, reference, classes)
         side = [("top", "<i4", RANKS), ("confidence", "<f4")]
         self.dtype = np.dtype(
-            [("candidate", side)] if reference is None else [("candidate", side), ("reference", side), ("shift", "<f4")]
+            [("candidate", side)]
+            if reference is None
+            else [("candidate", side), ("reference", side), ("shift", "<f4"), ("margin", "<f4")]
         )
 
     def measure(self, candidate: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[Any]:
@@ -127,6 +146,7 @@ class ClassScorer:
             single = is_two_class(self._reference, reference.size) and self._order is None
             self._rank(record["reference"], expected, self._reference if single else None)
             record["shift"] = metrics.total_variation(found, expected)
+            record["margin"] = metrics.margin(expected, background=self.spec.background_index)
         return record
 
     def summary(self, records: NDArray[Any], labels: NDArray[np.int32] | None) -> ClassSummary:
@@ -145,6 +165,7 @@ class ClassScorer:
             agreement=float(np.mean(found[:, 0] == expected[:, 0])) if expected is not None else None,
             probability_shift=float(np.mean(records["shift"], dtype=np.float64)) if expected is not None else None,
             changed=tuple(int(i) for i in changed),
+            margins=records["margin"] if expected is not None else None,
             per_class=self._rows(labels, right, right_before),
             confusion=self._confusion(labels, found[:, 0], None if expected is None else expected[:, 0]),
         )

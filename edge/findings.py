@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .class_scores import ClassSummary, class_name
+from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
 from .dataset import LabelledImages, shown
 
@@ -112,6 +112,21 @@ def about_classes(summary: ClassSummary, predicted: NDArray[np.int32]) -> Iterat
             severity=WARNING,
             message=f"the drop is above {BUG_DROP * 100:g} points even at the lower end of its interval; full int8 costs"
             " this network about a tenth of a point: look at the representative dataset and at the classes that lost most",
+        )
+
+
+def about_flips(summary: ClassSummary, dataset: LabelledImages) -> Iterator[Finding]:
+    """Yield a finding where answers changed of which the reference was sure: rounding turns near ties over, and nothing else."""
+    if summary.margins is None:
+        return
+    sure = sorted((i for i in summary.changed if summary.margins[i] > NEAR_TIE), key=lambda i: -summary.margins[i])
+    if sure:
+        yield Finding(
+            check="sure_answers_changed",
+            severity=WARNING,
+            message=f"{len(sure)} of {len(summary.changed)} changed answers are no near ties, the reference was sure of them by more"
+            f" than {NEAR_TIE:g} (at most {summary.margins[sure[0]]:.2f}): {shown([dataset.items[i].id for i in sure])};"
+            " look at these images, and at what edgekit explain says",
         )
 
 

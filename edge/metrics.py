@@ -34,6 +34,15 @@ def top_k(scores: Floats, k: int, *, background: int | None = None) -> NDArray[n
     return ids
 
 
+def margin(scores: Floats, *, background: int | None = None) -> float:
+    """Return how sure an answer is: the highest of ``scores`` (C,) minus the second. NaN without two finite scores.
+
+    ``background`` is left out.
+    """
+    first, second = (int(i) for i in top_k(scores, 2, background=background))
+    return math.nan if NO_CLASS in (first, second) else float(scores[first]) - float(scores[second])
+
+
 def hit_rate(ids: Integers, labels: Integers) -> float:
     """Return the share of rows of ``ids`` (N, K) that contain their label (N,): top-1 for K = 1, top-5 for K = 5."""
     return float(np.mean(np.any(ids == labels[:, None], axis=1)))

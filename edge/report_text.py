@@ -94,6 +94,10 @@ def _accuracy(head: ClassSummary) -> Iterator[str]:
 def _agreement(head: ClassSummary) -> Iterator[str]:
     assert head.agreement is not None and head.probability_shift is not None
     yield f"  same first answer  {head.agreement:10.2%}   {len(head.changed):,} of {head.images:,} images changed"
+    by_margin = head.changed_by_margin
+    if by_margin is not None and head.changed:
+        ties = len(head.changed) - by_margin["above"]
+        yield f"  of them near ties  {ties:10,}   where the reference was sure by at most {by_margin['bound']:g}"
     yield f"  probability shift  {head.probability_shift:10.2%}   mean total variation"
     if head.drop is not None:
         lost, won = len(head.drop.lost), len(head.drop.won)
@@ -118,7 +122,8 @@ def _flips(title: str, flips: tuple[Flip, ...]) -> Iterator[str]:
         return
     yield f"  {title}:"
     for flip in flips[:_FLIPS]:
-        yield f"    {flip.image}  {flip.reference} -> {flip.candidate}"
+        sure = "" if flip.margin is None else f"   (reference sure by {flip.margin:.2f})"
+        yield f"    {flip.image}  {flip.reference} -> {flip.candidate}{sure}"
     if len(flips) > _FLIPS:
         yield f"    and {len(flips) - _FLIPS:,} more (--json has them all)"
     yield ""

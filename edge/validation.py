@@ -263,6 +263,7 @@ def _report(
                 if comparison.reference is not None:
                     answers = rows["reference"]["top"][:, 0], predicted
                 notes += findings.about_classes(found, predicted)
+                notes += findings.about_flips(found, dataset)
                 notes += _causes(comparison, dataset, output, found, predicted, truth, diagnose, stream)
         elif isinstance(output.scorer, FeatureScorer):
             outputs[output.spec.name] = output.scorer.summary(rows, paired=comparison.reference is not None)

@@ -24,12 +24,16 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """An image whose first answer differs between reference and candidate. ``label`` is empty where it is not known."""
+    """An image whose first answer differs between reference and candidate. ``label`` is empty where it is not known.
+
+    ``margin``: how sure the reference was, the probability of its first class minus that of its second.
+    """
 
     image: str
     label: str
     reference: str
     candidate: str
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,6 +142,7 @@ def build(
                 label=dataset.label_text(dataset.items[i]),
                 reference=class_name(headline.spec, int(before[i])),
                 candidate=class_name(headline.spec, int(after[i])),
+                margin=None if headline.margins is None else float(headline.margins[i]),
             )
             for i in positions
         )

@@ -167,7 +167,10 @@ def _is_matrix(side: Sequence[Sequence[int]], classes: Sequence[Any]) -> bool:
 
 
 def _flips(entries: Iterable[Mapping[str, Any]]) -> tuple[Flip, ...]:
-    return tuple(Flip(**{name: str(entry[name]) for name in ("image", "label", "reference", "candidate")}) for entry in entries)
+    return tuple(
+        Flip(**{name: str(entry[name]) for name in ("image", "label", "reference", "candidate")}, margin=entry.get("margin"))
+        for entry in entries
+    )
 
 
 def _timing(run: Run) -> Iterable[Timing]:

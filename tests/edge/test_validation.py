@@ -15,6 +15,7 @@ from PIL import Image
 
 import edge
 from edge import container, metrics, statistics
+from edge.class_scores import NEAR_TIE
 from edge.contract import Contract, InputSpec, OutputSpec, Quantization
 from edge.dataset import LabelledImages
 from edge.errors import ContractError, DatasetError, UsageError
@@ -117,6 +118,54 @@ def test_labels_off_by_one_are_found(colours: Colours, tmp_path: Path) -> None:
     manifest.write_text("\n".join(["path,label", *rows]))
     report = validate(colours.candidate, manifest)
     assert any("class numbers are shifted by one" in finding.message for finding in report.findings)
+
+
+def test_changed_answers_are_told_by_how_sure_the_reference_was(colours: Colours) -> None:
+    report = validate(colours.candidate, colours.photos, reference=colours.reference)
+    dataset = LabelledImages.open(colours.photos)
+    before, after = by_hand(colours.reference, dataset), by_hand(colours.candidate, dataset)
+    ranked = np.sort(before, axis=1)
+    margin = {item.id: row[-1] - row[-2] for item, row in zip(dataset, ranked, strict=True)}
+    changed = [item.id for item, a, b in zip(dataset, before, after, strict=True) if a.argmax() != b.argmax()]
+    for flips in (report.changed, report.lost, report.won):
+        assert [flip.margin for flip in flips] == [pytest.approx(margin[flip.image], abs=1e-6) for flip in flips]
+    assert [flip.image for flip in report.changed] == changed != []
+
+    sure = [image for image in changed if margin[image] > NEAR_TIE]
+    found = [finding for finding in report.findings if finding.check == "sure_answers_changed"]
+    assert report.to_dict()["outputs"]["colour"]["changed_by_margin"] == {
+        "bound": NEAR_TIE,
+        "above": len(sure),
+        "largest": pytest.approx(max(margin[image] for image in changed)),
+    }
+    assert len(found) == (1 if sure else 0)
+    assert f"{len(changed) - len(sure)}   where the reference was sure by at most {NEAR_TIE:g}" in report.to_text()
+
+
+def test_a_changed_answer_that_was_no_near_tie_is_a_finding_with_its_name(colours: Colours, tmp_path: Path) -> None:
+    shutil.copytree(colours.photos, tmp_path / "photos")
+    Image.new("RGB", (SIZE, SIZE), (250, 5, 5)).save(tmp_path / "photos" / "red" / "surely-red.png")
+    swapped = colours.write(colours.int8, "bgr.int8.tflite", input=InputSpec(width=SIZE, height=SIZE, color="bgr"))
+    report = validate(swapped, tmp_path / "photos", reference=colours.reference)
+    finding = next(finding for finding in report.findings if finding.check == "sure_answers_changed")
+    assert finding.severity == "warning"
+    assert "red/surely-red.png" in finding.message
+    alike = validate(colours.candidate, tmp_path / "photos", reference=colours.reference)
+    assert not any("surely-red" in finding.message for finding in alike.findings)
+
+
+@pytest.mark.parametrize(
+    ("scores", "background", "expected"),
+    [
+        ((0.7, 0.1, 0.2), None, 0.5),
+        ((0.7, 0.1, 0.2), 0, 0.1),
+        ((0.5, 0.5), None, 0.0),
+        ((1.0,), None, np.nan),
+        ((np.nan, 0.3), None, np.nan),
+    ],
+)
+def test_the_margin_is_that_of_the_two_best_classes(scores: tuple[float, ...], background: int | None, expected: float) -> None:
+    assert metrics.margin(np.array(scores), background=background) == pytest.approx(expected, nan_ok=True)
 
 
 def test_without_labels_there_is_agreement_shift_and_changed_answers(colours: Colours) -> None:
