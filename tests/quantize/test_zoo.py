@@ -223,3 +223,17 @@ def _apart(output: Mapping[str, Any]) -> float:
         shift = output["probability_shift"]
         return float(shift["mean"] if isinstance(shift, Mapping) else shift)
     return float(output["difference"]["mean_absolute"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0"])
+def test_gated_networks_train_and_come_out_in_integers(name: str, zoo: Zoo, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    network = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=2)
+    source = quantize.load(network, name=name, preprocess="raw", labels=CLASSES)
+    config = QatConfig(epochs=1, batch_size=6, representative=2 * PHOTOS, golden_samples=0)
+    result = quantization_aware(source, zoo.folder / "train", zoo.folder / "validation", config, out=tmp_path)
+    assert not any(tensor.is_float for tensor in container.read(result.trained).graph.tensors)
+    assert result.parity["steps"] < 10, result.parity
