@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from . import class_labels
+from .classify import class_count
 from .container import Container, pack
 from .contract import Contract, OutputSpec
 from .errors import UsageError
@@ -27,7 +28,7 @@ def relabel(container: Container, labels: Sequence[str], *, output: str | None =
         raise UsageError(f"{where}: no artefact of edgekit; give --labels beside a file of somebody else's")
     spec = _output(contract, output, where=where)
     main = container.graph.main
-    classes = main.tensors[main.outputs[contract.outputs.index(spec)]].elements
+    classes = class_count(spec, main.tensors[main.outputs[contract.outputs.index(spec)]].elements)
     names = class_labels.fit(labels, classes, spec.background_index, where=where)
     changed = dataclasses.replace(spec, labels=names)
     outputs = tuple(changed if one is spec else one for one in contract.outputs)

@@ -1,12 +1,13 @@
 """From any Keras model to one flat tf_keras network with the same weights: what tensorflow-model-optimization can work on.
 
 Nested models are flattened. The residual scale of each ``CustomScaleLayer`` (``x + scale * up``) is folded into the kernel and bias
-of the linear convolution that makes ``up``, which is exact, and the layer becomes ``Add``. The result is compared with the original
-on real images before anything is trained.
+of the linear convolution that makes ``up``, which is exact, and the layer becomes ``Add``. Augmentation acts in
+training only, as in Keras. The result is compared with the original on real images before anything is trained.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from . import bridge_layers, tf_private
+from . import bridge_layers, bridge_operations, tf_private
 from .bridge_layers import Made
+from .bridge_operations import Call, calls
+from .bridge_operations import listed as _listed
 from .errors import BridgeError
 from .keras_outputs import structured
 from .quiet import import_tf_keras, quiet
@@ -68,6 +71,10 @@ def check(bridged: Bridged, tensors: np.ndarray) -> float:
     Raises BridgeError naming the first layer that differs when it is above TOLERANCE.
     """
     with quiet():
+        if not str(getattr(bridged.original.inputs[0].dtype, "name", bridged.original.inputs[0].dtype)).startswith(
+            ("float", "bfl")
+        ):
+            tensors = np.rint(tensors)  # what a network for whole numbers is fed
         theirs = _outputs(bridged.original(tensors, training=False), bridged.original)
         ours = _outputs(bridged.network(tensors, training=False), bridged.network)
         worst = max(relative_difference(b, a) for a, b in zip(theirs, ours, strict=True))
@@ -89,23 +96,18 @@ def relative_difference(candidate: np.ndarray, reference: np.ndarray) -> float:
 
 def nodes(model: Any) -> Iterator[tuple[Any, list[Any], list[Any]]]:
     """Yield ``(layer, input tensors, output tensors)`` of every call in a Keras 3 or tf_keras model, in the order of computation."""
-    by_depth = tf_private.nodes_by_depth(model)
-    for depth in sorted(by_depth, reverse=True):
-        for node in by_depth[depth]:
-            layer = getattr(node, "operation", None) or node.layer
-            inputs = node.input_tensors if hasattr(node, "operation") else node.keras_inputs
-            outputs = node.outputs
-            yield layer, _listed(inputs), _listed(outputs)
+    for call in calls(model):
+        yield call.layer, list(call.sources), list(call.results)
 
 
 class _Builder:
     """Walks the original once and calls a tf_keras layer for each of its layers."""
 
     def __init__(self, model: Any) -> None:
-        from .qat_layers import FreezableBatchNormalization
+        from . import qat_layers
 
         self.keras = import_tf_keras()
-        self.batch_norm = FreezableBatchNormalization
+        self.own = qat_layers
         self.model = model
         self.names: set[str] = {INPUT_LAYER, QUANTIZED_INPUT}
         self.made: dict[str, Made] = {}
@@ -113,6 +115,7 @@ class _Builder:
         self.tensor_of: dict[int, str] = {}
         self.used: set[int] = set()
         self.producer: dict[int, tuple[str, Any]] = {}  # bridged tensor -> the layer's name and class
+        self.gates: dict[int, tuple[str, Any]] = {}  # bridged tensor -> how far it is a hard sigmoid of which tensor
 
     def build(self) -> Bridged:
         shape = tuple(self.model.inputs[0].shape[1:])
@@ -125,8 +128,10 @@ class _Builder:
         if len({id(t) for t in outputs}) != len(outputs) or any(t is start for t in outputs):
             raise BridgeError("an output of the model is its input, or two outputs are the same tensor; remove one of them")
         network = self.keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name="network")
+        kept = {layer.name for layer in network.layers}
+        self.tensor_of = {tensor: name for tensor, name in self.tensor_of.items() if name in kept}
         for name, made in self.made.items():
-            if made.weights is not None:
+            if made.weights is not None and name in kept:
                 network.get_layer(name).set_weights(made.weights)
         return Bridged(network=network, original=self.model, folded=frozenset(self.folded), tensor_of=self.tensor_of)
 
@@ -134,22 +139,23 @@ class _Builder:
         values = {id(tensor): value for tensor, value in zip(_listed(model.inputs), inputs, strict=True)}
         uses = Counter(id(source) for _, sources, _ in nodes(model) for source in sources)
         uses.update(id(tensor) for tensor in _listed(model.outputs))
-        for layer, sources, results in nodes(model):
-            if type(layer).__name__ == "InputLayer":
+        for call in calls(model):
+            if type(call.layer).__name__ == "InputLayer":
                 continue
-            arguments = [values[id(source)] for source in sources]
-            if type(layer).__name__ == "CustomScaleLayer":
-                outputs = [self._scaled_add(layer, arguments, foldable=uses[id(sources[1])] == 1)]
+            arguments = [values[id(source)] for source in call.sources]
+            if type(call.layer).__name__ == "CustomScaleLayer":
+                outputs = [self._scaled_add(call.layer, arguments, foldable=uses[id(call.sources[1])] == 1)]
             else:
-                outputs = self._call(layer, arguments)
-            for result, output in zip(results, outputs, strict=True):
+                outputs = self._call(call, arguments)
+            for result, output in zip(call.results, outputs, strict=True):
                 values[id(result)] = output
                 name = self.producer.get(id(output))
                 if name is not None:
                     self.tensor_of[id(result)] = name[0]
         return [values[id(tensor)] for tensor in _listed(model.outputs)]
 
-    def _call(self, layer: Any, arguments: list[Any]) -> list[Any]:
+    def _call(self, call: Call, arguments: list[Any]) -> list[Any]:
+        layer = call.layer
         has_weights = hasattr(layer, "layers") or type(layer).__name__ in bridge_layers.WEIGHTED
         if has_weights and id(layer) in self.used:
             raise BridgeError(
@@ -159,9 +165,40 @@ class _Builder:
         if hasattr(layer, "layers"):
             return self._walk(layer, arguments)
         value = arguments[0] if len(arguments) == 1 else arguments
-        for made in bridge_layers.make(self.keras, self.batch_norm, layer, len(arguments)):
+        for made in bridge_layers.make(self.keras, self.own, call):
+            gated = self._gated(made.layer, value)
+            if gated is not None:
+                made = Made(layer=self.keras.layers.Activation(self.own.hard_swish, name=made.layer.name))
+                value = gated
             value = self._apply(made, value)
         return [value]
+
+    def _gated(self, layer: Any, value: Any) -> Any:
+        """Return ``x`` where ``layer`` computes ``x * relu6(x + 3) / 6`` of the steps that tf_keras spells it in, else None.
+
+        TFLite has one op and one tensor for it.
+        """
+        kind = type(layer).__name__
+        if kind == "Multiply" and isinstance(value, list) and len(value) == 2:
+            for one, other in (value, value[::-1]):
+                stage, base = self.gates.get(id(other), ("", None))
+                if stage == "gate" and base is one:
+                    return one
+        return None
+
+    def _note_gate(self, layer: Any, value: Any, output: Any) -> None:
+        stage, base = self.gates.get(id(value), ("", None))
+        kind = type(layer).__name__
+        if kind == "Arithmetic" and layer.number.values.size == 1 and not layer.swapped:
+            number = float(layer.number.values.reshape(()))
+            if layer.operation == "add" and number == 3.0:
+                self.gates[id(output)] = ("moved", value)
+            elif (
+                stage == "cut" and abs({"multiply": number * 6.0, "divide": number / 6.0}.get(layer.operation, 0.0) - 1.0) < 1e-6
+            ):
+                self.gates[id(output)] = ("gate", base)
+        elif kind == "ReLU" and stage == "moved" and layer.max_value == 6:
+            self.gates[id(output)] = ("cut", base)
 
     def _apply(self, made: Made, value: Any) -> Any:
         layer = made.layer
@@ -169,6 +206,7 @@ class _Builder:
         output = layer(value)
         self.made[layer.name] = made
         self.producer[id(output)] = (layer.name, type(layer).__name__)
+        self._note_gate(layer, value, output)
         return output
 
     def _scaled_add(self, layer: Any, arguments: list[Any], *, foldable: bool) -> Any:
@@ -203,14 +241,14 @@ def _first_difference(bridged: Bridged, tensors: np.ndarray) -> str:
 
 def _differing(bridged: Bridged, model: Any, inputs: list[Any], values: dict[str, Any]) -> Iterator[str]:
     known = {id(tensor): value for tensor, value in zip(_listed(model.inputs), inputs, strict=True)}
-    for layer, sources, results in nodes(model):
+    for call in calls(model):
+        layer = call.layer
         if type(layer).__name__ == "InputLayer":
             continue
-        arguments = [known[id(source)] for source in sources]
         if hasattr(layer, "layers"):
-            yield from _differing(bridged, layer, arguments, values)
-        outputs = _listed(_compute(layer, arguments))
-        for result, output in zip(results, outputs, strict=True):
+            yield from _differing(bridged, layer, [known[id(source)] for source in call.sources], values)
+        outputs = _listed(_compute(call, known))
+        for result, output in zip(call.results, outputs, strict=True):
             known[id(result)] = output
             name = bridged.tensor_of.get(id(result))
             comparable = name is not None and name not in bridged.folded and not hasattr(layer, "layers")
@@ -218,12 +256,18 @@ def _differing(bridged: Bridged, model: Any, inputs: list[Any], values: dict[str
                 yield f"{layer.name!r} ({type(layer).__name__})"
 
 
-def _compute(layer: Any, arguments: list[Any]) -> Any:
-    if hasattr(layer, "layers") or "Normalization" in type(layer).__name__:  # what behaves otherwise in training
-        return layer(arguments[0], training=False)
-    if type(layer).__name__ == "TFOpLambda" or not hasattr(layer, "get_weights"):
-        return layer(*arguments)
-    return layer(arguments[0] if len(arguments) == 1 else arguments)
+def _compute(call: Call, known: Mapping[int, Any]) -> Any:
+    """Call the layer again as the model does, with the values that are known of its tensors, in inference mode."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return type(value)(filled(item) for item in value)
+        return known.get(id(value), value)
+
+    kwargs = {key: filled(value) for key, value in call.kwargs.items() if key != "training"}
+    if not bridge_operations.is_operation(call.layer) and "training" in inspect.signature(call.layer.call).parameters:
+        kwargs["training"] = False
+    return call.layer(*filled(tuple(call.args)), **kwargs)
 
 
 def _all_layers(model: Any) -> Iterator[Any]:
@@ -244,7 +288,3 @@ def _outputs(answer: Any, model: Any) -> list[np.ndarray]:
     """Return what ``model`` answered, in its own order."""
     values = [answer[key] for key in structured(model)] if isinstance(answer, Mapping) else _listed(answer)
     return [np.asarray(value) for value in values]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

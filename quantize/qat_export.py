@@ -39,6 +39,7 @@ class Exporter:
     """Makes int8 flatbuffers of ``network`` (flat tf_keras, float), whose weights may have changed since.
 
     ``tensor_of``: layer name to the name of its tensor in the flatbuffer; ``grafts``: whether weights are written in place.
+    ``places``: the given ones, without those that the converter has taken into the op beside them.
     """
 
     def __init__(self, source: Source, network: Any, places: Places, images: Images) -> None:
@@ -118,6 +119,9 @@ class Exporter:
         wrong = {layer for layer in layers if not _same(theirs[proposed[layer]], ours[layer])}
         found = {layer: tensor for layer, tensor in proposed.items() if layer not in wrong}
         missing = [place.layer for place in self.places.tensors() if place.observed and place.layer not in found]
+        merged = self.places.mergeable.intersection(missing)
+        self.places = qat_tensors.without(self.places, merged)
+        missing = [layer for layer in missing if layer not in merged]
         if missing:
             raise ConversionError(
                 f"the converted network has no tensor that holds what layer {missing[0]!r} computes ({len(missing)} such layers);"
@@ -127,7 +131,7 @@ class Exporter:
 
     def _graft_targets(self, model: Graph) -> dict[str, Op] | None:
         """Return the op of every weighted layer, or None where weights live elsewhere too or are not stored as expected."""
-        if qat_tensors.standalone_batch_norms(self.network, self.places):
+        if qat_tensors.standalone_batch_norms(self.network, self.places) or qat_tensors.other_weights(self.network, self.places):
             return None
         by_tensor = {tensor: layer for layer, tensor in self.tensor_of.items()}
         start_of = {end: start for start, end in self.places.end_of.items()}

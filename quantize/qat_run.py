@@ -136,6 +136,7 @@ class Run:
         config = self.config
         with stage("convert the float network"):
             self.exporter = Exporter(self.source, self.network, self.places, self._calibrating)
+            self.places = self.exporter.places
         self.teacher = qat_heads.teacher(self.network, self.places, self.images, config)
         if config.sparsity:
             qat_compress.prune(self.network, config.sparsity)

@@ -8,23 +8,26 @@ QUANTIZE between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import bridge
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
 _BATCH_NORM = ("BatchNormalization", "FreezableBatchNormalization")
-_BEFORE_RELU = (*WEIGHTED, *_BATCH_NORM, "Add", "Subtract", "Multiply")
+_BEFORE_RELU = (*WEIGHTED, *_BATCH_NORM, "Add", "Subtract", "Multiply", "Arithmetic")
+_WITH_NUMBERS = ("Arithmetic", "Rescaling")  # the converter may take these into the op beside them
 # TFLite's kernels of these need one scale for inputs and output. A mean over the whole picture may have a scale of its own.
 _SAME_RANGE = frozenset(
     {"MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "Concatenate", "Flatten", "Reshape", "Permute"}
-    | {"ZeroPadding2D", "Cropping2D", "UpSampling2D", "Maximum", "Minimum"}
+    | {"ZeroPadding2D", "Cropping2D", "UpSampling2D", "Maximum", "Minimum", "Resizing"}
 )
 # They compute new values between those of their input, which the converted file rounds to the same grid.
-_ROUNDING = frozenset({"AveragePooling2D", "UpSampling2D"})
-_NOTHING = frozenset({"InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"})
+_ROUNDING = frozenset({"AveragePooling2D", "UpSampling2D", "Resizing"})
+_NOTHING = frozenset(
+    {"InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Augmentation"}
+)
 # TFLite fixes these outputs: 256 steps over [0, 1), or [-1, 1).
 FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 
@@ -50,7 +53,7 @@ class Place:
 class Places:
     """``places`` by layer name in the order of computation; ``batch_norm_of`` a weighted layer's fused batch norm; ``end_of`` the
     layer whose output is the converted op's, for each weighted layer; ``stands_for`` the layer whose tensor one that does nothing
-    (dropout) passes on.
+    (dropout) passes on; ``mergeable`` the layers that have no tensor where the converter takes arithmetic with numbers into a neighbour.
     """
 
     places: Mapping[str, Place]
@@ -58,6 +61,7 @@ class Places:
     batch_norm_of: Mapping[str, str]
     end_of: Mapping[str, str]
     stands_for: Mapping[str, str]
+    mergeable: frozenset[str] = frozenset()
 
     @property
     def observed(self) -> tuple[Place, ...]:
@@ -119,13 +123,33 @@ def find(network: Any) -> Places:
         batch_norm_of=batch_norm_of,
         end_of={name: _end(name, fused) for name in weighted},
         stands_for=stands_for,
+        mergeable=frozenset(name for name in layers if _mergeable(name, layers, consumers, fused)),
     )
+
+
+def without(places: Places, merged: Collection[str]) -> Places:
+    """Return ``places`` where the converted file has no tensor for the layers ``merged``: nothing is rounded there."""
+    kept = {name: Place(layer=name, kind=place.kind) if name in merged else place for name, place in places.places.items()}
+    numbers: dict[int, int] = {}
+    for name, place in kept.items():
+        if place.group is not None:
+            kept[name] = replace(place, group=numbers.setdefault(place.group, len(numbers)))
+    return replace(places, places=kept, groups=len(numbers))
 
 
 def standalone_batch_norms(network: Any, places: Places) -> list[str]:
     """Return the batch norms that no convolution takes in: ops of their own in the converted file."""
     fused = set(places.batch_norm_of.values())
     return [layer.name for layer in network.layers if _kind(layer) in _BATCH_NORM and layer.name not in fused]
+
+
+def other_weights(network: Any, places: Places) -> list[str]:
+    """Return the layers with weights that are no kernel, bias or batch norm (PReLU)."""
+    return [
+        layer.name
+        for layer in network.layers
+        if layer.weights and layer.name not in places.end_of and _kind(layer) not in _BATCH_NORM
+    ]
 
 
 class _Groups:
@@ -156,6 +180,12 @@ def _is_fused(layer: Any, behind: Any) -> bool:
     if _kind(behind) in _BATCH_NORM:
         return _kind(layer) in WEIGHTED
     return _kind(behind) == "ReLU" and _kind(layer) in _BEFORE_RELU
+
+
+def _mergeable(name: str, layers: Mapping[str, Any], consumers: Mapping[str, list[str]], fused: Mapping[str, str]) -> bool:
+    chain = {start for start in layers if _end(start, fused) == name}
+    beside = (_kind(layers[each]) for each in (*chain, *consumers[name]))
+    return name != bridge.QUANTIZED_INPUT and any(kind in _WITH_NUMBERS for kind in beside)
 
 
 def _passes_on(layer: Any) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from quantize import bridge
 from quantize.errors import BridgeError
+from quantize.quiet import import_tf_keras
 
 
 def pictures(side: int, count: int = 2) -> np.ndarray:
@@ -24,7 +25,10 @@ def randomize(model: Any) -> Any:
             randomize(layer)
         elif type(layer).__name__ == "BatchNormalization":
             # By name: the large network's batch norms have no gamma, and a variance below zero is no number in the end.
-            centred = [weight.path.endswith(("beta", "moving_mean")) for weight in layer.weights]
+            centred = [
+                (getattr(weight, "path", None) or weight.name).split(":")[0].endswith(("beta", "moving_mean"))
+                for weight in layer.weights
+            ]
             layer.set_weights(
                 [
                     rng.normal(size=weight.shape) * 0.1 if is_centred else rng.uniform(0.5, 1.5, weight.shape)
@@ -143,8 +147,8 @@ def test_what_has_no_flat_form_is_refused() -> None:
         bridge.bridge(keras.Model(open_size, keras.layers.Conv2D(1, 1)(open_size)))
     with pytest.raises(BridgeError, match="up to 4.0 has no fused form"):
         bridge.bridge(keras.Model(image, keras.layers.ReLU(4.0)(image)))
-    with pytest.raises(BridgeError, match="Add with a constant is not known"):
-        bridge.bridge(keras.Model(image, image + 1.0))
+    with pytest.raises(BridgeError, match="division by the picture has no int8 form"):
+        bridge.bridge(keras.Model(image, 1.0 / image))
     with pytest.raises(BridgeError, match="is no Keras model"):
         bridge.bridge(object())
 
@@ -153,12 +157,101 @@ def test_what_has_no_flat_form_is_refused() -> None:
     (keras.layers.ReLU(negative_slope=0.1, name="slope"), "'slope': a ReLU with a slope or threshold has no fused form"),
     (keras.layers.MaxPooling2D(data_format="channels_first", name="first"), "'first': channels first"),
     (keras.layers.UpSampling2D(interpolation="bicubic", name="up"), "'up': bicubic upsampling; expected nearest or bilinear"),
+    (keras.layers.Resizing(4, 4, interpolation="bicubic", name="size"), "'size': bicubic resizing; expected nearest or bilinear"),
+    (keras.layers.Resizing(4, 5, crop_to_aspect_ratio=True, name="size"), "'size': Resizing with crop_to_aspect_ratio is not known"),
+    (keras.layers.RandomCrop(4, 4, name="crop"), "'crop': RandomCrop changes the picture's size at inference too"),
+    (keras.layers.CenterCrop(16, 16, name="crop"), "'crop': CenterCrop to more than the picture resizes it"),
     (keras.layers.Conv2D(2, 1, activation="selu", name="selu"), "'selu_selu': activation 'selu' is not known"),
 ])  # fmt: skip
 def test_settings_that_tflite_has_no_op_for_are_refused(layer: Any, message: str) -> None:
     image = keras.Input((8, 8, 4))
     with pytest.raises(BridgeError, match=message):
         bridge.bridge(keras.Model(image, layer(image)))
+
+
+def libraries() -> list[Any]:
+    return [keras, import_tf_keras()]
+
+
+@pytest.mark.parametrize("library", libraries(), ids=["keras", "tf_keras"])
+def test_arithmetic_with_numbers_is_computed_as_the_model_does(library: Any) -> None:
+    image = library.Input((8, 8, 3))
+    moved = 1 - (image / 127.5 - 1.0) * np.array([0.5, 2.0, -1.0], np.float32)
+    model = library.Model(image, library.layers.Conv2D(4, 3)(-moved + 0.25))
+    bridged = bridge.bridge(model)
+    assert bridge.check(bridged, pictures(8) * 100) <= 1e-6
+    again = bridged.network.from_config(bridged.network.get_config())
+    again.set_weights(bridged.network.get_weights())
+    np.testing.assert_array_equal(again(pictures(8)), bridged.network(pictures(8)))
+
+
+@pytest.mark.parametrize("library", libraries(), ids=["keras", "tf_keras"])
+def test_layers_of_preprocessing_and_prelu_are_equal(library: Any) -> None:
+    layers = library.layers
+    normal = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 2.0, 1.0])
+    back = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 2.0, 1.0], invert=True)
+    scaled = layers.Rescaling([0.5, 2.0, 1.0], [0.0, 0.1, 0.2])
+    prelu = layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")
+    stack = [layers.Resizing(12, 10), layers.CenterCrop(9, 7), normal, scaled, layers.Conv2D(5, 3), prelu, layers.Flatten()]
+    ends = [layers.Dense(4), layers.PReLU(alpha_initializer="random_normal")]
+    model = library.Sequential([library.Input((8, 8, 3)), back, *stack, *ends])
+    assert bridge.check(bridge.bridge(model), pictures(8)) <= 1e-5
+
+
+@pytest.mark.parametrize("library", libraries(), ids=["keras", "tf_keras"])
+def test_augmentation_acts_in_training_only(library: Any) -> None:
+    image = library.Input((8, 8, 3))
+    augment = library.Sequential([library.Input((8, 8, 3)), library.layers.RandomRotation(0.4), library.layers.RandomFlip()])
+    model = library.Model(image, library.layers.Conv2D(3, 1)(augment(image)))
+    bridged = bridge.bridge(model)
+    assert bridge.check(bridged, pictures(8)) <= 1e-6
+    still, moved = (np.asarray(bridged.network(pictures(8), training=training)) for training in (False, True))
+    assert still.shape == moved.shape and not np.allclose(still, moved)
+
+
+@pytest.mark.parametrize("end", ["softmax", "sigmoid", "relu6", "hard_silu", "hard_sigmoid", "silu", "tanh"])
+def test_an_end_without_a_layer_is_equal(end: str) -> None:
+    image = keras.Input((8, 8, 3))
+    scores = keras.layers.Dense(4)(keras.layers.Flatten()(keras.ops.cast(image, "float32")))
+    assert bridge.check(bridge.bridge(keras.Model(image, getattr(keras.ops, end)(scores))), pictures(8) * 3) <= 1e-5
+
+
+def test_a_softmax_of_tensorflow_keeps_its_axis() -> None:
+    import tensorflow as tf
+
+    tf_keras = import_tf_keras()
+    image = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(image, tf.nn.softmax(tf_keras.layers.Conv2D(4, 1)(tf.cast(image, "float32")), axis=1))
+    assert bridge.check(bridge.bridge(model), pictures(8)) <= 1e-5
+
+
+def test_hard_swish_in_steps_becomes_one_layer() -> None:
+    tf_keras = import_tf_keras()
+    image = tf_keras.Input((8, 8, 3))
+    seen = tf_keras.layers.Conv2D(4, 1)(image)
+    gate = tf_keras.layers.ReLU(6.0)(seen + 3.0) * (1.0 / 6.0)
+    bridged = bridge.bridge(tf_keras.Model(image, tf_keras.layers.Multiply()([seen, gate])))
+    assert [type(layer).__name__ for layer in bridged.network.layers][-1] == "Activation" and len(bridged.network.layers) == 4
+    assert bridge.check(bridged, pictures(8) * 5) <= 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_a_network_for_whole_numbers_is_compared_on_whole_numbers(dtype: str) -> None:
+    image = keras.Input((8, 8, 3), dtype=dtype)
+    scaled = keras.layers.Rescaling(1 / 127.5, -1.0)(keras.ops.cast(image, "float32"))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3)(scaled))
+    tensors = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    assert bridge.check(bridge.bridge(model), tensors) <= 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", libraries(), ids=["keras", "tf_keras"])
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0", "MobileNetV3Small"])
+def test_networks_with_preprocessing_and_gates_inside_are_equal(name: str, library: Any) -> None:
+    model = getattr(library.applications, name)(weights=None, input_shape=(32, 32, 3), classes=4)
+    randomize(model)
+    tensors = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    assert bridge.check(bridge.bridge(model), tensors) <= bridge.TOLERANCE
 
 
 def test_an_output_that_is_the_input_is_refused() -> None:
