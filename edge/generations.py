@@ -176,10 +176,10 @@ def _metrics(spec: OutputSpec, answers: _Answers, truth: NDArray[Any]) -> dict[s
             found["sign_agreement"] = metrics.sign_agreement(answers.values, truth)
         return found
     if spec.kind == "multilabel":
-        precision, recall = metrics.precision_recall(answers.values >= spec.threshold, truth)
+        f1 = metrics.f1_score(answers.values >= spec.threshold, truth)
         return {
             "exact_match": 1.0 - float(np.mean(answers.errors)),
-            "f1": float(np.nanmean(metrics.f1_score(precision, recall))),
+            "f1": float(np.mean(f1[np.isfinite(f1)])) if np.isfinite(f1).any() else float("nan"),
         }
     recalls = [1.0 - float(np.mean(answers.errors[truth == label])) for label in np.unique(truth)]
     return {"top1": 1.0 - float(np.mean(answers.errors)), "mean_recall": sum(recalls) / len(recalls)}

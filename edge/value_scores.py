@@ -35,6 +35,7 @@ class MultilabelScorer:
     def summary(self, records: NDArray[Any], truth: NDArray[np.bool_] | None) -> dict[str, Any]:
         """Return precision, recall, F1 and threshold shift per label. truth: (N, labels), or None where it is not known.
 
+        Their means are over the labels that have one (`edge.metrics.precision_recall`): a label that is never decided for counts as 0.
         ``exact_match`` is the share of images with every label right; ``exact_match_drop`` is reference minus candidate, paired.
         The threshold shift of a label is how far the candidate's threshold would have to move to decide most like the reference.
         """
@@ -52,7 +53,7 @@ class MultilabelScorer:
                     decided = values >= self._cut
                     right[side] &= decided == truth[:, i]
                     precision, recall = metrics.precision_recall(decided[:, None], truth[:, i, None])
-                    f1 = metrics.f1_score(precision, recall)
+                    f1 = metrics.f1_score(decided[:, None], truth[:, i, None])
                     row[side] = {"precision": float(precision[0]), "recall": float(recall[0]), "f1": float(f1[0])}
             if "reference" in steps:
                 decided = steps["reference"] >= self._cut
