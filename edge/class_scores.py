@@ -145,7 +145,8 @@ class ClassScorer:
                 expected = np.where(self._order >= 0, expected[self._order], np.float32(0.0))
             single = is_two_class(self._reference, reference.size) and self._order is None
             self._rank(record["reference"], expected, self._reference if single else None)
-            record["shift"] = metrics.total_variation(found, expected)
+            shift = metrics.total_variation(found, expected)
+            record["shift"] = shift if np.isfinite(shift) else 1.0  # as far apart as can be
             record["margin"] = metrics.margin(expected, background=self.spec.background_index)
         return record
 
@@ -155,14 +156,16 @@ class ClassScorer:
         expected = records["reference"]["top"] if self._reference is not None else None
         right = found[:, 0] == labels if labels is not None else None
         right_before = expected[:, 0] == labels if labels is not None and expected is not None else None
-        changed = np.flatnonzero(found[:, 0] != expected[:, 0]) if expected is not None else np.zeros(0, np.int64)
+        # Two answers that are not numbers do not agree: nobody knows what they would have been.
+        same = (found[:, 0] == expected[:, 0]) & (found[:, 0] >= 0) if expected is not None else None
+        changed = np.flatnonzero(~same) if same is not None else np.zeros(0, np.int64)
         return ClassSummary(
             spec=self.spec,
             images=len(records),
             candidate=_accuracy(records["candidate"], labels),
             reference=_accuracy(records["reference"], labels) if expected is not None else None,
             drop=_drop(right_before, right),
-            agreement=float(np.mean(found[:, 0] == expected[:, 0])) if expected is not None else None,
+            agreement=float(np.mean(same)) if same is not None else None,
             probability_shift=float(np.mean(records["shift"], dtype=np.float64)) if expected is not None else None,
             changed=tuple(int(i) for i in changed),
             margins=records["margin"] if expected is not None else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, overload
 
@@ -33,6 +34,11 @@ class Classifications(Sequence[Classification]):
     def top(self, k: int) -> list[Classification]:
         """Return the ``k`` best (fewer if the model has fewer classes)."""
         return list(self._items[: max(0, k)])
+
+    @property
+    def is_finite(self) -> bool:
+        """False where the model answered with NaN or infinity: then no class is better than another."""
+        return all(math.isfinite(item.score) for item in self._items)
 
     @property
     def best(self) -> Classification:

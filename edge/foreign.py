@@ -11,11 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import class_labels, outline, tflite_metadata
+from . import class_labels, feeding, outline, tflite_metadata
 from .classify import class_count
 from .container import Container, check_fit
 from .contract import CLASS_KINDS, Contract, InputSpec, OutputSpec
 from .errors import ArtefactError, ContractError
+from .feeding import Feeding
 from .graph import Graph, Tensor
 from .probe import Prober
 from .tflite_metadata import InputMetadata, ModelMetadata
@@ -50,26 +51,47 @@ def contract(
     Raises ContractError naming what is missing.
     """
     where = str(source.path)
-    data = source.flatbuffer()
-    try:
-        described = tflite_metadata.read(data, source.graph)
-    except ArtefactError as error:
-        raise ArtefactError(f"{where}: {error}") from error
-    height, width, channels = _image_shape(where, source.graph)
-    fed = _input(where, height, width, channels, input, described)
+    described = _described(source)
+    fed = _feed(source, input, described)
     specs = _outputs(where, source, described, kind) if outputs is None else tuple(outputs)
     if labels is not None or background is not None:
         sizes = [tensor.elements for tensor in _output_tensors(source.graph)]
         specs = _with_classes(where, specs, sizes, labels, background)
     built = Contract(
         name=source.path.stem,
-        input=fed,
+        input=fed.spec,
         outputs=specs,
         model_sha256=source.model_sha256,
-        notes=("put together for a model without a contract",),
+        notes=("put together for a model without a contract", f"fed: {fed.to_text()}"),
     )
-    check_fit(where, built, outline.read(data, where=where))
+    check_fit(where, built, outline.read(source.flatbuffer(), where=where))
     return built
+
+
+def feed(source: Container, *, input: InputSpec | Mapping[str, Any] | None = None) -> Feeding:  # noqa: A002 - as above
+    """Return how a model is fed, and who says so: its own contract, ``input``, or its metadata.
+
+    Raises ContractError where nothing says it, or where the values do not fit the input (see `edge.feeding.check`).
+    """
+    if source.contract is not None:
+        first = _inputs(source.graph)[0]
+        return feeding.describe(source.contract.input, first, "its contract says so")
+    return _feed(source, input, _described(source))
+
+
+def _described(source: Container) -> ModelMetadata | None:
+    try:
+        return tflite_metadata.read(source.flatbuffer(), source.graph)
+    except ArtefactError as error:
+        raise ArtefactError(f"{source.path}: {error}") from error
+
+
+def _feed(source: Container, given: InputSpec | Mapping[str, Any] | None, described: ModelMetadata | None) -> Feeding:
+    where = str(source.path)
+    height, width, channels = _image_shape(where, source.graph)
+    tensor = _inputs(source.graph)[0]
+    spec, why = _input(where, height, width, channels, given, described, tensor)
+    return feeding.check(where, spec, tensor, why)
 
 
 def _inputs(graph: Graph) -> list[Tensor]:
@@ -101,37 +123,49 @@ def _input(
     channels: int,
     given: InputSpec | Mapping[str, Any] | None,
     described: ModelMetadata | None,
-) -> InputSpec:
+    tensor: Tensor,
+) -> tuple[InputSpec, str]:
+    """Return how the image is fed, and who says so."""
     if isinstance(given, InputSpec):
-        return given
+        return given, "said by input="
     if given is not None:
-        return InputSpec.fitting(given, height=height, width=width, channels=channels)
+        spec = InputSpec.fitting(given, height=height, width=width, channels=channels)
+        return spec, "said by flags or input="
     if described is not None and described.inputs:
-        return _described_input(where, height, width, channels, described.inputs[0])
+        return _described_input(where, height, width, channels, described.inputs[0], tensor)
     raise ContractError(
         f"{where}: nothing in the file says how a picture is fed to it; say so with --preprocess inception, raw or unit"
-        " (input=InputSpec(...) in Python)"
+        f" (input=InputSpec(...) in Python){feeding.advice(tensor)}"
     )
 
 
-def _described_input(where: str, height: int, width: int, channels: int, image: InputMetadata) -> InputSpec:
+def _described_input(
+    where: str, height: int, width: int, channels: int, image: InputMetadata, tensor: Tensor
+) -> tuple[InputSpec, str]:
+    # The metadata's normalisation is for a float input. Into a uint8 tensor TFLite's Task Library writes the bytes as they are,
+    # and that is what the authors of such files saw (task/vision/utils/image_utils, ImagePreprocessor).
+    plain = feeding.as_bytes(tensor)
     missing = [
         what
         for what, is_missing in (
             ("that the input is an image", not image.is_image),
             ("its colour order", image.color is None),
-            ("its normalisation", not image.mean or len(image.mean) != len(image.std)),
+            ("its normalisation", plain is None and (not image.mean or len(image.mean) != len(image.std))),
         )
         if is_missing
     ]
     if missing:
         raise ContractError(
             f"{where}: its TFLite Metadata does not say {', '.join(missing)}; say so with --preprocess inception, raw or unit"
-            " (input=InputSpec(...) in Python)"
+            f" (input=InputSpec(...) in Python){feeding.advice(tensor)}"
         )
     assert image.color is not None
-    repeat = channels if len(image.mean) == 1 else 1
-    return InputSpec(width=width, height=height, color=image.color, mean=image.mean * repeat, scale=image.std * repeat)
+    mean, std = (image.mean, image.std) if plain is None else ((plain[0],), (plain[1],))
+    repeat = channels if len(mean) == 1 else 1
+    spec = InputSpec(width=width, height=height, color=image.color, mean=mean * repeat, scale=std * repeat)
+    if plain is None:
+        return spec, "its TFLite Metadata says so"
+    return spec, "its TFLite Metadata says that it is an image, and a uint8 input takes the bytes, as in TFLite's Task Library"
 
 
 def _outputs(where: str, source: Container, described: ModelMetadata | None, kind: str | None) -> tuple[OutputSpec, ...]:

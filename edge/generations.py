@@ -150,13 +150,17 @@ def _answers(model: Model, spec: OutputSpec, dataset: LabelledImages, truth: NDA
 
 
 def _errors(spec: OutputSpec, values: NDArray[np.float32], truth: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how wrong each answer is, (N,): 1 for a wrong class or any wrong label, the mean absolute error of numbers."""
+    """Return how wrong each answer is, (N,): 1 for a wrong class or any wrong label, the mean absolute error of numbers.
+
+    What is not finite is the worst answer there is: wrong, or infinitely far off.
+    """
+    finite = np.all(np.isfinite(values), axis=1)
     if spec.is_classes:
         first = [best_ids(row, spec)[0] for row in values]
         return np.asarray(np.array(first) != truth, np.float64)
     if spec.kind == "multilabel":
-        return np.asarray(np.any((values >= spec.threshold) != truth, axis=1), np.float64)
-    return np.asarray(np.mean(np.abs(values.astype(np.float64) - truth), axis=1))
+        return np.asarray(np.any((values >= spec.threshold) != truth, axis=1) | ~finite, np.float64)
+    return np.where(finite, np.mean(np.abs(values.astype(np.float64) - truth), axis=1), np.inf)
 
 
 def _score(spec: OutputSpec, answers: _Answers) -> float:
@@ -176,10 +180,10 @@ def _metrics(spec: OutputSpec, answers: _Answers, truth: NDArray[Any]) -> dict[s
             found["sign_agreement"] = metrics.sign_agreement(answers.values, truth)
         return found
     if spec.kind == "multilabel":
-        precision, recall = metrics.precision_recall(answers.values >= spec.threshold, truth)
+        f1 = metrics.f1_score(answers.values >= spec.threshold, truth)
         return {
             "exact_match": 1.0 - float(np.mean(answers.errors)),
-            "f1": float(np.nanmean(metrics.f1_score(precision, recall))),
+            "f1": float(np.mean(f1[np.isfinite(f1)])) if np.isfinite(f1).any() else float("nan"),
         }
     recalls = [1.0 - float(np.mean(answers.errors[truth == label])) for label in np.unique(truth)]
     return {"top1": 1.0 - float(np.mean(answers.errors)), "mean_recall": sum(recalls) / len(recalls)}
@@ -189,7 +193,9 @@ def _step(
     spec: OutputSpec, dataset: LabelledImages, truth: NDArray[Any], found: Sequence[_Answers], old: int, new: int, least: float
 ) -> Step:
     """Compare two of the artefacts, paired: the mean of what the error grew by, and the images where it grew by more than ``least``."""
-    growth = found[new].errors - found[old].errors
+    with np.errstate(invalid="ignore"):
+        growth = found[new].errors - found[old].errors
+    growth = np.where(np.isnan(growth), 0.0, growth)  # not a number before and after
     if spec.kind == "regression":
         interval = statistics.mean_interval(growth)
     else:

@@ -9,6 +9,7 @@ together from counts (calibration error, confusion matrix, other outputs) is lef
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,15 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
     kinds = {(report["drop"] is None, report["candidate"]["top1"] is None) for report in reports}
     if len(kinds) > 1:
         raise UsageError("some of the reports have a reference or labels and others have none")
+    for what, found in (
+        ("compared with different references", {(report["reference"] or {}).get("sha256") for report in reports}),
+        ("run with different kernels", {_part(report, "runtime").get("kernels") for report in reports}),
+        ("of different layouts", {report["schema_version"] for report in reports}),
+    ):
+        if len(found) > 1:
+            raise UsageError(f"the reports are {what} ({', '.join(sorted(map(str, found)))}); merge the shares of one validation")
+    _check_classes(reports)
+    _check_images(reports)
     names = [name for report in reports for name in _named(report)]
     if len(set(names)) != len(names):
         raise UsageError("the reports name the same images; merge the shares of one validation")
@@ -64,6 +74,39 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
             for report in reports
         ],
     }
+
+
+def _part(report: Report, key: str) -> Mapping[str, Any]:
+    part = report.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _check_classes(reports: Sequence[Report]) -> None:
+    """Raise UsageError where one class has two names: then the labels of the shares are not the same."""
+    names: dict[int, str] = {}
+    for report in reports:
+        for row in report["per_class"]:
+            known = names.setdefault(row["class_id"], row["label"])
+            if known != row["label"]:
+                raise UsageError(
+                    f"class {row['class_id']} is {known!r} in one report and {row['label']!r} in another; merge the shares of one"
+                    " validation, with the same labels"
+                )
+
+
+def _check_images(reports: Sequence[Report]) -> None:
+    """Raise UsageError where an image is in two reports: counted twice, it would make the interval narrower than it is."""
+    wholes = [report["dataset_sha256"] for report in reports if report.get("dataset_sha256")]
+    seen: set[bytes] = set()
+    twice = 0
+    for report in reports:
+        data = base64.b64decode(str(_part(report, "dataset").get("image_digests") or ""))
+        digests = {data[i : i + 8] for i in range(0, len(data), 8)}
+        twice += len(seen & digests)
+        seen |= digests
+    if twice or len(set(wholes)) != len(wholes):
+        many = f"{twice:,} images are" if twice else "the same images are"
+        raise UsageError(f"{many} in more than one of the reports; merge the shares of one validation, each of them once")
 
 
 def to_text(report: Report) -> str:

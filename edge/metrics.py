@@ -76,10 +76,22 @@ def total_variation(p: Floats, q: Floats) -> float:
 
 
 def precision_recall(positive: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (precision (L,), recall (L,)) of decisions (N, L) against the truth (N, L); NaN where the denominator is zero."""
+    """Return (precision (L,), recall (L,)) of decisions (N, L) against the truth (N, L).
+
+    A label that is in the truth and never decided for has precision 0, so that a mean over labels cannot rise when one is lost; one
+    that is in neither has NaN. Recall is NaN where the label is not in the truth.
+    """
+    hits = np.sum(positive & truth, axis=0, dtype=np.float64)
+    decided, true = np.sum(positive, axis=0), np.sum(truth, axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where((decided == 0) & (true > 0), 0.0, hits / decided), hits / true
+
+
+def f1_score(positive: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return ``2 TP / (2 TP + FP + FN)`` (L,) of decisions (N, L) against the truth; NaN for a label that is in neither."""
     hits = np.sum(positive & truth, axis=0, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return hits / np.sum(positive, axis=0), hits / np.sum(truth, axis=0)
+        return 2.0 * hits / (np.sum(positive, axis=0) + np.sum(truth, axis=0))
 
 
 def matching_threshold(scores: Integers | Floats, decisions: NDArray[np.bool_], threshold: float) -> float:
@@ -129,13 +141,6 @@ def sign_agreement(predicted: Floats, target: Floats) -> float:
     """
     turning = target != 0
     return float(np.mean(np.sign(predicted[turning]) == np.sign(target[turning]))) if np.any(turning) else math.nan
-
-
-def f1_score(precision: Floats, recall: Floats) -> NDArray[np.float64]:
-    """Return ``2 p r / (p + r)``; 0 where both are 0, NaN where one is not defined."""
-    both = precision.astype(np.float64) + recall
-    with np.errstate(invalid="ignore"):
-        return np.where(both == 0.0, 0.0, 2.0 * precision * recall / np.where(both == 0.0, 1.0, both))
 
 
 def cosine(a: Floats, b: Floats) -> float:

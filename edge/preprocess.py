@@ -56,8 +56,9 @@ def lookup_table(spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[A
     """Return ``(pixel - mean) / scale`` for each channel and pixel value: shape ``(channels, 256)``.
 
     Calculated in float32. With ``tensor`` of an integer type the values are quantized by its scale and zero point, rounded half
-    away from zero and saturated; without, or for a float tensor, they stay float32 (float16 for a float16 tensor).
-    Raises ShapeError for an integer tensor without quantization.
+    away from zero and saturated; without, or for a float tensor, they stay float32 (float16 for a float16 tensor). An integer
+    tensor without quantization (the model begins with a CAST) takes the values themselves, where all are whole numbers that it
+    holds; raises ShapeError where they are not.
     """
     pixels = np.arange(256, dtype=np.float32)[np.newaxis]
     mean, scale = np.array(spec.mean, np.float32)[:, np.newaxis], np.array(spec.scale, np.float32)[:, np.newaxis]
@@ -65,8 +66,13 @@ def lookup_table(spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[A
     if tensor is None or np.issubdtype(tensor.dtype, np.floating):
         return real if tensor is None else real.astype(tensor.dtype)
     if tensor.quant is None:
+        limits = np.iinfo(tensor.dtype)
+        if (real == np.rint(real)).all() and real.min() >= limits.min and real.max() <= limits.max:
+            return real.astype(tensor.dtype)
         raise ShapeError(
-            f"input {tensor.name!r} is {tensor.dtype} without scale and zero point, so pixels cannot be written into it"
+            f"input {tensor.name!r} is {tensor.dtype} without scale and zero point, and takes whole numbers from {limits.min} to"
+            f" {limits.max}; pixels would become {real.min():g} to {real.max():g}; mean 0 and scale 1 (--preprocess raw) write"
+            " them as they are"
         )
     return tensors.quantize(real, tensor.quant, tensor.dtype)
 

@@ -22,26 +22,32 @@ class MultilabelScorer:
         self.spec = spec
         self._cut = int(np.ceil(spec.threshold * _STEPS))
         sides = ("candidate", "reference") if paired else ("candidate",)
-        self.dtype = np.dtype([(side, "<u2", (size,)) for side in sides])
+        self._sides = sides
+        self.dtype = np.dtype([(side, "<u2", (size,)) for side in sides] + [(f"{side}_finite", "?") for side in sides])
 
     def measure(self, candidate: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[Any]:
         """Return the record of one image from its scores, float32 (labels,)."""
         record = np.zeros((), self.dtype)
-        record["candidate"] = self._steps(candidate)
-        if reference is not None:
-            record["reference"] = self._steps(reference)
+        for side, scores in (("candidate", candidate), ("reference", reference)):
+            if scores is not None:
+                record[side] = self._steps(scores)
+                record[f"{side}_finite"] = np.all(np.isfinite(scores))
         return record
 
     def summary(self, records: NDArray[Any], truth: NDArray[np.bool_] | None) -> dict[str, Any]:
         """Return precision, recall, F1 and threshold shift per label. truth: (N, labels), or None where it is not known.
 
+        Their means are over the labels that have one (`edge.metrics.precision_recall`): a label that is never decided for counts as 0.
         ``exact_match`` is the share of images with every label right; ``exact_match_drop`` is reference minus candidate, paired.
         The threshold shift of a label is how far the candidate's threshold would have to move to decide most like the reference.
         """
-        sides = self.dtype.names or ()
+        sides = self._sides
         rows: list[dict[str, Any]] = []
         agreements, shifts = [], []
-        right = {side: np.ones(len(records), np.bool_) for side in sides}
+        # What is not a number is right nowhere: it decides for the opposite of the truth, and agrees with nothing.
+        finite = {side: np.asarray(records[f"{side}_finite"], np.bool_) for side in sides}
+        both = np.logical_and.reduce(list(finite.values()))
+        right = {side: finite[side].copy() for side in sides}
         # Label by label: the records may be a mapped file larger than the memory.
         for i in range(self.dtype["candidate"].shape[0]):
             steps = {side: np.asarray(records[side][:, i], np.int32) for side in sides}
@@ -49,14 +55,14 @@ class MultilabelScorer:
             if truth is not None:
                 row["positives"] = int(truth[:, i].sum())
                 for side, values in steps.items():
-                    decided = values >= self._cut
+                    decided = np.where(finite[side], values >= self._cut, ~truth[:, i])
                     right[side] &= decided == truth[:, i]
                     precision, recall = metrics.precision_recall(decided[:, None], truth[:, i, None])
-                    f1 = metrics.f1_score(precision, recall)
+                    f1 = metrics.f1_score(decided[:, None], truth[:, i, None])
                     row[side] = {"precision": float(precision[0]), "recall": float(recall[0]), "f1": float(f1[0])}
             if "reference" in steps:
                 decided = steps["reference"] >= self._cut
-                row["agreement"] = float(np.mean((steps["candidate"] >= self._cut) == decided))
+                row["agreement"] = float(np.mean(((steps["candidate"] >= self._cut) == decided) & both))
                 matching = metrics.matching_threshold(steps["candidate"], decided, float(self._cut))
                 row["threshold_shift"] = (matching - self._cut) / _STEPS
                 agreements.append(row["agreement"])
@@ -144,8 +150,9 @@ class RegressionScorer:
 def _worst(
     values: dict[str, NDArray[np.float64]], against: NDArray[np.float64], truth: NDArray[np.float64] | None, images: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the images whose candidate is farthest from ``against``, the worst first."""
+    """Return the images whose candidate is farthest from ``against``, the worst first; NaN is worse than any number."""
     error = np.abs(values["candidate"] - against).max(axis=1)
+    error = np.where(np.isnan(error), np.inf, error)
     rows = []
     for i in np.argsort(-error, kind="stable")[:_WORST]:
         row = {"image": images[i], "error": float(error[i])} | {side: found[i].tolist() for side, found in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
@@ -197,12 +198,21 @@ def _read(
     spec = _class_output(model, output)
     lines = []
     if spec is not None:
-        best = rank(values[spec.name], spec).top(top)
+        found = rank(values[spec.name], spec)
+        best = found.top(top) if found.is_finite else []
+        if not found.is_finite:
+            answer["not_finite"] = True
         answer["classes"] = [{"class_id": item.class_id, "label": item.label, "score": item.score} for item in best]
-        lines = [f"{item.label or f'class {item.class_id}'} {item.score:.1%}" for item in best]
+        lines = (
+            [f"{item.label or f'class {item.class_id}'} {item.score:.1%}" for item in best]
+            if found.is_finite
+            else [f"{spec.name}: not a number"]
+        )
     numbers = numbers_of(model.contract, values)
     if numbers:
-        answer["values"] = numbers
+        answer["values"] = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        if None in answer["values"].values():
+            answer["not_finite"] = True
         lines += [f"{name} {value:+.3f}" for name, value in numbers.items()]
     return tuple(lines)
 

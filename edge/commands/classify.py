@@ -63,9 +63,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _answer(model: Model, image: str, args: argparse.Namespace) -> dict[str, Any]:
     try:
-        best = model.classify(image, output=args.output).top(args.top)
+        found = model.classify(image, output=args.output)
     except ImageError as error:
         return {"image": image, "error": _elsewhere(image, args.file) or str(error)}
+    if not found.is_finite:
+        name = model.class_output(args.output).name
+        return {
+            "image": image,
+            "error": f"{image}: {args.file} answers with NaN or infinity (output {name!r}): that is no answer",
+        }
+    best = found.top(args.top)
     return {"image": image, "classes": [_class(item) for item in best]}
 
 

@@ -68,7 +68,19 @@ def describe(source: Container) -> dict[str, Any]:
         "metadata": sorted(graph.metadata),
         "packed_files": {name: len(data) for name, data in source.members.items()},
         "contract": None if source.contract is None else _contract(source.contract),
+        "fed": None if source.contract is not None else _fed(source),
     }
+
+
+def _fed(source: Container) -> str:
+    """Return how a model without a contract is fed, or why that is not known."""
+    from .. import foreign
+    from ..errors import EdgeError
+
+    try:
+        return foreign.feed(source).to_text()
+    except EdgeError as error:
+        return f"not known: {str(error).removeprefix(f'{source.path}: ')}"
 
 
 def _contract(contract: Contract) -> dict[str, Any]:
@@ -110,6 +122,8 @@ def _text(report: dict[str, Any]) -> str:
         lines.append("  float   all ops")
     packed = ", ".join(f"{name} ({size} bytes)" for name, size in report["packed_files"].items())
     lines.append(f"  packed  {packed or 'nothing'}")
+    if report["contract"] is None:
+        return "\n".join([*lines, "  contract none", f"    fed   {report['fed']}"])
     return "\n".join([*lines, *_contract_lines(report["contract"])])
 
 
@@ -119,11 +133,7 @@ def _tensor_text(tensor: dict[str, Any]) -> str:
     return f"{tensor['name']}  {tensor['dtype']} {'x'.join(map(str, tensor['shape']))}{how}"
 
 
-def _contract_lines(contract: dict[str, Any] | None) -> list[str]:
-    if contract is None:
-        return [
-            "  contract none: edgekit has to be told how to feed this model (--preprocess) unless its TFLite Metadata says it"
-        ]
+def _contract_lines(contract: dict[str, Any]) -> list[str]:
     fed, made, source = contract["input"], contract["quantization"], contract["source"]
     low = [(0 - m) / s for m, s in zip(fed["mean"], fed["scale"], strict=True)]
     high = [(255 - m) / s for m, s in zip(fed["mean"], fed["scale"], strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--background", type=int, metavar="INDEX", help="the class that means nothing, never an answer (0 in TF-slim)"
     )
+    parser.add_argument("--show-input", action="store_true", help="say on standard error how pictures are fed, and who says so")
 
 
 def load(args: argparse.Namespace) -> Model:
@@ -42,7 +44,7 @@ def load(args: argparse.Namespace) -> Model:
     from .. import class_labels
     from ..model import load as load_model
 
-    return load_model(
+    model = load_model(
         args.file,
         threads=args.threads,
         kernels=args.kernels,
@@ -52,3 +54,17 @@ def load(args: argparse.Namespace) -> Model:
         kind=args.kind,
         background=args.background,
     )
+    _say_how_fed(args, model)
+    return model
+
+
+def _say_how_fed(args: argparse.Namespace, model: Model) -> None:
+    """Say it where it was asked for, or where a model of somebody else's is probably fed wrongly."""
+    asked = getattr(args, "show_input", False)
+    if not asked and model.container.contract is not None:
+        return
+    from .. import foreign
+
+    fed = foreign.feed(model.container, input=input_fields(args))
+    if asked or fed.doubt:
+        print(f"edgekit: {'input' if asked else 'warning'}: {model.path}: {fed.to_text()}", file=sys.stderr)

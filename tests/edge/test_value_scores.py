@@ -29,11 +29,24 @@ def test_sign_agreement_counts_where_the_target_turns() -> None:
     assert math.isnan(metrics.sign_agreement(np.ones(2), np.zeros(2)))
 
 
-def test_f1_is_the_harmonic_mean() -> None:
-    found = metrics.f1_score(np.array([0.5, 0.0, math.nan]), np.array([1.0, 0.0, 1.0]))
-    assert found[0] == pytest.approx(2 / 3)
-    assert found[1] == 0.0
-    assert math.isnan(found[2])
+def test_f1_of_a_label_that_is_never_decided_for_is_zero() -> None:
+    truth = np.array([[1, 1, 0, 0], [0, 1, 0, 0]], bool)
+    decided = np.array([[1, 0, 0, 1], [1, 0, 0, 0]], bool)
+    found = metrics.f1_score(decided, truth)
+    np.testing.assert_array_equal(found, [2 / 3, 0.0, math.nan, 0.0])  # half right, lost, in neither, invented
+
+
+def test_a_lost_label_does_not_raise_the_means() -> None:
+    """Label A is never decided for by the candidate; the means count it as 0."""
+    scorer = MultilabelScorer(OutputSpec(name="keys", kind="multilabel", labels=KEYS), 3, paired=True)
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
+    reference = [[0.9, 0.1, 0.1], [0.9, 0.9, 0.1], [0.1, 0.1, 0.9], [0.9, 0.9, 0.9]]
+    candidate = [[0.9, 0.1, 0.1], [0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.9, 0.1, 0.9]]
+    summary = scorer.summary(_records(scorer, candidate, reference), truth)
+    assert summary["reference"]["f1"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert summary["candidate"]["f1"] == pytest.approx(2 / 3)
+    assert summary["reference"]["precision"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert summary["candidate"]["precision"] == pytest.approx(2 / 3)
 
 
 def test_worst_and_moved_images_are_named() -> None:
@@ -69,7 +82,7 @@ def test_keys_pressed_together_have_f1_and_a_paired_exact_match() -> None:
     by_label = {row["label"]: row for row in summary["per_label"]}
     assert by_label["W"]["candidate"]["f1"] == 1.0
     assert by_label["D"]["candidate"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3)}
-    assert math.isnan(by_label["A"]["candidate"]["f1"])  # never pressed by the candidate: no precision
+    assert by_label["A"]["candidate"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0}  # never pressed by the candidate
 
 
 def test_imbalanced_classes_are_judged_by_their_mean_recall() -> None:

@@ -1,0 +1,88 @@
+"""What must not be merged, on reports made by hand: nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.dataset import ImageItem, LabelledImages
+from edge.errors import UsageError
+from edge.merging import merge
+from edge.statistics import PASS, UNDECIDED, paired_interval, verdict
+from edge.validation import dataset_sha256, image_digests
+
+
+def _share(*names: str, **changes: Any) -> dict[str, Any]:
+    items = tuple(ImageItem(id=name, path=Path(name), label=0) for name in names)
+    dataset = LabelledImages(root=Path("x"), items=items, labels=("rose",))
+    contents = [f"{name:0>64}" for name in names]
+    rate = {"top1": 0.5, "top5": 1.0, "ece": None}
+    report = {
+        "schema_version": 1,
+        "model": {"file": "a.tflite"},
+        "reference": {"sha256": "b", **rate},
+        "candidate": rate,
+        "images": len(names),
+        "drop": {"flips_lost": 0, "flips_won": 0},
+        "agreement": 1.0,
+        "probability_shift": 0.0,
+        "findings": [],
+        "per_class": [
+            {
+                "class_id": 0,
+                "label": "rose",
+                "images": len(names),
+                "reference": 0.5,
+                "candidate": 0.5,
+                "drop": 0.0,
+                "flips_lost": 0,
+                "flips_won": 0,
+            }
+        ],
+        "lost": [],
+        "won": [],
+        "changed": [],
+        "unreadable": [],
+        "model_sha256": "a",
+        "dataset_sha256": dataset_sha256(dataset, contents),
+        "dataset": {"image_digests": image_digests(dataset, contents)},
+        "runtime": {"kernels": "optimized"},
+    }
+    return report | changes
+
+
+def _numbers(start: int, end: int) -> list[str]:
+    return [str(number) for number in range(start, end)]
+
+
+def test_one_share_three_times_decides_nothing() -> None:
+    share = _share(*_numbers(0, 150))
+    assert verdict(paired_interval(0, 0, 150), 0.015) == UNDECIDED
+    assert verdict(paired_interval(0, 0, 450), 0.015) == PASS
+    with pytest.raises(UsageError, match="300 images are in more than one of the reports"):
+        merge([share, share, share], 0.015)
+    old = {**share, "dataset": {}}  # of a version that did not list them
+    with pytest.raises(UsageError, match="the same images are in more than one"):
+        merge([old, old])
+
+
+def test_shares_that_overlap_are_refused_and_others_are_not() -> None:
+    with pytest.raises(UsageError, match="5 images are in more than one"):
+        merge([_share(*_numbers(0, 20)), _share(*_numbers(15, 40))])
+    assert merge([_share(*_numbers(0, 20)), _share(*_numbers(20, 40))])["images"] == 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": {"sha256": "c", "top1": 0.5, "top5": 1.0}}, r"compared with different references \(b, c\)"),
+        ({"runtime": {"kernels": "reference"}}, r"run with different kernels \(optimized, reference\)"),
+        ({"per_class": [{"class_id": 0, "label": "tulip"}]}, "class 0 is 'rose' in one report and 'tulip' in another"),
+        ({"schema_version": 2}, "different layouts"),
+    ],
+)
+def test_other_references_settings_and_classes_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        merge([_share("1"), _share("2", **changes)])
