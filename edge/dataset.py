@@ -283,7 +283,8 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Hidden folders, and what archivers leave (``__MACOSX``), are in neither. Raises DatasetError where a folder cannot be listed.
     """
-    full, empty = [], []
+    full: list[str] = []
+    empty: list[str] = []
     try:
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name))
     except OSError as error:

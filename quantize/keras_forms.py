@@ -62,7 +62,7 @@ def _with_layers(model: Mapping[str, Any], stored: Sequence[str] = ()) -> dict[s
     if isinstance(inner, list):
         named = [layer for layer in inner if isinstance(layer, Mapping) and layer.get("class_name") != "InputLayer"]
         missing = iter(stored if len(stored) == len(named) else [layer_name(layer) for layer in named])
-        layers = []
+        layers: list[Any] = []
         for layer in inner:
             given = next(missing, "") if layer in named else ""
             nested = isinstance(layer, Mapping) and isinstance(layer.get("config"), list)

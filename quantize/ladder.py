@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.contract import Contract
 from edge.errors import InterpreterError
 from edge.graph import read
@@ -22,6 +19,7 @@ from edge.model import Feed
 from edge.progress import stage
 
 from . import activations
+from .answers import Answer, output_names
 from .float_weights import FloatWeights
 from .int8_file import Int8File
 from .output_error import Outputs
@@ -106,8 +104,10 @@ def _apart(flatbuffer: bytes, photos: Photos) -> Outputs:
         workers = default_workers(_PROCESS_BYTES + 2 * len(flatbuffer))
         pool = Pool(opened() for _ in range(workers))
 
-        def answer(tensor: Feed) -> tuple[NDArray[np.float32], ...]:
-            return pool.use(lambda interpreter: activations.infer(interpreter, tensor))
+        names = output_names(read(flatbuffer))
+
+        def answer(tensor: Feed) -> Answer:
+            return pool.use(lambda interpreter: activations.infer(interpreter, tensor, names))
 
         return list(ordered(answer, photos.tensors, workers))
 

@@ -33,12 +33,13 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """An image that only one of the two has right."""
+    """An image that only one of the two has right. ``margin``: how sure the reference was (0..1), where it is known."""
 
     image: str
     label: str
     reference: str
     candidate: str
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def test_accuracy_and_drop_of_one_value() -> None:
     spec = _spec("logits", threshold=0.7)
     scorer = ClassScorer(spec, 1, reference=spec, reference_size=1)
     pairs = [(-1.0, -1.0), (3.0, 3.0), (0.2, 1.5), (1.5, 1.5)]  # sigmoid(0.2) is 0.55, below the threshold
-    records = np.array([scorer.measure(np.float32([a]), np.float32([b])) for a, b in pairs], scorer.dtype)
+    records = np.array([scorer.measure(np.array([a], np.float32), np.array([b], np.float32)) for a, b in pairs], scorer.dtype)
 
     summary = scorer.summary(records, np.array([0, 1, 1, 0], np.int32))
 
@@ -53,6 +53,6 @@ def test_accuracy_and_drop_of_one_value() -> None:
 
 
 def test_one_value_has_a_top1() -> None:
-    values = np.float32([[-1.0], [3.0], [1.0]])
+    values = np.array([[-1.0], [3.0], [1.0]], np.float32)
 
     assert measures.of_values(_spec("logits"), values, np.array([0, 1, 0])) == pytest.approx(2 / 3)

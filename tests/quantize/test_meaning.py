@@ -94,11 +94,10 @@ def test_one_sigmoid_takes_two_labels_and_one_softmax_is_refused() -> None:
 
 
 def test_the_error_of_one_logit_is_that_of_its_probability() -> None:
-    near = [(np.float32([0.0]),)]
-    far = [(np.float32([2.0]),)]
-
-    assert output_error.per_image(near, far, ["logits"])[0] == pytest.approx(0.3808, abs=1e-4)
-    assert output_error.agreement([(np.float32([-1.0]),)], far, ["logits"]) == 0.0
+    near, far, below = ([{"out": np.array([value], np.float32)}] for value in (0.0, 2.0, -1.0))
+    kinds = {"out": "logits"}
+    assert output_error.per_image(near, far, kinds)[0] == pytest.approx(0.3808, abs=1e-4)
+    assert output_error.agreement(below, far, kinds) == 0.0
 
 
 @pytest.fixture
@@ -121,7 +120,9 @@ def test_one_value_on_two_class_folders_is_a_two_class_answer(
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(1, 1, kernel_initializer="ones")(picture))
     x = keras.layers.Dense(1, activation="sigmoid" if sigmoid else None, name="dark")(x)
     network = keras.Model(picture, x)
-    network.layers[-1].set_weights([np.float32([[-4.0]]), np.float32([6.0])])  # dark: a sum of channels below 1.5
+    network.layers[-1].set_weights(
+        [np.array([[-4.0]], np.float32), np.array([6.0], np.float32)]
+    )  # dark: a sum of channels below 1.5
     network.save(tmp_path / "dark.keras")
     said = [] if sigmoid else ["--outputs", "logits"]
     out = ["--preprocess", "unit", "--variants", "float32,int8", "--out", str(tmp_path)]

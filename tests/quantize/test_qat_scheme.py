@@ -167,7 +167,8 @@ def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prep
     raw = prepared.exporter.int8(prepared.table.read(), per_channel=per_channel)
     answers = predictor(quantized, prepared.table)(np.concatenate(prepared.images))
     finished = ptq.assemble(raw, prepared.source.contract)
-    parity = qat_parity.compare(finished, answers, prepared.images, headline=0)
+    names = prepared.source.output_names
+    parity = qat_parity.compare(finished, dict(zip(names, answers, strict=True)), prepared.images, headline=names[0])
     assert parity.agreement == 1.0 and parity.steps < 0.5
     arguments = (prepared.exporter.tensor_of, quantized, prepared.table, prepared.places, prepared.images[0])
     assert qat_parity.first_divergence(raw, *arguments) is None
@@ -206,7 +207,8 @@ def test_the_image_to_look_at_is_the_first_with_another_answer(prepared: Prepare
     answers = [values.copy() for values in predictor(quantized, prepared.table)(np.concatenate(prepared.images))]
     answers[0][2:] = np.roll(answers[0][2:], 1, axis=-1)
     finished = ptq.assemble(prepared.exporter.int8(prepared.table.read()), prepared.source.contract)
-    parity = qat_parity.compare(finished, answers, prepared.images, headline=0)
+    names = prepared.source.output_names
+    parity = qat_parity.compare(finished, dict(zip(names, answers, strict=True)), prepared.images, headline=names[0])
     assert parity.apart == 2 and parity.agreement == 2 / len(prepared.images) and not parity.holds
 
 
