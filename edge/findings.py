@@ -117,15 +117,16 @@ def about_classes(summary: ClassSummary, predicted: NDArray[np.int32]) -> Iterat
 
 def about_flips(summary: ClassSummary, dataset: LabelledImages) -> Iterator[Finding]:
     """Yield a finding where answers changed of which the reference was sure: rounding turns near ties over, and nothing else."""
-    if summary.margins is None:
+    margins = summary.margins
+    if margins is None:
         return
-    sure = sorted((i for i in summary.changed if summary.margins[i] > NEAR_TIE), key=lambda i: -summary.margins[i])
+    sure = sorted((i for i in summary.changed if margins[i] > NEAR_TIE), key=lambda i: -float(margins[i]))
     if sure:
         yield Finding(
             check="sure_answers_changed",
             severity=WARNING,
             message=f"{len(sure)} of {len(summary.changed)} changed answers are no near ties, the reference was sure of them by more"
-            f" than {NEAR_TIE:g} (at most {summary.margins[sure[0]]:.2f}): {shown([dataset.items[i].id for i in sure])};"
+            f" than {NEAR_TIE:g} (at most {margins[sure[0]]:.2f}): {shown([dataset.items[i].id for i in sure])};"
             " look at these images, and at what edgekit explain says",
         )
 
