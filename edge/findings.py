@@ -117,10 +117,10 @@ def about_classes(summary: ClassSummary, predicted: NDArray[np.int32]) -> Iterat
 
 def about_flips(summary: ClassSummary, dataset: LabelledImages) -> Iterator[Finding]:
     """Yield a finding where answers changed of which the reference was sure: rounding turns near ties over, and nothing else."""
-    if summary.margins is None:
-        return
     margins = summary.margins
-    sure = sorted((i for i in summary.changed if margins[i] > NEAR_TIE), key=lambda i: -margins[i])
+    if margins is None:
+        return
+    sure = sorted((i for i in summary.changed if margins[i] > NEAR_TIE), key=lambda i: -float(margins[i]))
     if sure:
         yield Finding(
             check="sure_answers_changed",

@@ -115,15 +115,22 @@ def gather(
     return found
 
 
-def run(flatbuffer: bytes, tensors: Iterable[Feed], *, kernels: str = "optimized", workers: int | None = None) -> list[Answer]:
+def run(
+    flatbuffer: bytes,
+    tensors: Iterable[Feed],
+    *,
+    kernels: str = "optimized",
+    workers: int | None = None,
+    names: Sequence[str] = (),
+) -> list[Answer]:
     """Return the real-valued outputs, by name, of ``flatbuffer`` (float or integer) for each of ``tensors``.
 
-    workers: interpreters at work; default one for each core.
+    workers: interpreters at work; default one for each core. names: other names than the file's own, in its order.
     """
     workers = workers or default_workers(2 * len(flatbuffer))
     pool = Pool(open_interpreter(flatbuffer, threads=1, kernels=kernels) for _ in range(workers))
 
-    names = answers.output_names(graph.read(flatbuffer))
+    names = names or answers.output_names(graph.read(flatbuffer))
 
     def answer(tensor: Feed) -> Answer:
         return pool.use(lambda interpreter: infer(interpreter, tensor, names))

@@ -1,36 +1,45 @@
-"""The ranges of the default full int8: chosen by what they do to the network's output, on images that did not set them.
+"""The ranges of the default full int8: a plain blend, and something else only where images that did not set it prove it better.
 
-No method is best for every network, and the error of a tensor says little about the error of the answer. So every candidate
-becomes a real int8 file (edited, which takes a fraction of a second), runs on the held-out images on real kernels, and is compared
-with float: first each method for the whole network, then, from the best, each kind of tensor in each part of the network on its own.
+No method is best for every network, but a blend that lies a little above the mean of each image's extremes is near the best for most.
+It is the prior. A few other methods become real int8 files (edited, which takes a fraction of a second) with ranges from one part of
+the images, run on the other part on real kernels, and are compared with float where nothing saturates (`unsaturated`); then the same
+with the parts exchanged. What is tried must be better by more than chance gives the best of so many tries, or the prior stays.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
-from edge.model import Feed
+import numpy as np
+
+from edge import statistics
 from edge.progress import Progress
 
-from . import activations, calibrated, conversion, output_error, range_choice, ranges, same_range
+from . import activations, calibrated, conversion, output_error, range_choice, ranges, same_range, unsaturated
 from .activations import Activations, Tensors
-from .answers import Answer
 from .int8_file import Int8File
 from .output_error import Floats
 from .range_choice import Gain, RangeChoice
 from .ranges import Range
 from .segments import Segment, segments
+from .unsaturated import Measure
 
 AUTO = "auto"
 CONVERTER = "converter"  # the ranges of TensorFlow's calibrator, as TFLiteConverter uses them
 NAMES = (AUTO, CONVERTER, *ranges.METHODS)
 
 _FEWEST_HELD_OUT = 8
-_MOST_HELD_OUT = 128  # images of 299 x 299 take 1 MiB each
-_LADDER = ("minmax", *(f"blend-{share:g}" for share in ranges.BLENDS), "mean")
-_WHOLE = (*_LADDER, "moving-average", "percentile", "mse", "kl")
-_REST = "minmax"  # what input and head begin with
+_MOST_MEASURED = 128  # images of 299 x 299 take 1 MiB each
+_OTHERS = ("blend-0.05", "blend-0.5", "percentile", "mse")  # what is tried beside the prior
+_REST = "minmax"  # of input and head: a picture's whole range is used, and clipping the answer costs probabilities
+_ONE_ERROR = 0.8413  # of a normal distribution lies below one standard error above its mean
+_PARTS = ((0,), (1,))
+
+# Above the mean of the extremes, in their standard deviations: what a blend of 0.2 of 200 images is, and of how well a mean is known.
+_ABOVE_MEAN = 0.55
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,42 +49,39 @@ class _Search:
     seen: Activations
     file: Int8File
     groups: tuple[same_range.RangeGroup, ...]
-    images: list[Feed]
-    reference: list[Answer]
-    compared: dict[str, str]
-    fit_parts: tuple[int, ...]
-    _ranges: dict[tuple[int, str], Range] = field(default_factory=dict)
+    parts: tuple[Segment, ...]
+    measure: Measure
+    part_of: tuple[int, ...]
+    _ranges: dict[tuple[int, str, tuple[int, ...]], Range] = field(default_factory=dict)
 
     def range_of(self, position: int, method: str, parts: tuple[int, ...]) -> Range:
-        key = (position, f"{method}/{parts}")
+        key = (position, method, parts)
         if key not in self._ranges:
             self._ranges[key] = ranges.method(method)(self.seen.observed(self.groups[position].tensors, parts))
         return self._ranges[key]
 
-    def ranges(self, methods: Mapping[int, str], parts: tuple[int, ...]) -> dict[str, Range]:
-        """Ranges by tensor name for one method a group (by position)."""
+    def ranges(self, by_segment: Mapping[str, str], parts: tuple[int, ...]) -> dict[str, Range]:
+        """Ranges by tensor name for one method a segment (by name)."""
         names = self.seen.model.tensors
         return {
-            names[index].name: self.range_of(position, method, parts)
-            for position, method in methods.items()
+            names[index].name: self.range_of(position, by_segment[segment.name], parts)
+            for segment in self.parts
+            for position in segment.positions
             for index in self.groups[position].tensors
         }
 
-    def measure(self, methods: Mapping[int, str]) -> Floats:
-        """Error of each held-out image, with ranges from the others."""
-        return self.error_with(self.ranges(methods, self.fit_parts))
-
-    def error_with(self, found: Mapping[str, Range]) -> Floats:
-        """Error of each held-out image with these ranges; the answers are kept in ``last``."""
+    def packed(self, found: Mapping[str, Range]) -> bytes:
+        """The int8 file with these ranges."""
         self.file.set_ranges(found)
-        return self.error_of(self.file.pack())
+        return self.file.pack()
 
-    def error_of(self, flatbuffer: bytes) -> Floats:
-        """Error of each held-out image for a finished file; its answers are kept in ``last``."""
-        self.last = activations.run(flatbuffer, self.images)
-        return output_error.per_image(self.reference, self.last, self.compared)
-
-    last: list[Answer] = field(default_factory=list)
+    def error(self, by_segment: Mapping[str, str]) -> Floats:
+        """Error of each image that measures, with ranges from the images of the other part."""
+        errors = np.zeros(len(self.part_of))
+        for fit, measured in (_PARTS, _PARTS[::-1]):
+            numbers = [i for i, part in enumerate(self.part_of) if part in measured]
+            errors[numbers] = self.measure.error(self.packed(self.ranges(by_segment, fit)), numbers)
+        return errors
 
 
 def choose_ranges(
@@ -106,7 +112,7 @@ def choose_ranges(
         chosen |= {p: _REST for segment in parts if segment.kind == "input" for p in segment.positions}
         found = _by_name(seen, groups, chosen)
         return range_choice.fixed(calibrated.write_ranges(calibrated_flatbuffer, found), method, found)
-    return _auto(seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
+    return _auto(float_flatbuffer, seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
 
 
 def observe(float_flatbuffer: bytes, tensors: Tensors, *, count: int | None = None) -> Activations:
@@ -115,7 +121,20 @@ def observe(float_flatbuffer: bytes, tensors: Tensors, *, count: int | None = No
         return activations.gather(float_flatbuffer, tensors, part=held_out, parts=2, progress=progress.advance)
 
 
+def prior(images: int) -> str:
+    """Return the blend that so many images begin with: the fewer they are, the nearer are their extremes to the mean of them.
+
+    The highest of n values of a normal distribution lies at about its quantile ``(n - 0.375) / (n + 0.25)`` (G. Blom, 1958).
+    """
+    if images < 2:
+        return _REST
+    highest = NormalDist().inv_cdf((images - 0.375) / (images + 0.25))
+    share = (_ABOVE_MEAN + 1 / math.sqrt(images)) / highest
+    return _REST if share >= 1 else f"blend-{share:.2f}"
+
+
 def _auto(
+    float_flatbuffer: bytes,
     seen: Activations,
     groups: tuple[same_range.RangeGroup, ...],
     parts: tuple[Segment, ...],
@@ -124,86 +143,89 @@ def _auto(
     kinds: Iterable[str] | None,
     per_channel: bool,
 ) -> RangeChoice:
-    held = [i for i in seen.outputs if seen.part_of[i] == 1]
-    held = held[:: -(-len(held) // _MOST_HELD_OUT) or 1]  # evenly spread: photos come class by class
-    independent = len(held) >= _FEWEST_HELD_OUT
-    if not independent:
-        held = list(seen.outputs)
-    wanted = set(held)
-    images = [tensor for i, tensor in enumerate(tensors()) if i in wanted]
+    part_of = _measuring(seen)
+    images = [tensor for i, tensor in enumerate(tensors()) if i in part_of]
+    compared = output_error.kinds(seen.model, None if kinds is None else tuple(kinds))
     search = _Search(
         seen=seen,
         file=Int8File(conversion.quantize_int8(calibrated_flatbuffer, per_channel=per_channel)),
         groups=groups,
-        images=images,
-        reference=[seen.outputs[i] for i in held],
-        compared=output_error.kinds(seen.model, None if kinds is None else tuple(kinds)),
-        fit_parts=(0,) if independent else (0, 1),
+        parts=parts,
+        measure=unsaturated.measure(float_flatbuffer, images, compared),
+        part_of=tuple(part_of.values()),
     )
-    converter = search.error_of(search.file.pack())
-    by_segment, errors, best, whole = _best_whole(search, parts)
-    by_segment, best = _refined(search, parts, by_segment, best)
-    found = search.ranges(_spread(parts, by_segment), (0, 1))
-    finished = search.error_with(found)
-    agreement = output_error.agreement(search.reference, search.last, search.compared)
-    changed = {name: m for name, m in by_segment.items() if m != whole}
+    reference = [seen.outputs[i] for i in part_of]
+
+    def real_error(flatbuffer: bytes) -> tuple[Floats, float | None]:
+        answers = activations.run(flatbuffer, images)
+        return output_error.per_image(reference, answers, compared), output_error.agreement(reference, answers, compared)
+
+    converter, _ = real_error(search.file.pack())
+    whole = prior(len(seen.part_of))
+    errors: dict[str, float] = {}
+    by_segment = {segment.name: _REST if segment.kind in ("input", "head") else whole for segment in parts}
+    independent = sum(part_of.values()) >= _FEWEST_HELD_OUT
+    if independent:
+        whole, by_segment, errors = _chosen(search, whole)
+    found = search.ranges(by_segment, (0, 1))
+    finished, agreement = real_error(search.packed(found))
+    changed = {segment.name for segment in parts if segment.kind not in ("input", "head") and by_segment[segment.name] != whole}
     text = f"auto: {whole}" + (f", {len(changed)} of {len(parts)} segments otherwise" if changed else "")
     return RangeChoice(
         calibrated=calibrated.write_ranges(calibrated_flatbuffer, found),
         method=text,
         methods=by_segment,
         ranges=found,
-        error={**errors, CONVERTER: float(converter.mean()), "chosen": float(best.mean())},
-        gain=Gain(chosen=finished, converter=converter, agreeing=None if agreement is None else round(agreement * len(held))),
-        held_out=len(held),
+        error=errors,
+        gain=Gain(chosen=finished, converter=converter, agreeing=None if agreement is None else round(agreement * len(images))),
+        held_out=len(images) if independent else 0,
         findings=() if independent else (range_choice.too_few(len(seen.part_of)),),
     )
 
 
-def _best_whole(search: _Search, parts: tuple[Segment, ...]) -> tuple[dict[str, str], dict[str, float], Floats, str]:
-    """Try each method for the whole network, with the input and the head unclipped."""
-    errors: dict[str, float] = {}
-    best: Floats | None = None
-    choice: dict[str, str] = {}
-    whole = ""
-    with Progress(len(_WHOLE), "choose the ranges") as progress:
-        for name in _WHOLE:
-            by_segment = {segment.name: _REST if segment.kind in ("input", "head") else name for segment in parts}
-            error = search.measure(_spread(parts, by_segment))
-            errors[name] = float(error.mean())
-            if best is None or error.mean() < best.mean():
-                best, choice, whole = error, by_segment, name
+def _measuring(seen: Activations) -> dict[int, int]:
+    """Return number and part of the images that measure, evenly spread over those whose answers are kept."""
+    kept = list(seen.outputs)
+    chosen = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), _MOST_MEASURED)).astype(int))
+    return {kept[place]: seen.part_of[kept[place]] for place in chosen}
+
+
+def _chosen(search: _Search, first: str) -> tuple[str, dict[str, str], dict[str, float]]:
+    """Return the method for the whole network, those by segment, and the mean error of what was tried.
+
+    The input and the head stay unclipped. First the other methods for all the rest, then for one segment at a time.
+    """
+    free = [segment.name for segment in search.parts if segment.kind not in ("input", "head")]
+    rest = {segment.name: _REST for segment in search.parts}
+
+    def throughout(name: str) -> dict[str, str]:
+        return rest | dict.fromkeys(free, name)
+
+    tried: dict[str, Floats] = {}
+    with Progress(1 + len(_OTHERS), "choose the ranges") as progress:
+        for name in (first, *_OTHERS):
+            tried[name] = search.error(throughout(name))
             progress.advance()
-    assert best is not None
-    return choice, errors, best, whole
-
-
-def _refined(
-    search: _Search, parts: tuple[Segment, ...], by_segment: dict[str, str], best: Floats
-) -> tuple[dict[str, str], Floats]:
-    """Try the neighbouring blends for one segment at a time; keep what is better beyond the noise of the images."""
-    by_segment = dict(by_segment)
-    # A picture's whole range is used, and clipping it costs every image.
-    trials = [(s.name, name) for s in parts if s.kind != "input" for name in _neighbours(by_segment[s.name])]
-    with Progress(len(trials), "choose the ranges in parts") as progress:
-        for segment, name in trials:
-            trial = {**by_segment, segment: name}
-            error = search.measure(_spread(parts, trial))
-            if output_error.better(error, best):
+    certainty = _certainty(len(_OTHERS), len(search.part_of))
+    proven = [name for name in _OTHERS if output_error.better(tried[name], tried[first], certainty)]
+    whole = min(proven, key=lambda name: float(tried[name].mean()), default=first)
+    by_segment, best = throughout(whole), tried[whole]
+    errors = {name: float(error.mean()) for name, error in tried.items()}
+    instead = first if whole != first else min(_OTHERS, key=lambda name: errors[name])
+    certainty = _certainty(len(_OTHERS) + len(free), len(search.part_of))
+    with Progress(len(free), "choose the ranges in parts") as progress:
+        for name in free:
+            trial = by_segment | {name: instead}
+            error = search.error(trial)
+            if output_error.better(error, best, certainty):
                 by_segment, best = trial, error
             progress.advance()
-    return by_segment, best
+    return whole, by_segment, {**errors, "chosen": float(best.mean())}
 
 
-def _neighbours(method: str) -> tuple[str, ...]:
-    if method not in _LADDER:
-        return ("blend-0.2", "mse")
-    at = _LADDER.index(method)
-    return tuple(name for i, name in enumerate(_LADDER) if abs(i - at) == 1) + ("mse",)
-
-
-def _spread(parts: tuple[Segment, ...], by_segment: Mapping[str, str]) -> dict[int, str]:
-    return {position: by_segment[segment.name] for segment in parts for position in segment.positions}
+def _certainty(tries: int, images: int) -> float:
+    """Return the standard errors that the best of so many tries exceeds no more often by chance than one try exceeds one."""
+    return statistics.student_quantile(1 - (1 - _ONE_ERROR) / tries, max(images - 1, 1))
 
 
 def _by_name(seen: Activations, groups: tuple[same_range.RangeGroup, ...], methods: Mapping[int, str]) -> dict[str, Range]:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge import graph, graph_facts
-from quantize import activations, auto_ranges, calibrated, conversion, output_error, ranges, same_range, segments
+from edge import graph, graph_facts, statistics
+from edge.contract import InputSpec
+from edge.preprocess import preprocess
+from quantize import (
+    activations,
+    auto_ranges,
+    calibrated,
+    conversion,
+    flatbuffer_edit,
+    output_error,
+    ranges,
+    same_range,
+    segments,
+    unsaturated,
+)
 from quantize.errors import CalibrationError
 from quantize.int8_file import Int8File, affine
 from quantize.range_choice import Gain
@@ -132,24 +146,87 @@ def test_affine_holds_zero_exactly() -> None:
         assert -128 <= zero_point <= 127
 
 
-def test_auto_is_not_worse_than_min_max_and_stays_full_integer(steps: Any) -> None:
+def _kinds(steps: Any) -> dict[str, str]:
+    return output_error.kinds(graph.read(steps.reference))
+
+
+def _error(steps: Any, calibrated_flatbuffer: bytes, tensors: list[np.ndarray]) -> np.ndarray:
+    expected = activations.run(steps.reference, tensors)
+    answers = activations.run(conversion.quantize_int8(calibrated_flatbuffer), tensors)
+    return output_error.per_image(expected, answers, _kinds(steps))
+
+
+def test_auto_is_not_worse_than_any_method_on_digits_that_it_never_saw(steps: Any, digits_folder: Path) -> None:
     choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
-    assert choice.error["chosen"] <= min(error for name, error in choice.error.items() if name != "converter")
-    assert choice.held_out == 24
+    assert choice.held_out == len(steps.tensors)
+    unseen = [preprocess(file, InputSpec(width=32, height=32)) for file in sorted((digits_folder / "test").glob("*/*.png"))[::2]]
+    seen = auto_ranges.observe(steps.reference, lambda: steps.tensors)
+    own = _error(steps, choice.calibrated, unseen)
+    for name in ("converter", "minmax", "mean", "percentile", "mse", "kl", "blend-0.05", "blend-0.2", "blend-0.5"):
+        other = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors, method=name, seen=seen)
+        difference = own - _error(steps, other.calibrated, unseen)
+        assert difference.mean() < 0.0005 or statistics.mean_interval(difference)[0] < 0, name
+
+
+def test_auto_stays_full_integer(steps: Any) -> None:
+    choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
     made = conversion.quantize_int8(choice.calibrated)
     assert not graph_facts.float_ops(graph.read(made))
     assert graph_facts.op_counts(graph.read(made)) == graph_facts.op_counts(graph.read(steps.int8))
-    measured = output_error.per_image(
-        activations.run(steps.reference, steps.tensors),
-        activations.run(made, steps.tensors),
-        output_error.kinds(graph.read(steps.reference)),
-    )
-    assert float(measured.mean()) < 0.05
+
+
+def test_the_fewer_the_images_the_nearer_is_the_prior_to_their_extremes() -> None:
+    assert auto_ranges.prior(1) == auto_ranges.prior(4) == "minmax"
+    shares = [float(auto_ranges.prior(images).removeprefix("blend-")) for images in (10, 20, 60, 200, 2000)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[3] == pytest.approx(0.2, abs=0.05)
+
+
+def test_noise_alone_hardly_ever_beats_the_prior() -> None:
+    """Forty tries that are no better than the prior: the best of them is taken about as often as one try by one standard error."""
+    rng, taken = np.random.default_rng(0), 0
+    for _ in range(400):
+        best = rng.normal(0, 1, 80)
+        certainty = auto_ranges._certainty(40, 80)
+        taken += any(output_error.better(best + rng.normal(0, 1, 80), best, certainty) for _ in range(40))
+    assert taken / 400 < 0.22
+
+
+def test_what_is_measured_is_not_blind_where_probabilities_are_saturated(steps: Any) -> None:
+    """The same network, surer of everything by far: probabilities hardly tell two ranges apart any more, the measure does."""
+    sure = _with_louder_logits(steps.reference, 30.0)
+    tensors = steps.tensors[:24]
+    made = []
+    for share in (1.0, 0.05):
+        seen = auto_ranges.observe(sure, lambda: tensors)
+        choice = auto_ranges.choose_ranges(sure, sure, lambda: tensors, method=f"blend-{share:g}", seen=seen)
+        made.append(conversion.quantize_int8(choice.calibrated))
+    plain = output_error.per_image(activations.run(sure, tensors), activations.run(made[1], tensors), _kinds(steps))
+    found = unsaturated.measure(sure, tensors, _kinds(steps))
+    ((name, way),) = found.compared.items()
+    assert way == "logits" and found.temperatures[name] > 5.0
+    assert np.median(plain) < 1e-3
+    assert np.median(found.error(made[1])) > 10 * max(float(np.median(plain)), 1e-5)
+    np.testing.assert_allclose(found.error(sure), 0.0, atol=1e-4)
+
+
+def _with_louder_logits(flatbuffer: bytes, factor: float) -> bytes:
+    """Return the network with the weights and biases of its last dense layer multiplied."""
+    schema, parsed = flatbuffer_edit._schema(), graph.read(flatbuffer)
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    last = next(op for op in reversed(parsed.ops) if op.name == "FULLY_CONNECTED")
+    for index in last.inputs[1:3]:
+        tensor = model.subgraphs[0].tensors[index]
+        values = np.array(model.buffers[tensor.buffer].data, np.uint8).view(np.float32) * np.float32(factor)
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = values.view(np.uint8)
+        tensor.buffer = len(model.buffers) - 1
+    return bytes(flatbuffer_edit._pack(schema, model))
 
 
 def test_the_gain_is_that_of_the_finished_ranges_on_the_images_that_chose(steps: Any) -> None:
     choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors)
-    chose = [tensor for number, tensor in enumerate(steps.tensors) if auto_ranges.held_out(number)]
+    chose = steps.tensors
     expected = activations.run(steps.reference, chose)
     assert choice.gain is not None
     for calibrated_flatbuffer, errors in ((choice.calibrated, choice.gain.chosen), (steps.calibrated, choice.gain.converter)):
@@ -197,7 +274,8 @@ def test_odd_images_do_not_spoil_the_automatic_choice(steps: Any) -> None:
 def test_few_images_are_said_to_be_few(steps: Any) -> None:
     choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors[:4])
     assert [finding.check for finding in choice.findings] == ["few_representative"]
-    assert choice.held_out == 4
+    assert choice.held_out == 0
+    assert choice.method == "auto: minmax"
 
 
 def test_a_named_method_is_taken_as_it_is(steps: Any) -> None:
