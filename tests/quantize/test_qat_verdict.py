@@ -80,3 +80,14 @@ def test_a_lead_of_numbers_by_chance_is_none() -> None:
     assert recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close, 2)[0] == "qat"
     name, reason = recommend({"ptq": ptq, "qat": report(0.09, 0.02)}, close | {"steps": 9.0, "holds": False}, 2)
     assert name == "ptq" and "9.0 steps on average, first at no single layer" in reason
+
+
+def test_several_labels_at_once_count_by_the_truth_where_it_is_known() -> None:
+    def report(right: float | None, agreement: float) -> dict[str, Any]:
+        known = {} if right is None else {"candidate": {"exact_match": right}}
+        return {"outputs": {"labels": {"kind": "multilabel", "agreement": agreement, "score_shift": 0.01, **known}}}
+
+    better, follower = report(0.9, 0.95), report(0.8, 0.99)  # one is right more often, the other nearer to float
+    assert qat_record.merit(better) > qat_record.merit(follower)
+    assert qat_record.merit(report(0.8, 0.99)) > qat_record.merit(report(0.8, 0.95))  # among equal ones
+    assert qat_record.merit(report(None, 0.99)) > qat_record.merit(report(None, 0.95))

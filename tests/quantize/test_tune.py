@@ -182,3 +182,27 @@ def test_the_flatbuffers_are_made_once(small_network: Any, digits_folder: Path, 
     kept[0].unlink()
     assert prepared() == first
     assert sorted(folder.iterdir()) == kept
+
+
+def test_a_recurrent_network_gets_the_converters_ranges(few_digits: Path, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    steps = keras.layers.Reshape((16, 12))(keras.layers.Conv2D(12, 8, strides=8, activation="relu")(image))
+    found = keras.layers.Dense(10, activation="softmax", name="digit")(keras.layers.LSTM(4)(steps))
+    source = quantize.load(
+        keras.Model(image, found), name="recurrent", preprocess="inception", labels=[str(digit) for digit in range(10)]
+    )
+    photos = quantize.RepresentativeDataset.from_folder(few_digits / "train", count=12, contract=source.contract)
+    reference, int8 = int8_and_float(source, photos, folder=tmp_path)
+    plain = conversion.quantize_int8(conversion.calibrate(reference, photos.tensors()), io="float32")
+    found_ranges, plain_ranges = (
+        {
+            name: file.limits(i)
+            for name, i in file.by_name.items()
+            if not file.graph.tensors[i].is_constant and file.graph.tensors[i].quant
+        }
+        for file in (Int8File(int8), Int8File(plain))
+    )
+    assert len(found_ranges) > 3 and found_ranges == plain_ranges
