@@ -118,6 +118,6 @@ def best_ids(values: NDArray[np.floating[Any]], spec: OutputSpec, k: int = 1) ->
 def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
     # exp of what is not above zero only: no overflow at either end.
     small = np.exp(-np.abs(values))
-    upper: NDArray[np.float32] = np.where(values >= 0, np.ones_like(small), small).astype(np.float32)
-    result: NDArray[np.float32] = upper / (np.float32(1.0) + small)
+    upper = np.where(values >= 0, np.ones_like(small), small)
+    result: NDArray[np.float32] = np.divide(upper, np.add(small, np.ones_like(small)))
     return result

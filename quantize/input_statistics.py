@@ -69,9 +69,11 @@ def measure(model: Any, pixels: Sequence[NDArray[np.uint8]], spec: InputSpec) ->
 def judge(divergence: Divergence | None) -> Finding | None:
     """Return the finding that a divergence amounts to, or None where contract, images and model agree."""
     if divergence is None:
-        return Finding(
-            check=CHECK, severity=INFO, message="the model has no batch normalisation to check the pixel range against"
+        message = (
+            "no batch normalisation was found right behind the model's first linear layers, so the pixel range was not checked"
+            " against what the model was trained on"
         )
+        return Finding(check=CHECK, severity=INFO, message=message)
     stated, best = divergence.stated, divergence.best
     figures = f"(divergence {stated:.3g} against {best:.3g} nats)"
     if stated >= WRONG and best * BETTER_TO_FAIL <= stated:

@@ -169,7 +169,7 @@ def _from_tf_keras(model: Any, *, input_shape: tuple[int, int, int] | None, wher
         if difference > 1e-3:
             return model, (f"kept as a Keras 2 model: rebuilt in Keras 3 it answers otherwise (by {difference:.2g})",)
         return rebuilt, (*notes, "a Keras 2 model, rebuilt in Keras 3 and checked to answer alike")
-    return rebuilt, (*notes, "a Keras 2 model, rebuilt in Keras 3 at another size, where its answers cannot be compared")
+    return rebuilt, (*notes, "a Keras 2 model, rebuilt in Keras 3 at the size asked for, where its answers were not compared")
 
 
 def _difference(one: Any, other: Any) -> float:

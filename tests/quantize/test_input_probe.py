@@ -13,6 +13,7 @@ import pytest
 
 import quantize
 from quantize import LoadError
+from quantize.input_statistics import judge
 from quantize.quiet import import_keras, import_tensorflow, import_tf_keras, quiet
 
 SIDE = 16
@@ -123,3 +124,15 @@ def test_tf_keras_networks_are_measured_alike(beginning: Callable[[Any], Any]) -
 
     assert source.contract.input.scale == (1.0, 1.0, 1.0)
     assert any("normalises its input itself" in note for note in source.notes)
+
+
+def test_notes_and_findings_say_only_what_was_checked() -> None:
+    network = _network(import_tf_keras(), lambda x: x)
+
+    (same,) = [note for note in quantize.load(network, preprocess="raw").notes if "Keras 2" in note]
+    other = [note for note in quantize.load(network, preprocess="raw", input_shape=(24, 24)).notes if "Keras 2" in note]
+    finding = judge(None)
+
+    assert "checked to answer alike" in same
+    assert len(other) == 1 and "checked" not in other[0] and "were not compared" in other[0]
+    assert finding is not None and "no batch normalisation was found" in finding.message
