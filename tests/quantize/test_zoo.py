@@ -197,7 +197,7 @@ def test_every_kind_goes_the_whole_way(name: str, zoo: Zoo, tmp_path: Path) -> N
 
     float32, int8 = (container.read(files[variant]) for variant in ("float32", "int8"))
     assert float32.contract is not None
-    seen = Photos.open(photos, float32.contract)
+    seen = Photos.open(zoo.folder / "validation", float32.contract)  # the folder is the class, tables need not have one
     tuned = tune.tune(
         float32.flatbuffer(), int8.flatbuffer(), seen, float32.contract, max_drop=0.9, state=tmp_path / "tune", predict_ms=len
     )
