@@ -20,7 +20,7 @@ import tensorflow as tf
 from edge import graph
 from edge.graph import Graph, Op
 
-from . import calibrated, conversion, flatbuffer_edit, qat_tensors, tf_private
+from . import bridge, calibrated, conversion, flatbuffer_edit, qat_tensors, tf_private
 from .answers import output_names
 from .bridge import QUANTIZED_INPUT, relative_difference
 from .errors import ConversionError
@@ -100,7 +100,13 @@ class Exporter:
                 layer = next((layer for layer in named if layer in layers), None)
                 if layer is not None:
                     found[layer] = name  # of several tensors of one layer the last is its output
-        return found | self._outputs(model)
+        found |= self._outputs(model)
+        for layer, sources, _ in bridge.nodes(self.network):
+            # A mean and the reshape behind it become one op, which is called after the reshape.
+            if type(layer).__name__ in ("Reshape", "Flatten") and layer.name in found:
+                source = sources[0].node.layer.name
+                found.setdefault(self.places.stands_for.get(source, source), found[layer.name])
+        return found
 
     def _outputs(self, model: Graph) -> dict[str, str]:
         """Output tensors have no layer's name: they are found by the signature, whose names are the contract's."""

@@ -176,7 +176,9 @@ def quantize_network(network: Any, places: Places, table: RangeTable, *, per_cha
     for name, batch_norm in places.batch_norm_of.items():
         weight = registry.configs[name].weight
         assert weight is not None
-        weight.batch_norm = quantized.get_layer(batch_norm)
+        # Where no ReLU follows, the batch norm makes the op's tensor, and is wrapped itself.
+        wrapped = batch_norm in registry.configs
+        weight.batch_norm = quantized.get_layer(PREFIX + batch_norm).layer if wrapped else quantized.get_layer(batch_norm)
     return quantized
 
 

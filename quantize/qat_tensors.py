@@ -91,7 +91,7 @@ def find(network: Any) -> Places:
             source = sources[name][0] if sources[name] else name
             stands_for[name] = stands_for.get(source, source)
             continue
-        if _kind(layer) in _SAME_RANGE and _fixed(layer) is None:
+        if _shares_range(layer) and _fixed(layer) is None:
             for source in sources[name]:
                 tensor = stands_for.get(source, source)
                 if _fixed(layers[tensor]) is None:
@@ -105,7 +105,7 @@ def find(network: Any) -> Places:
         elif fixed is not None:
             places[name] = Place(layer=name, kind=_kind(layer), rounds=True, fixed=fixed)
         else:
-            same = _kind(layer) in _SAME_RANGE
+            same = _shares_range(layer)
             group = numbers.setdefault(groups.root(name), len(numbers))
             places[name] = Place(
                 layer=name,
@@ -192,6 +192,13 @@ def _passes_on(layer: Any) -> bool:
     if layer.name == bridge.QUANTIZED_INPUT:
         return False
     return _kind(layer) in _NOTHING or (_kind(layer) == "Activation" and layer.activation.__name__ == "linear")
+
+
+def _shares_range(layer: Any) -> bool:
+    """Whether the layer's output has its input's range. A mean over one pixel is its input, and the converter leaves it out."""
+    if _kind(layer) == "GlobalAveragePooling2D":
+        return tuple(layer.get_input_shape_at(0)[1:3]) == (1, 1)
+    return _kind(layer) in _SAME_RANGE
 
 
 def _fixed(layer: Any) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ import quantize
 from edge import graph, graph_facts
 from quantize import bridge, calibrated, conversion, ptq, qat_tensors
 from quantize.errors import ConversionError
+from quantize.quiet import import_tf_keras
 
 LABELS = [str(digit) for digit in range(10)]
 
@@ -332,3 +333,28 @@ def test_a_wrong_range_is_refused(prepared: Prepared, name: str | None, limits: 
     tensor = name or calibrated.activation_names(flatbuffer)[0]
     with pytest.raises(ConversionError, match=message):
         calibrated.write_ranges(flatbuffer, {tensor: limits})
+
+
+def test_a_mean_of_one_pixel_has_the_range_of_its_input() -> None:
+    layers = import_tf_keras().layers
+    image = import_tf_keras().Input((8, 8, 3))
+    one = layers.GlobalAveragePooling2D(keepdims=True, name="one")(layers.Conv2D(4, 8, name="seen")(image))
+    many = layers.GlobalAveragePooling2D(keepdims=True, name="many")(image)
+    network = bridge.bridge(import_tf_keras().Model(image, [layers.Conv2D(2, 1)(one), layers.Conv2D(2, 1)(many)])).network
+    places = qat_tensors.find(network).places
+    assert places["one"].group == places["seen"].group and not places["one"].observed
+    assert places["many"].group != places[bridge.QUANTIZED_INPUT].group and places["many"].observed
+
+
+def test_a_batch_norm_without_a_relu_scales_the_kernel_before_it() -> None:
+    from quantize import qat_scheme
+    from quantize.qat_ranges import RangeTable
+
+    layers = import_tf_keras().layers
+    image = import_tf_keras().Input((8, 8, 3))
+    answer = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="seen")(image))
+    network = bridge.bridge(import_tf_keras().Model(image, answer)).network
+    places = qat_tensors.find(network)
+    quantized = qat_scheme.quantize_network(network, places, RangeTable(places), per_channel=False)
+    seen = quantized.get_layer("quant_seen").quantize_config.weight
+    assert seen.batch_norm is quantized.get_layer("quant_norm").layer
