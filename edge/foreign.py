@@ -173,15 +173,29 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
     specs = []
     for position, tensor in enumerate(_output_tensors(graph)):
         name = names.get(tensor.index) or tensor.name or f"output_{position}"
-        found = _kind(graph, tensor.index) or kind
+        # "features" is true of any output, so it may be said of a map whose softmax goes along one of several axes.
+        found = "features" if kind == "features" else _kind(graph, tensor.index) or kind
         if found is None:
             raise ContractError(
                 f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known; say so with"
                 " --kind logits, probabilities, regression or features (kind= in Python)"
             )
+        if found in ("probabilities", "logits", "multilabel"):
+            _check_vector(where, name, found, tensor)
         labels = _described_labels(where, source, described, position)
         specs.append(OutputSpec(name=name, kind=found, labels=labels if len(labels) == tensor.elements else ()))
     return tuple(specs)
+
+
+def _check_vector(where: str, name: str, kind: str, tensor: Tensor) -> None:
+    """Raise ContractError for an output that is read as classes and has more than one axis: a map of the picture, or boxes."""
+    wide = [size for size in tensor.shape if size > 1]
+    if len(wide) > 1:
+        shape = "x".join(map(str, tensor.shape))
+        raise ContractError(
+            f"{where}: output {name!r} has the shape {shape}: this is no class vector ({kind} has one value per class), but a map of"
+            " the picture or a list of boxes; read it as numbers with --kind features (kind='features' and predict() in Python)"
+        )
 
 
 def _kind(graph: Graph, index: int) -> str | None:
