@@ -1,27 +1,26 @@
 """Labelled images on disk: a folder with one sub-folder per class, a flat folder without labels, or a CSV manifest.
 
-A manifest has a header. Its first column (or the one called path, file, image or filename) is the image's path, relative to the
-manifest. ``label`` is the class; every other column is kept as text under its name and read when an output of that name asks for
-it (a regression target, a second label), or a model's input of that name (see `edge.extra_inputs`). Without a header the columns
-are ``path`` and ``label``. A path cell may have several pictures, ``OLDEST.jpg;...;NEWEST.jpg``, for models that take stacked frames.
+A manifest has a header. The column called path, file, image or filename (else the first with pictures) is the image's path, relative
+to the manifest. ``label``, in any case, is the class, without one ``class``, ``target`` or ``category``; every other column is kept as
+text under its name and read when an output of that name asks for it (a regression target, a second label), or a model's input of that
+name (see `edge.extra_inputs`). Without a header the columns are ``path`` and ``label``. A path cell may have several pictures,
+``OLDEST.jpg;...;NEWEST.jpg``, for models that take stacked frames. `edge.manifest_text` knows the dialects.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from . import manifest_text
 from .errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 LABEL_COLUMN = "label"
 
-_PATH_COLUMNS = ("path", "file", "image", "filename")
 _SHOWN = 8  # names shown in a message before "and N more"
 
 
@@ -285,14 +284,7 @@ def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
 
 def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageItem, str | None]], tuple[str, ...]]:
     """Return (item, label text) per row and the names of the other columns."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    try:
-        rows = [(line, row) for line, row in enumerate(csv.reader(io.StringIO(text), strict=True), 1) if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise DatasetError(f"{path}: not a CSV file ({error})") from error
+    rows = manifest_text.rows(path, SUFFIXES)
     if not rows:
         raise DatasetError(f"{path}: empty; expected a header such as path,label and one row per image")
     header = [cell.strip() for cell in rows[0][1]]
@@ -302,8 +294,8 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         rows = rows[1:]
     if len(set(header)) != len(header):
         raise DatasetError(f"{path}: two columns have the same name: {', '.join(header)}")
-    at = next((i for i, name in enumerate(header) if name.lower() in _PATH_COLUMNS), 0)
-    label_at = header.index(LABEL_COLUMN) if LABEL_COLUMN in header and not unlabelled else None
+    at = manifest_text.path_column(header, rows[0][1] if rows else (), SUFFIXES)
+    label_at = None if unlabelled else manifest_text.label_column(header)
     others = [i for i in range(len(header)) if i not in (at, label_at)]
     found: list[tuple[ImageItem, str | None]] = []
     seen: dict[str, int] = {}
@@ -311,8 +303,8 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         if len(row) != len(header):
             raise DatasetError(f"{path}: line {line} has {len(row)} columns, expected {len(header)} ({', '.join(header)})")
         cells = [cell.strip() for cell in row]
-        frames = tuple(path.parent / part for part in _frames(cells[at]))
-        name = Path(cells[at]).as_posix()
+        frames = tuple(manifest_text.picture(path.parent, part)[1] for part in _frames(cells[at]))
+        name, _ = manifest_text.picture(path.parent, cells[at])
         if name in seen:
             raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
         seen[name] = line
