@@ -24,8 +24,8 @@ def rows(path: Path, suffixes: frozenset[str]) -> Rows:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}); save it as CSV UTF-8") from error
-    if "\0" in text:
-        raise DatasetError(f"{path}: no text (it has zero bytes); save it as CSV UTF-8")
+    if "\0" in text or (wide and "\n" not in text):
+        raise DatasetError(f"{path}: a binary file, no text; expected a manifest, saved as CSV UTF-8")
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = _separator(first, suffixes)
     if separator == "," and "," not in first and path.suffix.lower() == ".txt":
