@@ -19,6 +19,10 @@ from . import manifest_text
 from .errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+# Pictures that are not read: to be converted, and never left out without a word.
+OTHER_PICTURES = frozenset(
+    {".gif", ".tif", ".tiff", ".jfif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".nef"}
+)
 LABEL_COLUMN = "label"
 
 _SHOWN = 8  # names shown in a message before "and N more"
@@ -54,13 +58,14 @@ class LabelledImages:
     """Images in a fixed order (by id). Only names are held, never pixels.
 
     ``labels``: the class names that ``ImageItem.label`` counts in; the model's, when they were given. Empty: nothing is labelled,
-    or the labels are bare class numbers.
+    or the labels are bare class numbers. ``skipped``: pictures in the folder of a kind that is not read, as ids.
     """
 
     root: Path
     items: tuple[ImageItem, ...]
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -87,8 +92,9 @@ class LabelledImages:
         """
         root = Path(path)
         columns: tuple[str, ...] = ()
+        skipped: list[str] = []
         if root.is_dir():
-            found = _scan(root, unlabelled=unlabelled, follow_links=follow_links)
+            found = _scan(root, unlabelled=unlabelled, follow_links=follow_links, skipped=skipped)
         elif root.is_file() and root.suffix.lower() in (".csv", ".txt"):
             found, columns = _read_manifest(root, unlabelled=unlabelled)
         elif root.exists():
@@ -97,10 +103,11 @@ class LabelledImages:
             raise DatasetError(f"{root}: no such folder or manifest")
         names = sorted({name for _, name in found if name is not None})
         if any(name is None for _, name in found) or not names:
-            return cls(root=root, items=_sorted(item for item, _ in found), labels=tuple(labels or ()), columns=columns)
+            every = _sorted(item for item, _ in found)
+            return cls(root=root, items=every, labels=tuple(labels or ()), columns=columns, skipped=tuple(skipped))
         known, index = match_labels(names, labels, where=str(root), background=background, label_offset=label_offset)
         items = _sorted(replace(item, label=index[name]) for item, name in found if name is not None)
-        return cls(root=root, items=items, labels=known, columns=columns)
+        return cls(root=root, items=items, labels=known, columns=columns, skipped=tuple(skipped))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -239,8 +246,11 @@ def _sorted(items: Iterator[ImageItem]) -> tuple[ImageItem, ...]:
     return tuple(sorted(items, key=lambda item: item.id))
 
 
-def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[ImageItem, str | None]]:
-    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data."""
+def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str]) -> list[tuple[ImageItem, str | None]]:
+    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data.
+
+    Pictures of other kinds are added to ``skipped``.
+    """
     found: list[tuple[ImageItem, str | None]] = []
     boundary = root.resolve()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
@@ -249,14 +259,18 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[Ima
         for name in subfolders:
             _check_link(here / name, boundary, follow_links=follow_links)
         for name in sorted(files):
-            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+            suffix = Path(name).suffix.lower()
+            if not name.startswith(".") and suffix in OTHER_PICTURES:
+                skipped.append((here / name).relative_to(root).as_posix())
+            if name.startswith(".") or suffix not in SUFFIXES:
                 continue
             path = here / name
             _check_link(path, boundary, follow_links=follow_links)
             relative = path.relative_to(root)
             found.append((ImageItem(id=relative.as_posix(), path=path), relative.parts[0] if len(relative.parts) > 1 else None))
     if not found:
-        raise DatasetError(f"{root}: no images here; expected files ending in {', '.join(sorted(SUFFIXES))}")
+        others = f" ({len(skipped)} of other kinds: {shown(skipped)}; convert them)" if skipped else ""
+        raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(SUFFIXES))}")
     if unlabelled:
         return [(item, None) for item, _ in found]
     loose = [item.id for item, name in found if name is None]
