@@ -345,12 +345,12 @@ def test_an_animated_png_without_its_frames_is_one_unreadable_image(tmp_path: Pa
     """Pillow raises SyntaxError while it decodes."""
     data = _encoded(pattern("gradient", 8, 8))
     header = data[:33]
-    control = struct.pack(">I4sII", 8, b"acTL", 2, 0)
+    control = struct.pack(">I4sII", 8, b"acTL", 1, 0)
     control += struct.pack(">I", zlib.crc32(control[4:]))
-    frame = struct.pack(">I4sI", 4, b"fdAT", 7)
+    frame = struct.pack(">I4sI", 4, b"fdAT", 0)
     frame += struct.pack(">I", zlib.crc32(frame[4:]))
     with pytest.raises(ImageError, match="frame sequence"):
-        load_pixels(header + control + frame + data[33:], _spec())
+        load_pixels(header + control + data[33:-12] + frame + data[-12:], _spec())
 
 
 def test_a_webp_of_absurd_size_is_one_unreadable_image() -> None:
