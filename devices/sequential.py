@@ -21,10 +21,10 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-ALPHA, BETA = 0.05, 0.1
+ALPHA, BETA = 0.025, 0.1  # alpha: as the lower half of the 95 % interval that a verdict of a fixed number of images comes from
 BATCH = 25  # images between two looks
-_BOUND = 0.0475
-_FIRST = 2.0  # over the limit: 200 images at one point; a pass without any loss needs 304
+_BOUND = 0.02375
+_FIRST = 2.0  # over the limit: 200 images at one point; a pass without any loss needs 373
 
 
 @dataclass(slots=True, kw_only=True)

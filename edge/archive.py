@@ -68,6 +68,10 @@ def read(data: Buffer) -> Archive | None:
         return None
     _, disk, start_disk, count, total, directory_bytes, directory, comment_bytes = _END.unpack_from(data, position)
     _check(disk == start_disk == 0 and count == total <= _MAX_MEMBERS, "it has several parts, or too many members")
+    if count == directory_bytes == 0:
+        # Nothing packed, as packers leave it that had no file to add; some count the offset from the end record itself.
+        comment = bytes(data[position + _END.size : position + _END.size + comment_bytes])
+        return Archive(start=position, end=position + _END.size, members={}, comment=comment)
     _check(directory + directory_bytes == position, "its directory is not where its end says")
     members: dict[str, bytes] = {}
     starts: list[tuple[int, int]] = []

@@ -1,15 +1,14 @@
 """Labelled images on disk: a folder with one sub-folder per class, a flat folder without labels, or a CSV manifest.
 
-A manifest has a header. Its first column (or the one called path, file, image or filename) is the image's path, relative to the
-manifest. ``label`` is the class; every other column is kept as text under its name and read when an output of that name asks for
-it (a regression target, a second label), or a model's input of that name (see `edge.extra_inputs`). Without a header the columns
-are ``path`` and ``label``. A path cell may have several pictures, ``OLDEST.jpg;...;NEWEST.jpg``, for models that take stacked frames.
+A manifest has a header. The column called path, file, image or filename (else the first with pictures) is the image's path, relative
+to the manifest. ``label``, in any case, is the class, without one ``class``, ``target`` or ``category``; every other column is kept as
+text under its name and read when an output of that name asks for it (a regression target, a second label), or a model's input of that
+name (see `edge.extra_inputs`). Without a header the columns are ``path`` and ``label``. A path cell may have several pictures,
+``OLDEST.jpg;...;NEWEST.jpg``, for models that take stacked frames. `edge.manifest_text` knows the dialects.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import unicodedata
 from collections import Counter
@@ -18,13 +17,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from . import manifest_text
 from .errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 LITTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # what archivers and file systems leave beside the data
+# Pictures that are not read: to be converted, and never left out without a word.
+OTHER_PICTURES = frozenset(
+    {".gif", ".tif", ".tiff", ".jfif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".nef"}
+)
 LABEL_COLUMN = "label"
 
-_PATH_COLUMNS = ("path", "file", "image", "filename")
 _SHOWN = 8  # names shown in a message before "and N more"
 
 
@@ -58,13 +61,14 @@ class LabelledImages:
     """Images in a fixed order (by id). Only names are held, never pixels.
 
     ``labels``: the class names that ``ImageItem.label`` counts in; the model's, when they were given. Empty: nothing is labelled,
-    or the labels are bare class numbers.
+    or the labels are bare class numbers. ``skipped``: pictures in the folder of a kind that is not read, as ids.
     """
 
     root: Path
     items: tuple[ImageItem, ...]
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -91,8 +95,9 @@ class LabelledImages:
         """
         root = Path(path)
         columns: tuple[str, ...] = ()
+        skipped: list[str] = []
         if root.is_dir():
-            found = _scan(root, unlabelled=unlabelled, follow_links=follow_links)
+            found = _scan(root, unlabelled=unlabelled, follow_links=follow_links, skipped=skipped)
         elif root.is_file() and root.suffix.lower() in (".csv", ".txt"):
             found, columns = _read_manifest(root, unlabelled=unlabelled)
         elif root.exists():
@@ -102,10 +107,11 @@ class LabelledImages:
         found = [(item, None if name is None else _composed(name)) for item, name in found]
         names = sorted({name for _, name in found if name is not None})
         if any(name is None for _, name in found) or not names:
-            return cls(root=root, items=_sorted(item for item, _ in found), labels=tuple(labels or ()), columns=columns)
+            every = _sorted(item for item, _ in found)
+            return cls(root=root, items=every, labels=tuple(labels or ()), columns=columns, skipped=tuple(skipped))
         known, index = match_labels(names, labels, where=str(root), background=background, label_offset=label_offset)
         items = _sorted(replace(item, label=index[name]) for item, name in found if name is not None)
-        return cls(root=root, items=items, labels=known, columns=columns)
+        return cls(root=root, items=items, labels=known, columns=columns, skipped=tuple(skipped))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -249,8 +255,11 @@ def _sorted(items: Iterator[ImageItem]) -> tuple[ImageItem, ...]:
     return tuple(sorted(items, key=lambda item: item.id))
 
 
-def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[ImageItem, str | None]]:
-    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data."""
+def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str]) -> list[tuple[ImageItem, str | None]]:
+    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data.
+
+    Pictures of other kinds are added to ``skipped``.
+    """
     found: list[tuple[ImageItem, str | None]] = []
     boundary = root.resolve()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
@@ -259,14 +268,18 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool) -> list[tuple[Ima
         for name in subfolders:
             _check_link(here / name, boundary, follow_links=follow_links)
         for name in sorted(files):
-            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+            suffix = Path(name).suffix.lower()
+            if not name.startswith(".") and suffix in OTHER_PICTURES:
+                skipped.append((here / name).relative_to(root).as_posix())
+            if name.startswith(".") or suffix not in SUFFIXES:
                 continue
             path = here / name
             _check_link(path, boundary, follow_links=follow_links)
             relative = path.relative_to(root)
             found.append((ImageItem(id=relative.as_posix(), path=path), relative.parts[0] if len(relative.parts) > 1 else None))
     if not found:
-        raise DatasetError(f"{root}: no images here; expected files ending in {', '.join(sorted(SUFFIXES))}")
+        others = f" ({len(skipped)} of other kinds: {shown(skipped)}; convert them)" if skipped else ""
+        raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(SUFFIXES))}")
     if unlabelled:
         return [(item, None) for item, _ in found]
     loose = [item.id for item, name in found if name is None]
@@ -322,14 +335,7 @@ def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
 
 def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageItem, str | None]], tuple[str, ...]]:
     """Return (item, label text) per row and the names of the other columns."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    try:
-        rows = [(line, row) for line, row in enumerate(csv.reader(io.StringIO(text), strict=True), 1) if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise DatasetError(f"{path}: not a CSV file ({error})") from error
+    rows = manifest_text.rows(path, SUFFIXES)
     if not rows:
         raise DatasetError(f"{path}: empty; expected a header such as path,label and one row per image")
     header = [cell.strip() for cell in rows[0][1]]
@@ -339,8 +345,8 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         rows = rows[1:]
     if len(set(header)) != len(header):
         raise DatasetError(f"{path}: two columns have the same name: {', '.join(header)}")
-    at = next((i for i, name in enumerate(header) if name.lower() in _PATH_COLUMNS), 0)
-    label_at = header.index(LABEL_COLUMN) if LABEL_COLUMN in header and not unlabelled else None
+    at = manifest_text.path_column(header, rows[0][1] if rows else (), SUFFIXES)
+    label_at = None if unlabelled else manifest_text.label_column(header)
     others = [i for i in range(len(header)) if i not in (at, label_at)]
     found: list[tuple[ImageItem, str | None]] = []
     seen: dict[str, int] = {}
@@ -348,8 +354,8 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         if len(row) != len(header):
             raise DatasetError(f"{path}: line {line} has {len(row)} columns, expected {len(header)} ({', '.join(header)})")
         cells = [cell.strip() for cell in row]
-        frames = tuple(path.parent / part for part in _frames(cells[at]))
-        name = Path(cells[at]).as_posix()
+        frames = tuple(manifest_text.picture(path.parent, part)[1] for part in _frames(cells[at]))
+        name, _ = manifest_text.picture(path.parent, cells[at])
         if name in seen:
             raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
         seen[name] = line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
             check="unreadable",
             severity=WARNING,
             message=f"{len(unreadable)} of {total} images cannot be read, left out on both sides: {shown(list(unreadable))}",
+        )
+    if dataset.skipped:
+        kinds = ", ".join(sorted({PurePosixPath(name).suffix.lower() for name in dataset.skipped}))
+        yield Finding(
+            check="skipped",
+            severity=WARNING,
+            message=f"{len(dataset.skipped)} pictures of kinds that are not read ({kinds}) are left out: {shown(dataset.skipped)};"
+            " convert them to JPEG or PNG",
         )
     repeated = len(records) - len({bytes(row) for row in records["sha256"]})
     if repeated:

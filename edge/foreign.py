@@ -174,7 +174,8 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
     specs = []
     for position, tensor in enumerate(_output_tensors(graph)):
         name = names.get(tensor.index) or tensor.name or f"output_{position}"
-        found = _kind(graph, tensor.index) or kind
+        # "features" is true of any output, so it may be said of a map whose softmax goes along one of several axes.
+        found = "features" if kind == "features" else _kind(graph, tensor.index) or kind
         if found == "multilabel" and tensor.elements == 1 and len(graph.main.outputs) == 1 and kind != "multilabel":
             found = "probabilities"  # one sigmoid and nothing else: which of two classes it is
         if found is None:
@@ -182,6 +183,8 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
                 f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known; say so with"
                 " --kind logits, probabilities, regression or features (kind= in Python)"
             )
+        if found in ("probabilities", "logits", "multilabel"):
+            _check_vector(where, name, found, tensor)
         labels = _described_labels(where, source, described, position)
         specs.append(OutputSpec(name=name, kind=found, labels=_fitting(labels, found, tensor.elements)))
     return tuple(specs)
@@ -190,6 +193,17 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
 def _fitting(labels: tuple[str, ...], kind: str, elements: int) -> tuple[str, ...]:
     two_class = kind in CLASS_KINDS and elements == 1
     return labels if len(labels) == (2 if two_class else elements) else ()
+
+
+def _check_vector(where: str, name: str, kind: str, tensor: Tensor) -> None:
+    """Raise ContractError for an output that is read as classes and has more than one axis: a map of the picture, or boxes."""
+    wide = [size for size in tensor.shape if size > 1]
+    if len(wide) > 1:
+        shape = "x".join(map(str, tensor.shape))
+        raise ContractError(
+            f"{where}: output {name!r} has the shape {shape}: this is no class vector ({kind} has one value per class), but a map of"
+            " the picture or a list of boxes; read it as numbers with --kind features (kind='features' and predict() in Python)"
+        )
 
 
 def _kind(graph: Graph, index: int) -> str | None:

@@ -57,6 +57,8 @@ _BROKEN = (
     MemoryError,
     ArithmeticError,
     struct.error,
+    SyntaxError,  # frame sequences of animated PNGs
+    Image.DecompressionBombError,  # the WebP plugin asks Pillow's own limit first
 )
 
 
@@ -123,7 +125,7 @@ def _identify(stream: IO[bytes], where: str) -> Image.Image:
             try:
                 plugin = importlib.import_module(f"PIL.{module}")
                 picture: Image.Image = getattr(plugin, name)(stream, where)
-            except (SyntaxError, *_BROKEN) as error:
+            except _BROKEN as error:
                 raise ImageError(f"{where}: is damaged ({_reason(error)}); replace it or leave it out") from error
             return picture
     what = "is empty" if not start else "is no JPEG, PNG, BMP or WebP"

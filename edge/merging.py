@@ -19,7 +19,7 @@ from typing import Any
 from . import statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
-from .report_text import points
+from .report_text import ANOTHER_LOOK, points
 
 Report = Mapping[str, Any]
 
@@ -123,7 +123,7 @@ def to_text(report: Report) -> str:
             lines.append(f"  {said}")
         else:
             more = report["images_to_decide"]
-            how = "" if more is None else f"; about {more:,} images like these would decide it"
+            how = "" if more is None else f"; about {more:,} images like these would decide it {ANOTHER_LOOK}"
             lines.append(f"{report['verdict'].upper()}: {said}; at most {points(report['max_drop'])} are allowed{how}.")
     return "\n".join(lines)
 

@@ -91,7 +91,8 @@ def f1_score(positive: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[n
     """Return ``2 TP / (2 TP + FP + FN)`` (L,) of decisions (N, L) against the truth; NaN for a label that is in neither."""
     hits = np.sum(positive & truth, axis=0, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return 2.0 * hits / (np.sum(positive, axis=0) + np.sum(truth, axis=0))
+        found: NDArray[np.float64] = 2.0 * hits / (np.sum(positive, axis=0) + np.sum(truth, axis=0))
+        return found
 
 
 def matching_threshold(scores: Integers | Floats, decisions: NDArray[np.bool_], threshold: float) -> float:

@@ -55,16 +55,16 @@ def run(args: argparse.Namespace) -> int:
     report: benchmarking.BenchmarkReport | soak.SoakReport
     if args.soak is not None:
         seconds = soak.parse_duration(args.soak)
-        report = soak.soak(model_flags.load(args), seconds, advance=_say)
+        report = soak.soak(model_flags.load(args, timed_only=True), seconds, advance=_say)
     elif args.sweep_threads:
 
         def open_model(threads: int) -> Model:
-            return model_flags.load(argparse.Namespace(**{**vars(args), "threads": threads}))
+            return model_flags.load(argparse.Namespace(**{**vars(args), "threads": threads}), timed_only=True)
 
         report = benchmarking.sweep(open_model, min_runs=args.runs, min_seconds=args.seconds, advance=_say)
     else:
         start = time.perf_counter()
-        model = model_flags.load(args)
+        model = model_flags.load(args, timed_only=True)
         loaded_s = time.perf_counter() - start
         report = benchmarking.benchmark(model, min_runs=args.runs, min_seconds=args.seconds, load_s=loaded_s)
     output_flags.emit(args, report.to_dict(), report.to_text())

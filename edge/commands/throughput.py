@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is None:
         args.threads = 1  # of each stream: streams side by side beat threads inside one
     with termination_interrupts():
-        report = measure(args.file, _streams(args), seconds=args.seconds, load=lambda: model_flags.load(args))
+        report = measure(args.file, _streams(args), seconds=args.seconds, load=lambda: model_flags.load(args, timed_only=True))
     output_flags.emit(args, report.to_dict(), report.to_text())
     return 130 if report.interrupted else 0
 

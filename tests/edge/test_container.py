@@ -172,3 +172,10 @@ def test_pack_refuses_a_contract_that_does_not_fit(
 def test_pack_refuses_what_is_no_model(tiny_contract: MakeContract) -> None:
     with pytest.raises(ArtefactError, match="damaged or incomplete"):
         container.pack(b"\x1c\x00\x00\x00TFL3" + bytes(100), tiny_contract())
+
+
+def test_an_empty_zip_behind_a_model_means_that_nothing_is_packed(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "empty.tflite"
+    path.write_bytes(tiny_float_flatbuffer + b"PK\x05\x06" + bytes(18))
+    found = container.read(path)
+    assert found.members == {} and found.flatbuffer() == tiny_float_flatbuffer

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.dataset import LabelledImages, match_labels
 from edge.errors import DatasetError
+from edge.findings import about_images
 
 LABELS = ("red fox", "Sea_Lion", "owl")
 
@@ -169,3 +171,15 @@ def test_subset_is_spread_over_all_classes_and_always_the_same(tmp_path: Path) -
     assert found.subset(1000) is found
     with pytest.raises(DatasetError, match="at least 1"):
         found.subset(0)
+
+
+def test_pictures_of_other_kinds_are_counted_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "owl/1.jpg", "owl/2.GIF", "owl/3.tif", "owl/.4.gif", "owl/notes.txt")
+    dataset = LabelledImages.open(tmp_path)
+    assert [item.id for item in dataset] == ["owl/1.jpg"]
+    assert dataset.skipped == ("owl/2.GIF", "owl/3.tif")
+    found = {one.check: one.message for one in about_images(dataset, {}, np.zeros(1, [("sha256", "u1", 32)]), 1)}
+    assert found["skipped"].startswith("2 pictures of kinds that are not read (.gif, .tif) are left out: owl/2.GIF, owl/3.tif")
+    (tmp_path / "owl" / "1.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"no images here \(2 of other kinds: owl/2\.GIF, owl/3\.tif; convert them\)"):
+        LabelledImages.open(tmp_path)

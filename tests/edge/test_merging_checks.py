@@ -9,7 +9,7 @@ import pytest
 
 from edge.dataset import ImageItem, LabelledImages
 from edge.errors import UsageError
-from edge.merging import merge
+from edge.merging import merge, to_text
 from edge.statistics import PASS, UNDECIDED, paired_interval, verdict
 from edge.validation import dataset_sha256, image_digests
 
@@ -66,6 +66,12 @@ def test_one_share_three_times_decides_nothing() -> None:
     old = {**share, "dataset": {}}  # of a version that did not list them
     with pytest.raises(UsageError, match="the same images are in more than one"):
         merge([old, old])
+
+
+def test_another_look_is_not_promised_for_nothing() -> None:
+    merged = merge([_share(*_numbers(0, 60)), _share(*_numbers(60, 120))], 0.015)
+    assert merged["verdict"] == UNDECIDED
+    assert "images like these would decide it (at a second look: the more looks" in to_text(merged)
 
 
 def test_shares_that_overlap_are_refused_and_others_are_not() -> None:

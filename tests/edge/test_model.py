@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edge
+from edge import cli
 from edge.classify import rank, scores
 from edge.contract import Contract, InputSpec, OutputSpec
 from edge.errors import ArtefactError, ContractError, ImageError, ShapeError
@@ -243,3 +244,29 @@ def test_a_damaged_artefact_is_not_taken_for_a_foreign_model(tiny_int8_artefact:
     path.write_bytes(tiny_int8_artefact.read_bytes()[:-1])
     with pytest.raises(ArtefactError, match="missing or altered"):
         edge.load(path, input=INCEPTION)
+
+
+@pytest.fixture(scope="module")
+def map_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmentation network: a value per pixel and class."""
+    keras = pytest.importorskip("keras")
+    tf = pytest.importorskip("tensorflow")
+    image = keras.Input((24, 24, 3), batch_size=1)
+    path = tmp_path_factory.mktemp("map") / "map.tflite"
+    network = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image))
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities", "multilabel"])
+def test_a_map_of_the_picture_is_no_class_vector(map_file: Path, kind: str) -> None:
+    with pytest.raises(ContractError, match="has the shape 1x24x24x4: this is no class vector .* --kind features"):
+        edge.load(map_file, input=INCEPTION, kind=kind)
+    assert edge.load(map_file, input=INCEPTION, kind="features").predict(np.zeros((24, 24, 3), np.uint8))
+
+
+def test_measuring_time_needs_no_kind(map_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--preprocess", "inception", "--runs", "2", "--seconds", "0"]
+    assert cli.main(["benchmark", str(map_file), *flags]) == 0
+    assert cli.main(["classify", str(map_file), "x.png", *flags[:2]]) == 2
+    assert "--kind" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,27 @@ def test_sampling_without_filter_sees_every_pixel() -> None:
     full = np.asarray(Image.open(io.BytesIO(data)))
     spec = _spec(64, 48, resample="nearest")
     np.testing.assert_array_equal(load_pixels(data, spec), full[5::10, 5::10])
+
+
+def test_an_animated_png_without_its_frames_is_one_unreadable_image(tmp_path: Path) -> None:
+    """Pillow raises SyntaxError while it decodes."""
+    data = _encoded(pattern("gradient", 8, 8))
+    header = data[:33]
+    control = struct.pack(">I4sII", 8, b"acTL", 1, 0)
+    control += struct.pack(">I", zlib.crc32(control[4:]))
+    frame = struct.pack(">I4sI", 4, b"fdAT", 0)
+    frame += struct.pack(">I", zlib.crc32(frame[4:]))
+    with pytest.raises(ImageError, match="frame sequence"):
+        load_pixels(header + control + data[33:-12] + frame + data[-12:], _spec())
+
+
+def test_a_webp_of_absurd_size_is_one_unreadable_image() -> None:
+    # VP8X: width and height less one in 24 bits each.
+    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\xff\x03" + b"\xff\xff\x03"
+    lossy = _encoded(pattern("gradient", 8, 8), "WEBP")[12:]
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunk) + len(lossy)) + b"WEBP" + chunk + lossy
+    with pytest.raises(ImageError):
+        load_pixels(data, _spec())
 
 
 # Values
