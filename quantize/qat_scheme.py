@@ -22,9 +22,9 @@ _before = os.environ.get("TF_USE_LEGACY_KERAS")
 with quiet():
     import tensorflow_model_optimization as tfmot
 
-    quantize_layout_transform = tf_private.get("quantize_layout_transform")
-    quantize_registry = tf_private.get("quantize_registry")
-    quantize_scheme = tf_private.get("quantize_scheme")
+    _Transform: Any = tf_private.get("quantize_layout_transform").QuantizeLayoutTransform
+    _Registry: Any = tf_private.get("quantize_registry").QuantizeRegistry
+    _Scheme: Any = tf_private.get("quantize_scheme").QuantizeScheme
 # tfmot sets it for the whole process, and programs started from here would get Keras 2 as tf.keras.
 if _before is None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
@@ -119,7 +119,7 @@ class EdgeConfig(tfmot.quantization.keras.QuantizeConfig):
         return {}
 
 
-class EdgeRegistry(quantize_registry.QuantizeRegistry):
+class EdgeRegistry(_Registry):
     """Gives a layer its config by its place in the network, not by its class alone."""
 
     def __init__(self, places: Places, table: RangeTable, *, per_channel: bool) -> None:
@@ -138,7 +138,7 @@ class EdgeRegistry(quantize_registry.QuantizeRegistry):
         return self.configs[layer.name]
 
 
-class EdgeLayout(quantize_layout_transform.QuantizeLayoutTransform):
+class EdgeLayout(_Transform):
     """Leaves the network as it is (the bridge has brought it into TFLite's layout) and quantizes every layer in the registry."""
 
     def __init__(self, registry: EdgeRegistry) -> None:
@@ -148,7 +148,7 @@ class EdgeLayout(quantize_layout_transform.QuantizeLayoutTransform):
         return model, {name: {"quantize_config": config} for name, config in self.registry.configs.items()}
 
 
-class EdgeScheme(quantize_scheme.QuantizeScheme):
+class EdgeScheme(_Scheme):
     """int8 as TFLite computes it."""
 
     def __init__(self, registry: EdgeRegistry) -> None:
