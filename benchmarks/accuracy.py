@@ -1,8 +1,8 @@
-"""Full int8 by edgekit, by the plain TFLiteConverter and by ai-edge-quantizer: the same images, the same test photos.
+"""Full int8 by edgekit, by the plain TFLiteConverter and by litert-quantizer: the same images, the same test photos.
 
-    python benchmarks/accuracy.py flowers.keras --images train/ --test test/ [--aeq-python env/bin/python]
+    python benchmarks/accuracy.py flowers.keras --images train/ --test test/ [--litert-python env/bin/python]
 
-ai-edge-quantizer runs in an environment of its own (``pip install ai-edge-quantizer``). Every file is validated against edgekit's
+litert-quantizer runs in an environment of its own (``pip install litert-quantizer``). Every file is validated against edgekit's
 float32 file. Prints a table and appends it to ``benchmarks/results/accuracy.json``.
 """
 
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--aeq-python", type=Path)
+    parser.add_argument("--litert-python", type=Path)
     parser.add_argument("--out", type=Path, default=Path("out-accuracy"))
     parser.add_argument("--side", choices=("edgekit", "converter"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -39,9 +39,9 @@ def main() -> int:
         return 0
     made = {"edgekit": _run([sys.executable, __file__, *sys.argv[1:], "--side", "edgekit"])}
     made["TFLiteConverter"] = _run([sys.executable, __file__, *sys.argv[1:], "--side", "converter"])
-    if args.aeq_python:
-        files = [args.out / name for name in ("plain.float32.tflite", "tensors.npy", "aeq.int8.tflite")]
-        made["ai-edge-quantizer"] = _run([str(args.aeq_python), str(HERE / "aeq_static.py"), *map(str, files)])
+    if args.litert_python:
+        files = [args.out / name for name in ("plain.float32.tflite", "tensors.npy", "litert.int8.tflite")]
+        made["litert-quantizer"] = _run([str(args.litert_python), str(HERE / "litert_static.py"), *map(str, files)])
     rows = {"float32": _row(args, args.out / "model.float32.tflite", {})}
     for name, spent in made.items():
         rows[name] = _row(args, args.out / FILES[name], spent)
@@ -50,7 +50,7 @@ def main() -> int:
     return 0
 
 
-FILES = {"edgekit": "model.int8.tflite", "TFLiteConverter": "converter.int8.tflite", "ai-edge-quantizer": "aeq.int8.tflite"}
+FILES = {"edgekit": "model.int8.tflite", "TFLiteConverter": "converter.int8.tflite", "litert-quantizer": "litert.int8.tflite"}
 
 
 def _run(command: list[str]) -> dict[str, Any]:

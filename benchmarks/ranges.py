@@ -1,12 +1,14 @@
-"""Full int8 by every range method, by the plain converter and by ai-edge-quantizer, on the network as it is and made hard.
+"""Full int8 by every range method, by the plain converter and by litert-quantizer, on the network as it is and made hard.
 
-    python benchmarks/ranges.py flowers.keras --images train/ --test test/ --preprocess inception [--aeq-python env/bin/python]
+    python benchmarks/ranges.py flowers.keras --images train/ --test test/ --preprocess inception [--litert-python env/bin/python]
 
 Rows: the network as it is; per-tensor weights; 4 calibration images; 5 % of them replaced by noise and over-exposed ones; the channels
 of one layer rescaled to heavy tails (the function stays the same). Every file is run over the test photos and paired with the float32
 file, and ``auto`` with every other method (``ranges_paired``). What is measured is kept in ``out-ranges/`` as it comes, so that an
 interrupted run goes on; ``--again auto`` measures a method anew. Prints a table for each row; ``--record`` appends all to
-``benchmarks/results/ranges.json``.
+``benchmarks/results/ranges.json``. Whether a choice is right shows on networks that are overfit, calibrated once with training photos and
+once with photos that they never saw, and tested on photos of neither: one call for each, with ``--network`` and ``--calibrated-with``.
+``--litert-python`` is the Python of an environment with ``litert-quantizer``.
 
 The fixed methods' files are edited from one int8 file, as the search does it (a test holds such files equal to the quantizer's own);
 their seconds are those of observing, of choosing and of one run of the quantizer.
@@ -38,7 +40,7 @@ from quantize.int8_file import Int8File
 from quantize.paired import Photos, compare
 
 HERE = Path(__file__).parent
-AEQ = "ai-edge-quantizer"
+LITERT = "litert-quantizer"
 METHODS = ("auto", "converter", "blend-0.05", "blend-0.2", "mean", "moving-average", "minmax", "percentile", "mse", "kl")
 ROWS = ("as it is", "per-tensor weights", "4 images", "5 % odd images", "heavy tails")
 
@@ -53,11 +55,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--limit", type=int, help="so many of the test photos")
     parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--methods", default=",".join((*METHODS[:2], AEQ, *METHODS[2:])))
+    parser.add_argument("--methods", default=",".join((*METHODS[:2], LITERT, *METHODS[2:])))
     parser.add_argument("--again", default="", metavar="METHODS", help="measure these anew")
-    parser.add_argument("--aeq-python", type=Path)
+    parser.add_argument("--litert-python", type=Path)
     parser.add_argument("--out", type=Path, default=Path("out-ranges"))
     parser.add_argument("--record", action="store_true", help="append the table to benchmarks/results/ranges.json")
+    parser.add_argument("--network", help="what the record calls the model; default the file's name")
+    parser.add_argument(
+        "--calibrated-with", default="", help="what the record says of --images: training photos, or photos never seen"
+    )
     args = parser.parse_args()
     source = quantize.load(args.model, name="model", preprocess=args.preprocess)
     photos = quantize.RepresentativeDataset.from_folder(args.images, count=args.count, contract=source.contract)
@@ -70,7 +76,8 @@ def main() -> int:
             print(paired_text(auto_ranges.AUTO, work.against_others(row)), flush=True)
     if args.record:
         compared = {row: work.against_others(row) for row in work.table}
-        append("ranges", {"images": args.count, "test_images": len(test), "rows": work.table, "auto_against": compared})
+        told = {"network": args.network or args.model.stem, "calibrated_with": args.calibrated_with}
+        append("ranges", {**told, "images": args.count, "test_images": len(test), "rows": work.table, "auto_against": compared})
     return 0
 
 
@@ -91,7 +98,7 @@ class _Work:
     def __init__(self, args: argparse.Namespace, reference: bytes, tensors: list[Any], test: Photos, contract: Any) -> None:
         self._reference, self._tensors, self._test, self._contract = reference, tensors, test, contract
         self._methods, self._again = args.methods.split(","), set(args.again.split(","))
-        self._aeq_python: Path | None = args.aeq_python
+        self._litert_python: Path | None = args.litert_python
         self._expected = activations.run(reference, test.tensors)
         self._path = args.out / f"rows-{args.count}-{len(test)}.json"
         self._answers: Path = args.out / f"answers-{args.count}-{len(test)}"
@@ -101,15 +108,15 @@ class _Work:
         """Measure what the row lacks."""
         known = self.table.setdefault(row, {})
         missing = [method for method in self._methods if not self._kept(row, method).exists() or method in self._again]
-        if self._aeq_python is None and AEQ in missing:
-            missing.remove(AEQ)
+        if self._litert_python is None and LITERT in missing:
+            missing.remove(LITERT)
         if not missing:
             return
         made = _Row(row, self._reference, self._tensors)
         for method in missing:
-            if method == AEQ:
-                assert self._aeq_python is not None
-                seconds, flatbuffer = made.aeq(self._aeq_python)
+            if method == LITERT:
+                assert self._litert_python is not None
+                seconds, flatbuffer = made.litert(self._litert_python)
             else:
                 seconds, flatbuffer = made.by(method)
             found, answers = _measure(flatbuffer, self._expected, self._test, self._contract)
@@ -187,17 +194,17 @@ class _Row:
         file.set_ranges(choice.ranges)
         return file.pack()
 
-    def aeq(self, python: Path) -> tuple[float, bytes]:
-        """Return seconds and the int8 file of ai-edge-quantizer, in its own environment."""
+    def litert(self, python: Path) -> tuple[float, bytes]:
+        """Return seconds and the int8 file of litert-quantizer, in its own environment."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "float.tflite").write_bytes(self.reference)
             np.save(folder / "tensors.npy", np.concatenate(self.tensors))
-            files = [str(folder / file) for file in ("float.tflite", "tensors.npy", "aeq.tflite")]
+            files = [str(folder / file) for file in ("float.tflite", "tensors.npy", "litert.tflite")]
             weights = [] if self.per_channel else ["--per-tensor"]
-            command = [str(python), str(HERE / "aeq_static.py"), *files, *weights]
+            command = [str(python), str(HERE / "litert_static.py"), *files, *weights]
             seconds, _ = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
-            return seconds, (folder / "aeq.tflite").read_bytes()
+            return seconds, (folder / "litert.tflite").read_bytes()
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

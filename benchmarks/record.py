@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("edgekit", "tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-runtime", "numpy", "pillow")
+PACKAGES = ("edgekit", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer", "tflite-runtime", "numpy", "pillow")
 
 
 def append(name: str, figures: dict[str, Any]) -> Path:

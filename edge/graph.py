@@ -171,7 +171,7 @@ def _op_code(table: Table) -> tuple[str, int, bool]:
 
 
 def _buffer(table: Table, size: int) -> tuple[int, int]:
-    # Models above 2 GB, and all that ai-edge-quantizer writes, keep weights behind the flatbuffer; fields 1 and 2 say where.
+    # Models above 2 GB, and all that litert-quantizer writes, keep weights behind the flatbuffer; fields 1 and 2 say where.
     start, count = table.integer(1, "Q"), table.integer(2, "Q")
     if start <= 1:
         return table.span(0)

@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 BINS = 2048  # of a histogram over [-limit, limit)
 LEVELS = 255  # steps between the ends of an int8 range
-_MOMENTUM = 0.9  # of the moving average, as ai-edge-quantizer's
+_MOMENTUM = 0.9  # of the moving average, as litert-quantizer's
 _SHARE = 0.9999  # of the values that a percentile range holds
 _STEPS = 64  # ranges that the searches of MSE and KL try
 

@@ -171,7 +171,7 @@ def test_elements_of_a_scalar_is_one() -> None:
 
 
 def _with_weights_behind(flatbuffer: bytes, shift: int = 0) -> bytes:
-    """The model as ai-edge-quantizer writes it: the largest buffer lies behind the flatbuffer. ``shift`` falsifies where."""
+    """The model as litert-quantizer writes it: the largest buffer lies behind the flatbuffer. ``shift`` falsifies where."""
     import flatbuffers
     from tensorflow.lite.python import schema_py_generated as schema
 

@@ -1,4 +1,4 @@
-"""Static int8 by ai-edge-quantizer, in an environment of its own: ``aeq_static.py FLOAT.tflite TENSORS.npy OUT.tflite [--per-tensor]``.
+"""Static int8 by litert-quantizer, in an environment of its own: ``litert_static.py FLOAT.tflite TENSORS.npy OUT.tflite [--per-tensor]``.
 
 TENSORS.npy: float32 ``(count, height, width, channels)``, preprocessed. Prints seconds and peak memory as JSON.
 """
