@@ -62,7 +62,7 @@ def test_answers_are_kept_of_a_stated_number_of_images_and_suffice_for_auto(step
     assert list(seen.outputs) == list(range(0, 60, 2))
     assert len(seen.part_of) == sum(sketch.images for sketch in seen.sketches) == 60
     choice = auto_ranges.choose_ranges(steps.reference, steps.calibrated, lambda: steps.tensors, seen=seen)
-    assert choice.held_out == 12
+    assert choice.held_out == 30
     assert choice.gain is not None
     assert choice.gain.converter.mean() < 0.05, "answers and images belong together"
 
