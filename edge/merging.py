@@ -34,7 +34,7 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
     if len(kinds) > 1:
         raise UsageError("some of the reports have a reference or labels and others have none")
     for what, found in (
-        ("compared with different references", {(report["reference"] or {}).get("sha256") for report in reports}),
+        ("compared with different references", {_network(report["reference"]) for report in reports}),
         ("run with different kernels", {_part(report, "runtime").get("kernels") for report in reports}),
         ("of different layouts", {report["schema_version"] for report in reports}),
     ):
@@ -74,6 +74,11 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
             for report in reports
         ],
     }
+
+
+def _network(reference: Mapping[str, Any] | None) -> str | None:
+    """Which network a reference is: stored outputs of one network are other files for each share's images."""
+    return None if reference is None else reference.get("network_sha256") or reference.get("sha256")
 
 
 def _part(report: Report, key: str) -> Mapping[str, Any]:

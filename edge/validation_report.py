@@ -15,6 +15,7 @@ from . import host, report_text, statistics
 from .class_scores import ClassRow, ClassSummary, accuracy_dict, class_name, drop_dict
 from .comparison import Comparison
 from .dataset import LabelledImages
+from .files import sha256_bytes
 from .findings import Finding
 from .model import Model
 from .reference import ReferenceOutputs
@@ -185,6 +186,8 @@ def _identity(model: Model | ReferenceOutputs) -> dict[str, Any]:
         "file": str(model.path),
         "name": model.contract.name,
         "kind": "stored outputs",
+        # Of the network that answered: files with its answers to other images have another SHA-256.
+        "network_sha256": sha256_bytes(model.contract.to_json().encode()),
         "bytes": model.path.stat().st_size,
         "sha256": model.sha256,
         "file_sha256": model.sha256,
