@@ -233,11 +233,14 @@ def test_gated_networks_train_and_come_out_in_integers(name: str, zoo: Zoo, tmp_
     keras.utils.set_random_seed(0)
     network = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=2)
     # Fresh statistics are the identity, under which the answers of a deep network shrink to nothing.
-    for layer in network.layers:
-        if type(layer).__name__ == "BatchNormalization":
-            layer.momentum = 0.0
+    norms = [layer for layer in network.layers if type(layer).__name__ == "BatchNormalization"]
+    for layer in norms:
+        layer.momentum = 0.0
     network(np.random.default_rng(0).uniform(0, 255, (2 * PHOTOS, 32, 32, 3)).astype(np.float32), training=True)
-    network.layers[-1].kernel.assign(network.layers[-1].kernel * 0.02)  # scores that do not saturate the softmax
+    for layer in norms:
+        layer.momentum = 0.99
+    head = [layer for layer in network.layers if hasattr(layer, "kernel")][-1]
+    head.kernel.assign(head.kernel * 0.02)  # scores that do not saturate the softmax
     source = quantize.load(network, name=name, preprocess="raw", labels=CLASSES)
     config = QatConfig(epochs=1, batch_size=6, representative=2 * PHOTOS, golden_samples=0)
     result = quantization_aware(source, zoo.folder / "train", zoo.folder / "validation", config, out=tmp_path)
