@@ -104,7 +104,7 @@ def test_a_layer_without_its_tensor_in_the_file_is_refused(prepared: Prepared) -
         with pytest.raises(
             ConversionError, match="no tensor that holds what layer .* computes .*; its learned range has no place"
         ):
-            prepared.exporter._confirm(flatbuffer, prepared.images[0])
+            prepared.exporter._find_tensors(flatbuffer)
     finally:
         layer.set_weights(before)
         prepared.exporter.tensor_of = names

@@ -442,6 +442,7 @@ def test_folders_of_photos_name_all_classes_but_the_background(frozen: Path, tmp
 
     for i in range(1000):
         (tmp_path / f"n{i:04d}").mkdir()
+        (tmp_path / f"n{i:04d}" / "photo.jpg").touch()  # folders without any photo are no classes
     args = build_parser("quantize").parse_args(["quantize", str(frozen), "--images", str(tmp_path)])
     (output,) = load_source(args, images=str(tmp_path)).contract.outputs
     assert (output.labels[0], output.labels[1], output.labels[1000]) == ("background", "n0000", "n0999")
