@@ -34,6 +34,7 @@ PATTERNS = ("gradient", "rings", "noise-1", "noise-2")
 # arithmetic of the model. Measured on a trained InceptionResNetV2 between optimized and reference kernels and between
 # ai-edge-litert 2.3.0 and tflite-runtime 2.14.0: float 1e-6, dynamic 5e-3, integer 7e-2 (11 steps of 256).
 TOLERANCES = {"float": 1e-3, "dynamic": 2e-2, "integer": 1e-1}
+_ANY = 1 << 16  # steps: no promise in steps
 _MAX_VALUE_BYTES = 64 << 20
 
 
@@ -182,9 +183,9 @@ def _answered(loaded: InterpreterApart, contract: Contract, name: str, hashes: d
 def replay(model: Model) -> SelfTest:
     """Run a model's golden samples here and compare the answers with those that travel with it.
 
-    The promise: an integer model gives the same bits on the runtime package, version and kernels of the recording, and with
-    reference kernels anywhere; tflite-runtime's other kernels only on the same kind of machine. All else lies within TOLERANCES
-    times the largest recorded value.
+    The promise: an integer model gives the same bits on the runtime package, version, kernels and kind of machine of the recording, and
+    with reference kernels anywhere. ai-edge-litert's other kernels lie within one quantization step on another kind of machine. All
+    else lies within TOLERANCES times the largest recorded value.
 
     Raises ContractError if the model has no samples, or if one was made from another input tensor than this machine makes.
     """
@@ -194,8 +195,8 @@ def replay(model: Model) -> SelfTest:
     if not contract.golden[0].outputs:
         raise ContractError(f"{model.path}: its golden samples have no recorded answers; make the artefact again")
     recording = _closest(contract.golden[0].outputs, model.runtime)
-    is_exact = _must_be_exact(model, recording)
-    tolerance = 0.0 if is_exact else TOLERANCES[model.arithmetic]
+    steps = _promised_steps(model, recording)
+    tolerance = 0.0 if steps == 0 else TOLERANCES[model.arithmetic]
     results: list[SampleResult] = []
     for sample in contract.golden:
         made = inputs(sample.pattern, contract, model.inputs)
@@ -205,8 +206,8 @@ def replay(model: Model) -> SelfTest:
             )
         raw = model.invoke(made)
         expected = _same(sample.outputs, recording)
-        results.extend(_compare(model, sample.pattern, raw, expected.values, tolerance))
-    promise = "the same bits" if is_exact else f"within {tolerance:g} of the largest value"
+        results.extend(_compare(model, sample.pattern, raw, expected.values, tolerance, steps))
+    promise = {0: "the same bits", 1: "within one quantization step"}.get(steps, f"within {tolerance:g} of the largest value")
     return SelfTest(
         runtime=model.runtime,
         machine=platform.machine(),
@@ -272,20 +273,26 @@ def _same(recorded: Sequence[GoldenOutputs], wanted: GoldenOutputs) -> GoldenOut
     )
 
 
-def _must_be_exact(model: Model, recording: GoldenOutputs) -> bool:
+def _promised_steps(model: Model, recording: GoldenOutputs) -> int:
+    """Return how many quantization steps the answers may lie apart, `_ANY` where only TOLERANCES hold."""
     runtime = model.runtime
     if model.arithmetic != "integer" or recording.kernels != runtime.kernels:
-        return False
+        return _ANY
     if runtime.kernels == "reference":
-        return True
+        return 0
     same = (recording.runtime, recording.version) == (runtime.package, runtime.version)
-    # tflite-runtime's integer kernels round differently on ARM and x86 (benchmarks/results/fidelity.json).
-    same = same and (runtime.package != "tflite-runtime" or recording.machine == platform.machine())
-    return same and runtime.delegate in ("xnnpack", "none")
+    if not same or runtime.delegate not in ("xnnpack", "none"):
+        return _ANY
+    if recording.machine == platform.machine():
+        return 0
+    # The fast int8 softmax of ai-edge-litert 2.3 computes with floats inside, and rounds one value in some dozens to the neighbouring step
+    # on ARM; all other ops agree. tflite-runtime's kernels round differently all over (benchmarks/results/fidelity.json).
+    integers = all(tensor.quant is not None for tensor in model.outputs)
+    return 1 if runtime.package == "ai-edge-litert" and integers else _ANY
 
 
 def _compare(
-    model: Model, name: str, raw: Mapping[str, NDArray[Any]], expected: Mapping[str, str], tolerance: float
+    model: Model, name: str, raw: Mapping[str, NDArray[Any]], expected: Mapping[str, str], tolerance: float, allowed: int
 ) -> Iterable[SampleResult]:
     for spec, tensor in zip(model.contract.outputs, model.outputs, strict=True):
         if spec.name not in expected:
@@ -300,5 +307,6 @@ def _compare(
         difference = float(np.abs(real_here - real_there).max(initial=0.0))
         exact = bool(np.array_equal(here, there))
         largest = float(np.abs(real_there).max(initial=0.0))
-        within = exact or (tolerance > 0.0 and difference <= tolerance * largest)
+        near = difference <= tolerance * largest if allowed == _ANY else steps is not None and steps <= allowed
+        within = exact or near
         yield SampleResult(pattern=name, output=spec.name, exact=exact, steps=steps, difference=difference, within_promise=within)

@@ -182,8 +182,9 @@ def test_a_virtual_board_from_nothing_to_a_validated_model(
     assert (board["profile"], board["arch"], board["python"], board["glibc"]) == ("pi-5", "aarch64", [3, 11], [2, 36])
     deployed = virtual_deployment
     assert deployed["runtime"] == "ai-edge-litert"
-    # Recorded on the workstation, replayed on ARM: the same bits.
-    assert deployed["selftest"]["exact"] is True
+    # Recorded on the workstation, replayed on ARM: the softmax may round to the neighbouring step there.
+    assert deployed["selftest"]["promise"] == "within one quantization step"
+    assert all(found["steps"] <= 1 for found in deployed["selftest"]["results"])
     assert deployed["selftest"]["machine"] == "aarch64"
     # As if it had been deployed to the folder that is meant where none is named.
     home = boards.folder_of(virtual_board) / "rootfs/home/pi"

@@ -119,6 +119,16 @@ def test_one_step_off_is_reported_and_fails_where_the_bits_are_promised(tiny_int
     assert result.results[0].difference == pytest.approx(1 / 256)
 
 
+@pytest.mark.parametrize(("steps", "passes"), [(1, True), (2, False)])
+def test_another_kind_of_machine_may_be_one_step_off_and_no_more(
+    steps: int, passes: bool, tiny_int8_artefact: Path, pack: PackArtefact
+) -> None:
+    path = _altered(tiny_int8_artefact, pack, lambda o: _rerecorded(o, machine="riscv64", values=_add(o, steps, np.int8)))
+    result = golden.replay(edge.load(path))
+    assert result.promise == "within one quantization step" and result.passed is passes and not result.exact
+    assert golden.replay(edge.load(path, kernels="reference")).passed is False, "those compute the same everywhere"
+
+
 def test_another_version_may_be_some_steps_off(tiny_int8_artefact: Path, pack: PackArtefact) -> None:
     path = _altered(tiny_int8_artefact, pack, lambda o: _rerecorded(o, version="0.0.1", values=_add(o, 1, np.int8)))
     result = golden.replay(edge.load(path))
