@@ -137,9 +137,11 @@ def pack(flatbuffer: bytes, contract: Contract) -> bytes:
     from . import graph, marker, outline
 
     where = contract.name
-    if not marker.is_marked(graph.read(flatbuffer, where=where).metadata):
+    model = graph.read(flatbuffer, where=where)
+    if not marker.is_marked(model.metadata):
         flatbuffer = marker.mark(flatbuffer, where=where)
-        graph.read(flatbuffer, where=where)
+        model = graph.read(flatbuffer, where=where)
+    _check_order(where, contract, model)
     flatbuffer += bytes(-len(flatbuffer) % 16)
     check_fit(where, contract, outline.read(flatbuffer, where=where))
     digest = hashlib.sha256(flatbuffer)
@@ -222,6 +224,19 @@ def check_fit(where: str, contract: Contract, model: Outline) -> None:
             raise ContractError(
                 f"{where}: output {output.name!r} has {count} values and {len(output.labels)} labels, expected as many"
             )
+
+
+def _check_order(where: str, contract: Contract, model: Graph) -> None:
+    """Raise ContractError if the signature has the contract's outputs in another order: from here on their places stand for them."""
+    if not model.signatures:
+        return
+    place = {index: name for name, index in model.signatures[0].outputs.items()}
+    found, said = [place.get(index) for index in model.main.outputs], [output.name for output in contract.outputs]
+    if found != said and set(found) == set(said):
+        raise ContractError(
+            f"{where}: the model's outputs are {', '.join(map(str, found))} in this order, its contract has {', '.join(said)}; write"
+            " the contract's outputs in the model's order"
+        )
 
 
 def _check_start(path: str, start: bytes, size: int) -> None:

@@ -179,3 +179,13 @@ def test_an_empty_zip_behind_a_model_means_that_nothing_is_packed(tiny_float_fla
     path.write_bytes(tiny_float_flatbuffer + b"PK\x05\x06" + bytes(18))
     found = container.read(path)
     assert found.members == {} and found.flatbuffer() == tiny_float_flatbuffer
+
+
+def test_outputs_in_another_order_than_the_models_are_not_packed(
+    tiny_two_outputs_flatbuffer: bytes, tiny_contract: Callable[..., Contract]
+) -> None:
+    """Of the same size or not: answers are found by their places once a file is packed."""
+    outputs = (OutputSpec(name="angle", kind="features"), OutputSpec(name="classes", kind="features"))
+    with pytest.raises(ContractError, match="outputs are classes, angle in this order, its contract has angle, classes"):
+        container.pack(tiny_two_outputs_flatbuffer, tiny_contract(outputs=outputs))
+    assert container.pack(tiny_two_outputs_flatbuffer, tiny_contract(outputs=outputs[::-1]))

@@ -72,7 +72,7 @@ def test_what_cannot_be_relabelled_is_said_and_nothing_written(
     foreign = names.with_name("foreign.tflite")
     foreign.write_bytes(tiny_two_outputs_flatbuffer)
     assert "no artefact of edgekit" in refused(foreign, names)
-    outputs = (OutputSpec(name="angle", kind="regression"), OutputSpec(name="classes", kind="features"))
+    outputs = (OutputSpec(name="classes", kind="features"), OutputSpec(name="angle", kind="regression"))
     numbers = pack(tiny_two_outputs_flatbuffer, tiny_contract(outputs=outputs), "numbers.tflite")
     assert "none of its outputs names classes" in refused(numbers, names)
     assert main(["relabel", str(tiny_int8_artefact), str(names), "--out", str(tiny_int8_artefact)]) == 2
