@@ -41,6 +41,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="the class that means nothing, never an answer (0 in TF-slim), -1 for none",
     )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="from which probability on one value says the second of two classes, and a label of a multi-label output counts (0.5)",
+    )
     group.add_argument("--input-shape", type=shape, metavar="HxW", help="where the model leaves it open, such as 299x299")
     group.add_argument(
         "--input",
@@ -77,9 +83,30 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
     if args.labels is not None:
         from edge import class_labels
 
-        return load(args.model, labels=class_labels.read(args.labels), **options)
-    source = load(args.model, **options)
-    return source if images is None else _with_folder_labels(source, Path(images))
+        source = load(args.model, labels=class_labels.read(args.labels), **options)
+    else:
+        source = load(args.model, **options)
+        source = source if images is None else _with_folder_labels(source, Path(images))
+    return source if args.threshold is None else _with_threshold(source, args.threshold)
+
+
+def _with_threshold(source: Source, threshold: float) -> Source:
+    """Return ``source`` with the threshold of its outputs that have one. Raises LoadError where none has."""
+    import dataclasses
+
+    from .errors import LoadError
+
+    sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
+    deciding = [o for o in source.contract.outputs if o.kind == "multilabel" or (o.is_classes and sizes[o.name] == 1)]
+    if not 0.0 < threshold < 1.0:
+        raise LoadError(f"--threshold {threshold:g}: a probability is expected, above 0 and below 1")
+    if not deciding:
+        raise LoadError(
+            f"{source.contract.name}: --threshold {threshold:g} is for an output of one value or of independent labels, and it has none;"
+            " the largest of several classes wins without one"
+        )
+    outputs = tuple(dataclasses.replace(o, threshold=threshold) if o in deciding else o for o in source.contract.outputs)
+    return dataclasses.replace(source, contract=source.contract.replace(outputs=outputs))
 
 
 def _with_folder_labels(source: Source, images: Path) -> Source:

@@ -135,3 +135,42 @@ def test_one_value_on_two_class_folders_is_a_two_class_answer(
     assert report.to_dict()["outputs"][model.contract.outputs[0].name]["candidate"]["top1"] == 1.0
     assert report.verdict in ("pass", "undecided")
     capsys.readouterr()
+
+
+def _dark(folder: Path, *, units: int) -> Path:
+    """A network that says how dark a picture is; of several units all the same."""
+    picture = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(1, 1, kernel_initializer="ones")(picture))
+    network = keras.Model(picture, keras.layers.Dense(units, activation="sigmoid" if units == 1 else "softmax", name="dark")(x))
+    network.layers[-1].set_weights([np.full((1, units), -4.0, np.float32), np.full(units, 6.0, np.float32)])
+    network.save(folder / "dark.keras")
+    return folder / "dark.keras"
+
+
+def test_a_threshold_moves_the_answer(photos: Path, tmp_path: Path) -> None:
+    command = [
+        "quantize",
+        str(_dark(tmp_path, units=1)),
+        "--images",
+        str(photos),
+        "--preprocess",
+        "unit",
+        "--variants",
+        "float32",
+    ]
+    answers = {}
+    for threshold in ("0.5", "0.9999"):
+        assert main([*command, "--threshold", threshold, "--out", str(tmp_path / threshold)]) == 0
+        model = edge.load(tmp_path / threshold / "dark.float32.tflite")
+        assert model.contract.outputs[0].threshold == float(threshold)
+        answers[threshold] = model.classify(photos / "dark" / "0.png").best.label
+    assert answers == {"0.5": "dark", "0.9999": "bright"}
+
+
+@pytest.mark.parametrize(("units", "threshold", "words"), [(2, "0.4", "largest of several classes wins"), (1, "1.5", "below 1")])
+def test_a_threshold_that_means_nothing_is_refused(
+    units: int, threshold: str, words: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["quantize", str(_dark(tmp_path, units=units)), "--images", str(photos), "--preprocess", "unit"]
+    assert main([*command, "--threshold", threshold, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
