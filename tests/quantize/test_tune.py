@@ -11,6 +11,7 @@ import pytest
 
 import quantize
 from edge import container, graph, graph_facts
+from edge.cli import main
 from edge.errors import UsageError
 from quantize import conversion, tune
 from quantize.calibrated import read_ranges
@@ -206,3 +207,14 @@ def test_a_recurrent_network_gets_the_converters_ranges(few_digits: Path, tmp_pa
         for file in (Int8File(int8), Int8File(plain))
     )
     assert len(found_ranges) > 3 and found_ranges == plain_ranges
+
+
+def test_photos_of_another_pixel_range_are_refused_before_anything_is_made(
+    small_network: Any, digits_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_network.save(tmp_path / "small.keras")
+    photos = ["--images", str(digits_folder / "train"), "--validation", str(digits_folder / "test")]
+    command = ["tune", str(tmp_path / "small.keras"), *photos, "--max-drop", "0.01", "--out", str(tmp_path / "out")]
+    assert main([*command, "--preprocess", "raw"]) == 2
+    said = capsys.readouterr().err
+    assert "range of 'inception' fits it far better" in said and not list(tmp_path.glob("out*"))
