@@ -70,8 +70,12 @@ def calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:
     """Return ``flatbuffer`` (float32) with the minimum and maximum that each tensor takes over ``tensors``.
 
     tensors: float32 arrays ``(1, height, width, channels)``, preprocessed, or a tuple with one array for each input; consumed
-    once, one at a time.
+    once, one at a time. Raises ConversionError, also where a kernel of the calibrator ends its process.
     """
+    return converter_process.calibrate(_calibrate, flatbuffer, tensors)
+
+
+def _calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:
     import_tensorflow()
     with quiet():
         calibrator = tf_private.get("Calibrator")(tf_private.get("add_intermediate_tensors")(flatbuffer))

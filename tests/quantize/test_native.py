@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,30 @@ def test_a_file_that_ends_the_quantizers_process_is_an_error_and_the_next_one_pa
     with pytest.raises(ConversionError, match="ended its process .SIG"):
         conversion.quantize_int8(bytes(damaged))
     assert graph.read(conversion.quantize_int8(ranged)).ops
+
+
+def test_calibration_draws_its_images_apart_and_survives_what_goes_wrong_with_them(tmp_path: Path) -> None:
+    import keras
+
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    )
+    source = quantize.load(network, name="small", preprocess="inception", labels=["a", "b"])
+    conversion.export_saved_model(source, tmp_path)
+    reference = conversion.convert_float(tmp_path, "float32")
+    images = [np.full((1, 8, 8, 3), value, np.float32) for value in (-1.0, 0.25, 1.0)]
+
+    def unreadable() -> Iterator[np.ndarray]:
+        yield images[0]
+        raise OSError("no such picture")
+
+    with pytest.raises(OSError, match="no such picture"):
+        conversion.calibrate(reference, unreadable())
+    with pytest.raises(ConversionError, match="calibrator refused the network or an image"):
+        conversion.calibrate(reference, [np.zeros((1, 9, 9, 5), np.float32)])
+    with pytest.raises(ConversionError, match="ended its process .SIG"):
+        conversion.calibrate(b"\xf0\xff\xff\x7f" + reference[4:], images)
+    made = conversion.calibrate(reference, iter(images))
+    assert made == conversion._calibrate(reference, iter(images)), "as in this process"
+    picture = graph.read(made).main.inputs[0]
+    assert calibrated.read_ranges(made)[graph.read(made).tensors[picture].name] == (-1.0, 1.0)
