@@ -59,6 +59,8 @@ COMMANDS = {
 ON_BOARD = ("validate", "benchmark", "selftest")
 _ON_BOARD_MODULE = "devices.commands.on_board"
 
+SOFTWARE = 70  # exit code of what was not foreseen: os.EX_SOFTWARE, which not every system's Python has
+
 # Commands whose runs are remembered (`edgekit runs`).
 REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch", "validate", "benchmark", "selftest", "check", "deploy")
 
@@ -80,7 +82,8 @@ the usual order:
   edgekit validate out/flowers.int8.tflite --reference out/flowers.float32.tflite --images test/
   edgekit classify out/flowers.int8.tflite rose.jpg
 
-exit codes: 0 done or passed, 1 a verdict does not say yes, 2 wrong usage or input, 3 the board or the connection failed
+exit codes: 0 done or passed, 1 a verdict does not say yes, 2 wrong usage or input, 3 the board or the connection failed,
+70 a fault of edgekit itself
 """
 
 
@@ -128,7 +131,7 @@ def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PROVIDED_BY:
-            raise
+            return _own_fault()
         install = f"pip install '{_PROVIDED_BY[missing]}'"
         return _fail(MissingExtraError(f"this command needs {missing}, which is not installed in {sys.prefix}; {install}"))
     except KeyboardInterrupt:
@@ -141,7 +144,7 @@ def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     except Exception as error:
         # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
         if not isinstance(getattr(error, "exit_code", None), int):
-            raise
+            return _own_fault()
         code, failure = _fail(error), error
     # What was used wrongly did nothing worth remembering; a board that failed did.
     if words[:1] and words[0] in REMEMBERED and (failure is None or code == 3 or hasattr(args, "report")):
@@ -149,6 +152,15 @@ def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
 
         recording.record(args, words, code, seconds=time.monotonic() - begin, error=failure, by_default=remember)
     return code
+
+
+def _own_fault() -> int:
+    """Print what was not foreseen, with its traceback, and return the exit code that no verdict has (``EX_SOFTWARE``)."""
+    import traceback
+
+    traceback.print_exc()
+    print("edgekit: this is a fault of edgekit: please report it with the lines above", file=sys.stderr)
+    return SOFTWARE
 
 
 def command_names() -> tuple[str, ...]:

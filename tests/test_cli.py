@@ -167,16 +167,17 @@ def test_an_interrupt_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
     assert "interrupted" in one_line(result.stderr)
 
 
-def test_an_unforeseen_error_keeps_its_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["{}['a bug of ours']", "__import__('nobody_has_this')", "(1).missing"])
+def test_an_unforeseen_error_keeps_its_traceback_and_is_no_verdict(fault: str, tmp_path: Path) -> None:
     install_command(
         tmp_path,
         "crash",
-        "def run(args):\n    return {}['a bug of ours']\n\n"
+        f"def run(args):\n    return {fault}\n\n"
         "def add_parser(subparsers):\n    subparsers.add_parser('crash', help='a bug').set_defaults(run=run)\n",
     )
     result = run(["crash"], path=tmp_path)
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    assert result.returncode == 70
+    assert "Traceback" in result.stderr and result.stderr.endswith("please report it with the lines above\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
