@@ -235,12 +235,11 @@ def _apart(output: Mapping[str, Any]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0"])
-def test_gated_networks_train_and_come_out_in_integers(name: str, zoo: Zoo, tmp_path: Path) -> None:
+def test_a_gated_network_trains_and_comes_out_in_integers(zoo: Zoo, tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(0)
-    network = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=2)
+    network = keras.applications.MobileNetV3Small(weights=None, input_shape=(32, 32, 3), classes=2)
     # Fresh statistics are the identity, under which the answers of a deep network shrink to nothing.
     norms = [layer for layer in network.layers if type(layer).__name__ == "BatchNormalization"]
     for layer in norms:
@@ -250,7 +249,7 @@ def test_gated_networks_train_and_come_out_in_integers(name: str, zoo: Zoo, tmp_
         layer.momentum = 0.99
     head = [layer for layer in network.layers if hasattr(layer, "kernel")][-1]
     head.kernel.assign(head.kernel * 0.02)  # scores that do not saturate the softmax
-    source = quantize.load(network, name=name, preprocess="raw", labels=CLASSES)
+    source = quantize.load(network, name="gated", preprocess="raw", labels=CLASSES)
     config = QatConfig(epochs=1, batch_size=6, representative=2 * PHOTOS, golden_samples=0)
     result = quantization_aware(source, zoo.folder / "train", zoo.folder / "validation", config, out=tmp_path)
     assert not any(tensor.is_float for tensor in container.read(result.trained).graph.tensors)
