@@ -207,7 +207,8 @@ def test_a_trained_file_answers_by_name(names: tuple[str, ...], pre_activation: 
     result = quantization_aware(made.source, _half(made, 0), _half(made, 1), config, out=tmp_path / "out")
     assert set(result.reports["qat"]["outputs"]) == set(names)
     for row in result.record:
-        assert row["output"] == "alpha" and row["parity"]["holds"] and row["parity"]["steps"] < 4, row
+        # A near tie of 60 may turn over; of an output taken for the other none would agree.
+        assert row["output"] == "alpha" and row["parity"]["agreement"] > 0.9 and row["parity"]["steps"] < 4, row
         assert row["outputs"]["alpha"]["int8"] > 0.8
 
 
