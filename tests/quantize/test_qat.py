@@ -365,9 +365,9 @@ def test_pruning_and_clustering_survive_training(
 
 @pytest.mark.slow
 def test_the_large_network(trained_network: Path, artefacts: dict[str, Path], few_digits: Path, tmp_path: Path) -> None:
-    """Two epochs at 75 x 75: the structure of PTQ for every I/O type, a file that computes what was trained, nothing made worse."""
+    """One epoch at 75 x 75: the structure of PTQ for every I/O type, a file that computes what was trained, nothing made worse."""
     source = quantize.load(trained_network, name="digits", preprocess="inception", labels=LABELS)
-    config = QatConfig(epochs=2, batch_size=16, representative=20)
+    config = QatConfig(epochs=1, batch_size=16, representative=20)
     run = opened_run(source, few_digits / "train", few_digits / "test", config, tmp_path)
     run.train()
     artefact, _, parity = run.finish()
