@@ -34,8 +34,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/edgekit demo
 
+# Two processes, as most of TensorFlow's tracing and converting runs on one core; each file's tests stay together.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

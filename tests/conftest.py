@@ -6,6 +6,7 @@ They are made once a session, by the product's own functions. Training is the sl
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import inspect
 import os
@@ -57,10 +58,12 @@ def trained_network(digits_folder: Path, request: pytest.FixtureRequest) -> Path
     from quantize import demo
 
     network = request.config.cache.mkdir("networks") / f"digits-{_training_key()}.keras"
-    if not network.exists():
-        for stale in network.parent.glob("digits-*.keras"):
-            stale.unlink()
-        demo.train(digits_folder, network, epochs=TRAINING_EPOCHS)
+    with open(network.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the test processes trains, the others wait for it
+        if not network.exists():
+            for stale in network.parent.glob("digits-*.keras"):
+                stale.unlink()
+            demo.train(digits_folder, network, epochs=TRAINING_EPOCHS)
     return network
 
 
