@@ -7,7 +7,6 @@ labels), and what the caller says. The caller's word goes first.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,20 +17,11 @@ from .contract import CLASS_KINDS, Contract, InputSpec, OutputSpec
 from .errors import ArtefactError, ContractError
 from .feeding import Feeding
 from .graph import Graph, Tensor
-from .probe import Prober
 from .tflite_metadata import InputMetadata, ModelMetadata
 
 # Ops that hand values on; what was computed before them is what the output holds.
 _PASS_ON = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"})
 _KIND_OF_OP = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
-
-
-def try_out(path: str | os.PathLike[str]) -> None:
-    """Load and run the model once in another process. Raises ArtefactError if that fails, whatever way."""
-    with Prober() as prober:
-        problem = prober.try_file(path)
-    if problem is not None:
-        raise ArtefactError(f"{path}: tried out in another process: {problem}; the file is damaged, or made for another runtime")
 
 
 def contract(

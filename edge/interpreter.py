@@ -83,6 +83,18 @@ def import_package(package: str | None = None) -> tuple[str, types.ModuleType]:
     )
 
 
+def installed(package: str | None = None) -> str:
+    """Return name and version of the interpreter package that is used (see `import_package`)."""
+    name, _ = import_package(package)
+    return f"{name} {_version(name)}"
+
+
+def check_kernels(kernels: str) -> None:
+    """Raise InterpreterError if there are no such kernels."""
+    if kernels not in KERNELS:
+        raise InterpreterError(f"kernels is {kernels!r}, expected one of {', '.join(KERNELS)}")
+
+
 class LoadedInterpreter:
     """A model in an interpreter, ready to run. One thread at a time; `Model` sees to that."""
 
@@ -140,8 +152,7 @@ def open_interpreter(
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise InterpreterError(f"threads is {threads}, expected 1 or more")
-    if kernels not in KERNELS:
-        raise InterpreterError(f"kernels is {kernels!r}, expected one of {', '.join(KERNELS)}")
+    check_kernels(kernels)
     name, module = import_package(package)
     resolver = module.OpResolverType.BUILTIN_REF if kernels == "reference" else module.OpResolverType.AUTO
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
@@ -172,7 +183,10 @@ def open_interpreter(
         threads=threads,
         delegate=used if delegate is None else os.path.basename(delegate),
     )
-    return LoadedInterpreter(native, runtime)
+    try:
+        return LoadedInterpreter(native, runtime)
+    except UnicodeDecodeError as error:
+        raise InterpreterError(f"{where}: a tensor's name is not UTF-8 ({error}); the file is damaged, make it again") from error
 
 
 def _is_delegated(native: Any) -> bool:

@@ -22,16 +22,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import cache
+
 if sys.platform != "win32":
     import fcntl
 
 
 def cache_folder() -> Path:
     """Return where edgekit keeps what it can make again: ``EDGEKIT_HOME``, else ``edgekit`` in the user's cache folder."""
-    home = os.environ.get("EDGEKIT_HOME")
-    if home:
-        return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgekit"
+    return Path(cache.folder())
 
 
 def key(*parts: Any) -> str:

@@ -42,22 +42,22 @@ def load(
     guessed), and InterpreterError if the interpreter refuses it.
     """
     source = container.read(path, meanwhile=_import_the_rest)
-    from . import interpreter
+    from . import interpreter, trust
     from .model import Model
 
+    interpreter.check_kernels(kernels)
     if source.contract is None:
         from . import foreign
 
         contract = foreign.contract(source, input=input, outputs=outputs, labels=labels, kind=kind, background=background)
-        if delegate != EDGETPU:
-            # An unknown file may crash the interpreter, so another process goes first.
-            foreign.try_out(source.path)
     else:
         if any(given is not None for given in (input, outputs, labels, kind, background)):
             raise ContractError(
                 f"{path}: it carries its own contract, so how to feed and read it cannot be given; leave that out"
             )
         contract = source.contract
+    # What was never run here may crash the interpreter, whoever says that it is sound: another process goes first.
+    trust.admit(source, runtime=interpreter.installed(), kernels=kernels, try_apart=delegate != EDGETPU)
     if delegate == EDGETPU:
         from . import edgetpu_runtime
 

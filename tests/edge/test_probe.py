@@ -12,6 +12,7 @@ import edge
 from edge import graph
 from edge.errors import ArtefactError, InterpreterError
 from edge.flatbuffer import Flatbuffer
+from edge.opcodes import BUILTIN_OPS
 from edge.probe import Prober
 
 INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
@@ -19,9 +20,9 @@ INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
 
 @pytest.fixture
 def crashing(tiny_float_flatbuffer: bytes, tmp_path: Path) -> Path:
-    """A model whose depthwise convolution has no weights: consistent as a file, and mostly the end of ai-edge-litert 2.3.
+    """A model whose depthwise convolution has no weights: mostly the end of ai-edge-litert 2.3.
 
-    (Mostly: it follows a null pointer only where XNNPACK takes the op.)
+    (`edge.graph` would refuse it. Mostly: it follows a null pointer only where XNNPACK takes the op.)
     """
     model = graph.read(tiny_float_flatbuffer)
     index = next(op.index for op in model.ops if op.name == "DEPTHWISE_CONV_2D")
@@ -33,7 +34,21 @@ def crashing(tiny_float_flatbuffer: bytes, tmp_path: Path) -> Path:
     damaged[start + 4 : start + 8] = b"\xff" * 4
     path = tmp_path / "crashing.tflite"
     path.write_bytes(damaged)
-    assert graph.read(path.read_bytes()).ops[index].inputs[1] == -1
+    return path
+
+
+@pytest.fixture
+def refused(tiny_float_flatbuffer: bytes, tmp_path: Path) -> Path:
+    """A model whose softmax has become an op that no runtime has: consistent as a file."""
+    damaged = bytearray(tiny_float_flatbuffer)
+    softmax, unknown = BUILTIN_OPS.index("SOFTMAX"), BUILTIN_OPS.index("CALL")
+    code = next(c for c in Flatbuffer(tiny_float_flatbuffer).root().tables(1) if c.integer(0, "b") == softmax)
+    damaged[code.field(0, 1)] = unknown
+    if code.field(3, 4):
+        damaged[code.field(3, 4)] = unknown
+    path = tmp_path / "refused.tflite"
+    path.write_bytes(damaged)
+    graph.read(path.read_bytes())
     return path
 
 
@@ -73,9 +88,9 @@ def test_a_crash_is_told_by_its_signal(tiny_float_flatbuffer: bytes, tmp_path: P
         assert prober.starts == 1
 
 
-def test_load_turns_a_crash_into_an_error(crashing: Path) -> None:
-    with pytest.raises(ArtefactError, match=r"crashing\.tflite: tried out in another process"):
-        edge.load(crashing, input=INCEPTION)
+def test_load_tries_out_and_turns_a_refusal_into_an_error(refused: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"refused\.tflite: tried out in another process"):
+        edge.load(refused, input=INCEPTION)
 
 
 def test_a_hang_is_given_up_on(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:
