@@ -1,23 +1,30 @@
-"""More than 2,000 damaged files, ours and foreign: each is answered with an error or a model, and nothing crashes or hangs."""
+"""Thousands of damaged files, ours (with old hashes, and with new ones that fit) and foreign: each is answered with an error or a model, and nothing crashes or hangs."""
 
 from __future__ import annotations
 
 import io
+import json
 import random
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import edge
-from edge import container, graph
-from edge.errors import ArtefactError, ContractError
+from edge import archive, container, graph, interpreter, trust
+from edge.cli import main
+from edge.errors import ArtefactError, ContractError, EdgeError
 from edge.flatbuffer import Flatbuffer
 from edge.probe import Prober
+from tests.edge.resigning import sealed, signed
 
 OURS = 1200
+RESIGNED = 2000
+RESIGNED_CONTRACTS = 600
 FOREIGN = 1200
 TIMEOUT_S = 10.0
 INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
@@ -175,3 +182,83 @@ def test_no_damaged_foreign_model_takes_the_caller_down(kind: str, request: pyte
     # Damaged weights are weights: without a hash nobody can tell. Damaged structure is found before the interpreter sees it.
     assert outcomes["runs"] > 50
     assert outcomes["refused before the interpreter"] > 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["float", "int8"])
+def test_no_resigned_model_takes_the_caller_down(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """What was tried apart and passed is loaded and run in this process: it would be this test that crashes or hangs."""
+    data = request.getfixturevalue(f"tiny_{kind}_artefact").read_bytes()
+    packed = archive.read(data)
+    assert packed is not None
+    model, members = data[: packed.start], packed.members
+    path = tmp_path / "resigned.tflite"
+    outcomes: Counter[str] = Counter()
+    random_ = np.random.default_rng(4)
+    with Prober(timeout_s=TIMEOUT_S) as prober:
+        for _what, damaged in mutations(model, len(model), RESIGNED // 2, seed=3):
+            path.write_bytes(signed(damaged, members))
+            try:
+                source = container.read(path)
+                _ = source.graph
+            except EdgeError as error:
+                assert str(path) in str(error)
+                outcomes["refused before the interpreter"] += 1
+                continue
+            if prober.try_file(path) is not None:
+                outcomes["refused by the other process"] += 1
+                continue
+            trust.vouch(source.sha256, runtime=interpreter.installed(), kernels="optimized")
+            try:
+                loaded = edge.load(path)
+                loaded.predict(random_.integers(0, 256, (24, 24, 3)).astype(np.uint8))
+                outcomes["runs"] += 1
+            except EdgeError as error:
+                assert "\n" not in str(error)
+                outcomes["refused after it"] += 1
+    assert outcomes.total() == RESIGNED // 2
+    assert outcomes["runs"] > 50
+    assert outcomes["refused before the interpreter"] > 250
+
+
+_SAID = [
+    *(None, True, -1, 0, 10**400, -(10**400), 1 << 70, 1e308, float("nan"), "", "\ud800", "\x1b[2J", "x" * 100_000, [], [[]], {}),
+    *({"name": "\udfff"}, ["cat"] * 5000, "127.5", 0.1),
+]
+
+
+def _with_another_value(plain: Any, random_: random.Random) -> Any:
+    """A copy of some JSON in which one value, anywhere, is another."""
+    if isinstance(plain, dict) and plain and random_.random() < 0.9:
+        key = random_.choice(sorted(plain))
+        return {**plain, key: _with_another_value(plain[key], random_)}
+    if isinstance(plain, list) and plain and random_.random() < 0.9:
+        place = random_.randrange(len(plain))
+        return [*plain[:place], _with_another_value(plain[place], random_), *plain[place + 1 :]]
+    return random_.choice(_SAID)
+
+
+@pytest.mark.parametrize("how", ["values", "bytes"])
+def test_each_resigned_contract_is_read_or_refused(
+    how: str, tiny_int8_artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = archive.read(tiny_int8_artefact.read_bytes())
+    assert packed is not None
+    model, text = tiny_int8_artefact.read_bytes()[: packed.start], packed.members[container.CONTRACT_FILE]
+    path = tmp_path / "resigned.tflite"
+    random_ = random.Random(5)
+    outcomes: Counter[bool] = Counter()
+    for _ in range(RESIGNED_CONTRACTS // 2):
+        if how == "values":
+            changed = json.dumps(_with_another_value(json.loads(text), random_)).encode()
+        else:
+            damaged = bytearray(text)
+            random_.choice(CHANGES)(damaged, random_.randrange(len(damaged)), random_)
+            changed = bytes(damaged)
+        path.write_bytes(sealed(model, {**packed.members, container.CONTRACT_FILE: changed}))
+        code = main(["inspect", str(path), "--json", str(tmp_path / "inspected.json")])
+        outcomes[code == 0] += 1
+        assert code in (0, 2), changed
+        said = capsys.readouterr()
+        assert "\x1b" not in said.out + said.err
+    assert outcomes[False] > 100
