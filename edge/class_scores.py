@@ -289,8 +289,6 @@ def _drop(before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None) -> 
 
 
 def _cells(labels: NDArray[np.int32], found: NDArray[np.int32], classes: int) -> list[list[int]]:
-    matrix = metrics.confusion_matrix(labels, found, classes)
-    if classes <= _MOST_CONFUSION:
-        rows: list[list[int]] = matrix.tolist()
-        return rows
-    return [[int(i), int(j), int(matrix[i, j])] for i, j in zip(*np.nonzero(matrix), strict=True)]
+    count = metrics.confusion_matrix if classes <= _MOST_CONFUSION else metrics.confusion_cells
+    rows: list[list[int]] = count(labels, found, classes).tolist()
+    return rows

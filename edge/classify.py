@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -25,37 +24,71 @@ class Classification(NamedTuple):
 class Classifications(Sequence[Classification]):
     """All classes of one picture in descending order of score; equal scores in the order of the classes.
 
-    Of an output of one value the class that its threshold decides for comes first, whatever the scores.
+    Of an output of one value the class that its threshold decides for comes first, whatever the scores. The order beyond what is
+    asked for is found when it is asked for: of ten thousand classes the first five are wanted, for every frame.
     """
 
-    def __init__(self, items: Sequence[Classification]) -> None:
-        self._items = tuple(items)
+    def __init__(self, found: NDArray[np.float32], spec: OutputSpec, *, two_class: bool = False) -> None:
+        """found: scores, one per class."""
+        self._found = found
+        self._spec = spec
+        self._two_class = two_class
+        self._order: NDArray[np.intp] | None = None
 
     def top(self, k: int) -> list[Classification]:
         """Return the ``k`` best (fewer if the model has fewer classes)."""
-        return list(self._items[: max(0, k)])
+        return [self._item(i) for i in self._leading(max(0, k))]
 
     @property
     def is_finite(self) -> bool:
         """False where the model answered with NaN or infinity: then no class is better than another."""
-        return all(math.isfinite(item.score) for item in self._items)
+        finite = np.isfinite(self._found)
+        if self._spec.background_index is not None:
+            finite[self._spec.background_index : self._spec.background_index + 1] = True
+        return bool(np.all(finite))
 
     @property
     def best(self) -> Classification:
-        return self._items[0]
+        return self[0]
 
     @overload
     def __getitem__(self, index: int) -> Classification: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Classification, ...]: ...
     def __getitem__(self, index: int | slice) -> Classification | tuple[Classification, ...]:
-        return self._items[index]
+        if isinstance(index, slice):
+            return tuple(self._item(i) for i in self._all()[index])
+        order = self._leading(index + 1) if index >= 0 else self._all()
+        return self._item(order[index])
+
+    def __iter__(self) -> Iterator[Classification]:
+        return map(self._item, self._all())
 
     def __len__(self) -> int:
-        return len(self._items)
+        background = self._spec.background_index
+        return self._found.size - (background is not None and 0 <= background < self._found.size)
 
     def __repr__(self) -> str:
-        return f"Classifications({', '.join(f'{c.label or c.class_id}: {c.score:.4f}' for c in self._items[:5])})"
+        return f"Classifications({', '.join(f'{c.label or c.class_id}: {c.score:.4f}' for c in self.top(5))})"
+
+    def _item(self, class_id: np.intp) -> Classification:
+        label = self._spec.labels[class_id] if self._spec.labels else ""
+        return Classification(class_id=int(class_id), score=float(self._found[class_id]), label=label)
+
+    def _all(self) -> NDArray[np.intp]:
+        if self._order is None:
+            self._order = self._sorted(self._found.size)
+        return self._order
+
+    def _leading(self, k: int) -> NDArray[np.intp]:
+        return self._sorted(k + 1)[:k] if self._order is None else self._order[:k]
+
+    def _sorted(self, k: int) -> NDArray[np.intp]:
+        """Return the ``k`` best, without the background: one fewer where it is among them."""
+        order = metrics.leading(self._found, k)
+        if self._two_class:
+            order = np.array([1, 0] if self._found[1] >= self._spec.threshold else [0, 1])
+        return order if self._spec.background_index is None else order[order != self._spec.background_index]
 
 
 def rank(values: NDArray[np.float32], spec: OutputSpec) -> Classifications:
@@ -67,17 +100,7 @@ def rank(values: NDArray[np.float32], spec: OutputSpec) -> Classifications:
     found = scores(values, spec)
     if spec.labels and len(spec.labels) != found.size:
         raise ShapeError(f"output {spec.name!r} has {values.size} values and {len(spec.labels)} labels, expected as many")
-    # Stable, so that equal scores (common in int8) come in a fixed order.
-    order = np.argsort(-found, kind="stable")
-    if is_two_class(spec, values.size):
-        order = np.array([1, 0] if found[1] >= spec.threshold else [0, 1])
-    return Classifications(
-        [
-            Classification(class_id=int(i), score=float(found[i]), label=spec.labels[i] if spec.labels else "")
-            for i in order
-            if i != spec.background_index
-        ]
-    )
+    return Classifications(found.copy(), spec, two_class=is_two_class(spec, values.size))
 
 
 def scores(values: NDArray[np.float32], spec: OutputSpec) -> NDArray[np.float32]:

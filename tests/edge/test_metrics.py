@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,17 @@ def test_top_k_breaks_ties_by_class_and_leaves_the_background_out() -> None:
     assert metrics.top_k(scores, 5).tolist() == [0, 1, 2, 3, 4]
     assert metrics.top_k(scores, 5, background=0).tolist() == [1, 2, 3, 4, 5]
     assert metrics.top_k(scores[:2], 5).tolist() == [0, 1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7, 300])
+def test_leading_is_the_beginning_of_a_stable_sort(classes: int) -> None:
+    chance = np.random.default_rng(classes)
+    for case in range(60):
+        scores = (chance.integers(0, 8, classes) / 8).astype(np.float32)  # many ties
+        if case % 5 == 0:
+            scores[chance.integers(classes)] = chance.choice([np.nan, np.inf, -np.inf])
+        for k in (0, 1, 5, classes, classes + 3):
+            assert metrics.leading(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
 
 
 def test_scores_that_are_not_finite_name_no_class() -> None:
@@ -31,6 +43,16 @@ def test_hit_rate() -> None:
 def test_confusion_matrix_has_the_truth_in_rows() -> None:
     matrix = metrics.confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 1, 1, -1]), 3)
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_confusion_of_many_classes_needs_memory_for_the_images_only() -> None:
+    labels = np.repeat(np.arange(1000), 3)
+    tracemalloc.start()
+    cells = metrics.confusion_cells(labels, np.where(np.arange(3000) % 3 == 2, -1, 999 - labels), 10_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cells[[0, -1]].tolist() == [[0, 999, 2], [999, 0, 2]] and len(cells) == 1000
+    assert peak < 1_000_000
 
 
 def test_calibration_error_by_hand() -> None:
