@@ -14,6 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from . import large_numbers
+
 CONFIDENCE = 0.95
 POWER = 0.8
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
@@ -94,16 +96,14 @@ def mcnemar_exact(lost: int, won: int) -> float:
     """Return the two-sided exact p-value for "the candidate is neither better nor worse".
 
     Under that hypothesis each discordant image is a fair coin: ``min(1, 2 P(X <= min(lost, won)))`` for X of
-    Binomial(lost + won, 1/2). Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact form. Whole numbers throughout: no tail
-    is lost to rounding.
+    Binomial(lost + won, 1/2). Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact form. In whole numbers, or in 50 decimal
+    digits where there are very many images: no tail is lost to rounding.
     """
     _check_counts(lost, won, max(lost + won, 1))
     trials, fewer = lost + won, min(lost, won)
-    term = tail = 1
-    for k in range(fewer):
-        term = term * (trials - k) // (k + 1)
-        tail += term
-    return min(1.0, 2 * tail / (1 << trials))
+    if trials - 2 * fewer <= 1:
+        return 1.0  # half of all outcomes or more, on either side
+    return min(1.0, large_numbers.twice_tail(trials, fewer))
 
 
 def mean_interval(differences: NDArray[np.floating], confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -256,8 +256,7 @@ def _probability(images: int, max_drop: float, drop: float, discordant: float, z
     mean, deviation = images * discordant, math.sqrt(images * discordant * (1 - discordant))
     first, last = max(0, math.floor(mean - 7 * deviation)), min(images, math.ceil(mean + 7 * deviation + 7))
     totals = np.arange(first, last + 1, max(1, (last - first) // 400))  # at most about 400 terms, evenly spread
-    logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1.0, images + 1)))))
-    weights = np.exp(_log_binomial(logs, np.full(totals.shape, images), totals, discordant))
+    weights = np.exp(large_numbers.log_binomial(np.full(totals.shape, images), totals, discordant))
     weights /= weights.sum()
     passes = drop < max_drop
     # The most lost images that still pass, or one less than the fewest that fail; -1 where none do.
@@ -268,22 +267,5 @@ def _probability(images: int, max_drop: float, drop: float, discordant: float, z
         inside = statistic <= -z if passes else statistic < z
         low, high = np.where(inside, middle, low), np.where(inside, high, middle - 1)
     share_lost = (discordant + drop) / (2 * discordant) if discordant else 0.5
-    below = np.array([_binomial_cdf(logs, int(total), int(most), share_lost) for total, most in zip(totals, low, strict=True)])
+    below = large_numbers.binomial_cdf(totals, low, share_lost)
     return float(np.sum(weights * (below if passes else 1.0 - below)))
-
-
-def _binomial_cdf(logs: NDArray[np.float64], trials: int, most: int, rate: float) -> float:
-    if most < 0:
-        return 0.0
-    counts = np.arange(0, most + 1)
-    return min(1.0, float(np.sum(np.exp(_log_binomial(logs, np.full(counts.shape, trials), counts, rate)))))
-
-
-def _log_binomial(
-    logs: NDArray[np.float64], trials: NDArray[np.int_], counts: NDArray[np.int_], rate: float
-) -> NDArray[np.float64]:
-    if rate in (0.0, 1.0):
-        return np.where(counts == (trials if rate else 0), 0.0, -np.inf)
-    chance = counts * math.log(rate) + (trials - counts) * math.log1p(-rate)
-    result: NDArray[np.float64] = logs[trials] - logs[counts] - logs[trials - counts] + chance
-    return result
