@@ -17,15 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from . import manifest_text
+from devices.manifests import frames, hidden, suffix
+
+from . import manifest_text, picture_kinds
 from .errors import DatasetError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-LITTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # what archivers and file systems leave beside the data
-# Pictures that are not read: to be converted, and never left out without a word.
-OTHER_PICTURES = frozenset(
-    {".gif", ".tif", ".tiff", ".jfif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".nef"}
-)
 LABEL_COLUMN = "label"
 
 _SHOWN = 8  # names shown in a message before "and N more"
@@ -226,12 +222,6 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _frames(cell: str) -> list[str]:
-    """Return the paths in a cell: several, separated by ``;``, where each of them looks like a picture."""
-    parts = [part.strip() for part in cell.split(";")]
-    return parts if all(Path(part).suffix.lower() in SUFFIXES for part in parts) else [cell]
-
-
 def _numbered(
     names: Sequence[str], classes: int | None, background: int | None, offset: int | None, *, where: str
 ) -> dict[str, int]:
@@ -261,25 +251,26 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str
     Pictures of other kinds are added to ``skipped``.
     """
     found: list[tuple[ImageItem, str | None]] = []
-    boundary = root.resolve()
+    boundary, readable = root.resolve(), picture_kinds.readable()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         here = Path(folder)
-        subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
+        subfolders[:] = sorted(name for name in subfolders if not hidden(name))
         for name in subfolders:
             _check_link(here / name, boundary, follow_links=follow_links)
         for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            if not name.startswith(".") and suffix in OTHER_PICTURES:
+            kind = suffix(name)
+            if name.startswith(".") or kind not in picture_kinds.PICTURES:
+                continue
+            if kind not in readable:
                 skipped.append((here / name).relative_to(root).as_posix())
-            if name.startswith(".") or suffix not in SUFFIXES:
                 continue
             path = here / name
             _check_link(path, boundary, follow_links=follow_links)
             relative = path.relative_to(root)
             found.append((ImageItem(id=relative.as_posix(), path=path), relative.parts[0] if len(relative.parts) > 1 else None))
     if not found:
-        others = f" ({len(skipped)} of other kinds: {shown(skipped)}; convert them)" if skipped else ""
-        raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(SUFFIXES))}")
+        others = f" ({len(skipped)} of other kinds: {shown(skipped)}; {picture_kinds.advice(skipped)})" if skipped else ""
+        raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(readable))}")
     if unlabelled:
         return [(item, None) for item, _ in found]
     loose = [item.id for item, name in found if name is None]
@@ -299,7 +290,7 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     full: list[str] = []
     empty: list[str] = []
     try:
-        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name))
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not hidden(entry.name))
     except OSError as error:
         _refuse(error)
     for name in folders:
@@ -308,15 +299,12 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _holds_image(folder: Path) -> bool:
+    readable = picture_kinds.readable()
     for _, subfolders, files in os.walk(folder, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not _hidden(name)]
-        if any(not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES for name in files):
+        subfolders[:] = [name for name in subfolders if not hidden(name)]
+        if any(not name.startswith(".") and suffix(name) in readable for name in files):
             return True
     return False
-
-
-def _hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder in LITTER
 
 
 def _refuse(error: OSError) -> NoReturn:
@@ -335,26 +323,14 @@ def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
 
 def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageItem, str | None]], tuple[str, ...]]:
     """Return (item, label text) per row and the names of the other columns."""
-    rows = manifest_text.rows(path, SUFFIXES)
-    if not rows:
-        raise DatasetError(f"{path}: empty; expected a header such as path,label and one row per image")
-    header = [cell.strip() for cell in rows[0][1]]
-    if Path(header[0]).suffix.lower() in SUFFIXES:
-        header = ["path", LABEL_COLUMN][: len(header)] + [f"column{i}" for i in range(3, len(header) + 1)]
-    else:
-        rows = rows[1:]
-    if len(set(header)) != len(header):
-        raise DatasetError(f"{path}: two columns have the same name: {', '.join(header)}")
-    at = manifest_text.path_column(header, rows[0][1] if rows else (), SUFFIXES)
-    label_at = None if unlabelled else manifest_text.label_column(header)
+    manifest = manifest_text.read(path)
+    header, at = manifest.header, manifest.path_at
+    label_at = None if unlabelled else manifest.label_at
     others = [i for i in range(len(header)) if i not in (at, label_at)]
     found: list[tuple[ImageItem, str | None]] = []
     seen: dict[str, int] = {}
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DatasetError(f"{path}: line {line} has {len(row)} columns, expected {len(header)} ({', '.join(header)})")
-        cells = [cell.strip() for cell in row]
-        frames = tuple(manifest_text.picture(path.parent, part)[1] for part in _frames(cells[at]))
+    for line, cells in manifest.rows:
+        sources = tuple(manifest_text.picture(path.parent, part)[1] for part in frames(cells[at]))
         name, _ = manifest_text.picture(path.parent, cells[at])
         if name in seen:
             raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
@@ -362,9 +338,7 @@ def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageIte
         label = cells[label_at] if label_at is not None else None
         if label == "":
             raise DatasetError(f"{path}: line {line} ({name}) has no label; fill it in or leave the row out")
-        several = frames if len(frames) > 1 else ()
-        item = ImageItem(id=name, path=frames[-1], targets=tuple(cells[i] for i in others), frames=several)
+        several = sources if len(sources) > 1 else ()
+        item = ImageItem(id=name, path=sources[-1], targets=tuple(cells[i] for i in others), frames=several)
         found.append((item, label))
-    if not found:
-        raise DatasetError(f"{path}: a header and no rows")
     return found, tuple(header[i] for i in others)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import picture_kinds
 from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
 from .dataset import LabelledImages, shown
@@ -45,7 +46,7 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
             check="skipped",
             severity=WARNING,
             message=f"{len(dataset.skipped)} pictures of kinds that are not read ({kinds}) are left out: {shown(dataset.skipped)};"
-            " convert them to JPEG or PNG",
+            f" {picture_kinds.advice(dataset.skipped)}",
         )
     repeated = len(records) - len({bytes(row) for row in records["sha256"]})
     if repeated:

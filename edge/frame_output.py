@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .dataset import SUFFIXES
 from .errors import OutputError, UsageError
 from .files import atomic_write
 from .frames import Frame, FrameSource, ImageFiles
@@ -43,9 +42,9 @@ def open_output(path: str | os.PathLike[str], source: FrameSource) -> Output:
         return FolderOutput(target)
     if suffix in WRITES:
         return VideoOutput(target, source.fps or DEFAULT_FPS, live=source.live)
-    if suffix not in SUFFIXES:
+    if suffix not in _FORMATS:
         raise UsageError(
-            f"{target}: {suffix} is none of {', '.join((*WRITES, *sorted(SUFFIXES)))}; a folder's name has no suffix"
+            f"{target}: {suffix} is none of {', '.join((*WRITES, *sorted(_FORMATS)))}; a folder's name has no suffix"
         )
     if not (isinstance(source, ImageFiles) and len(source) == 1):
         raise UsageError(f"{target}: {source.name} has more than one frame; name a video ({', '.join(WRITES)}) or a folder")

@@ -24,7 +24,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import SUFFIXES, LabelledImages
+from . import picture_kinds
+from .dataset import LabelledImages
 from .errors import DatasetError, ImageError, UsageError
 from .images import open_rgb
 
@@ -175,14 +176,15 @@ def _files(path: Path) -> FrameSource:
         raise DatasetError(
             f"{path}: there is no such file; expected an image, a folder, a video, or a camera (0, /dev/video0, a URL)"
         )
-    if suffix in SUFFIXES:
+    if suffix in picture_kinds.PICTURES:  # one that cannot be read says why
         return ImageFiles([path])
     if suffix in VIDEO_SUFFIXES:
         from .video import VideoFile
 
         return VideoFile(path)
     raise DatasetError(
-        f"{path}: neither an image ({', '.join(sorted(SUFFIXES))}) nor a video ({', '.join(sorted(VIDEO_SUFFIXES))}) by its name"
+        f"{path}: neither an image ({', '.join(sorted(picture_kinds.readable()))})"
+        f" nor a video ({', '.join(sorted(VIDEO_SUFFIXES))}) by its name"
     )
 
 

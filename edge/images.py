@@ -9,14 +9,19 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import struct
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
+from devices.manifests import suffix
+
+from . import picture_kinds
 from .errors import ImageError, ShapeError
 
 Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
@@ -28,11 +33,22 @@ DRAFT_MARGIN = 2
 
 # First bytes -> module and class that decode it.
 _PLUGINS = {
-    b"\xff\xd8\xff": ("JpegImagePlugin", "JpegImageFile"),
-    b"\x89PNG\r\n\x1a\n": ("PngImagePlugin", "PngImageFile"),
-    b"BM": ("BmpImagePlugin", "BmpImageFile"),
-    b"RIFF": ("WebPImagePlugin", "WebPImageFile"),
+    b"\xff\xd8\xff": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    b"\x89PNG\r\n\x1a\n": ("PIL.PngImagePlugin", "PngImageFile"),
+    b"BM": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    b"RIFF": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    b"GIF8": ("PIL.GifImagePlugin", "GifImageFile"),
+    b"II*\0": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    b"MM\0*": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    b"II+\0": ("PIL.TiffImagePlugin", "TiffImageFile"),  # more than 4 GB
+    b"MM\0+": ("PIL.TiffImagePlugin", "TiffImageFile"),
 }
+_AVIF, _HEIF = ("PIL.AvifImagePlugin", "AvifImageFile"), ("pillow_heif", "HeifImageFile")
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_RAW = frozenset({".dng", ".cr2", ".nef", ".arw"})  # TIFF files whose first picture is a thumbnail
+_PROFILES = ("Raw profile type exif", "Raw profile type APP1")  # where ImageMagick keeps the EXIF of a PNG: as text
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])""")
 _ORIENTATION_TAG, _SHORT = 0x0112, 3
 # EXIF orientation -> what turns the stored picture upright.
 _UPRIGHT = {
@@ -70,13 +86,22 @@ def open_rgb(source: Source, *, needed: tuple[int, int] | None = None) -> Image.
     much on both sides is reduced while it is decoded. None decodes all.
 
     Grey becomes three equal channels. Transparency is dropped and the stored colour kept, as Keras' and TensorFlow's loaders do
-    with three channels. 16-bit values keep their high byte. CMYK is converted by Pillow without a colour profile.
+    with three channels. 16-bit values keep their high byte. CMYK is converted by Pillow without a colour profile. Of several
+    pictures (GIF, TIFF) the first is taken.
+
+    A file, and a Pillow image as ``Image.open`` gave it, are turned upright by their EXIF or XMP. A Pillow image that was made from
+    another one keeps that note, turned or not: it is refused if the note says that it is not upright.
 
     Raises ImageError for a missing, truncated, unreadable or too large picture, ShapeError for any other array.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
+        if not isinstance(source, ImageFile.ImageFile) and (noted := _orientation(source.info)) != 1:
+            raise ImageError(
+                f"image: made from a picture with EXIF orientation {noted}, and nothing says whether it was turned since;"
+                " pass PIL.ImageOps.exif_transpose(image), or do image.info.clear() if it is upright already"
+            )
         # Not reduced while decoding: that would alter the caller's object.
         return _decode(source, "image", None)
     with ExitStack() as stack:
@@ -114,22 +139,35 @@ def _open(source: Any, stack: ExitStack) -> tuple[str, IO[bytes]]:
 
 def _identify(stream: IO[bytes], where: str) -> Image.Image:
     try:
-        start = stream.read(12)
+        start = stream.read(64)
         if not isinstance(start, bytes):
             raise ImageError(f"{where}: is open as text; open it with mode 'rb'")
         stream.seek(-len(start), os.SEEK_CUR)
     except OSError as error:
         raise ImageError(f"{where}: cannot be read ({error}); expected a binary file that can be rewound") from error
-    for magic, (module, name) in _PLUGINS.items():
-        if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
-            try:
-                plugin = importlib.import_module(f"PIL.{module}")
-                picture: Image.Image = getattr(plugin, name)(stream, where)
-            except _BROKEN as error:
-                raise ImageError(f"{where}: is damaged ({_reason(error)}); replace it or leave it out") from error
-            return picture
-    what = "is empty" if not start else "is no JPEG, PNG, BMP or WebP"
+    plugin = _plugin(start)
+    if plugin in (_AVIF, _HEIF) and (".avif" if plugin == _AVIF else ".heic") not in picture_kinds.readable():
+        raise ImageError(f"{where}: is {'AVIF' if plugin == _AVIF else 'HEIC'}, which is read after {picture_kinds.EXTRA}")
+    if plugin is not None and suffix(where) not in _RAW:
+        try:
+            module = importlib.import_module(plugin[0])
+            picture: Image.Image = getattr(module, plugin[1])(stream, where)
+        except _BROKEN as error:
+            raise ImageError(f"{where}: is damaged ({_reason(error)}); replace it or leave it out") from error
+        return picture
+    what = "is empty" if not start else "is no JPEG, PNG, BMP, WebP, GIF, TIFF, HEIC or AVIF"
     raise ImageError(f"{where}: {what}; convert it or leave it out")
+
+
+def _plugin(start: bytes) -> tuple[str, str] | None:
+    """Return module and class that decode a file which begins like this."""
+    if start[4:8] == b"ftyp":
+        brands = {start[i : i + 4] for i in range(8, min(len(start), int.from_bytes(start[:4], "big")), 4)}
+        return _AVIF if brands & _AVIF_BRANDS else _HEIF if brands & _HEIF_BRANDS else None
+    for magic, plugin in _PLUGINS.items():
+        if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
+            return plugin
+    return None
 
 
 def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) -> Image.Image:
@@ -137,38 +175,56 @@ def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) ->
     if width * height > MAX_PIXELS:
         raise ImageError(f"{where}: {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} million; scale it down first")
     try:
-        orientation = _orientation(picture.info.get("exif", b""))
         if needed is not None and picture.format == "JPEG":
-            across, down = needed if orientation not in _SIDEWAYS else needed[::-1]
+            across, down = needed if _orientation(picture.info) not in _SIDEWAYS else needed[::-1]
             picture.draft(None, (across * DRAFT_MARGIN, down * DRAFT_MARGIN))
         picture.load()
         rgb = _to_rgb(picture)
-        turn = _UPRIGHT.get(orientation)
+        turn = _UPRIGHT.get(
+            _orientation(picture.info)
+        )  # only now: a PNG may say it behind the pixels, Pillow turns a TIFF itself
         return rgb if turn is None else rgb.transpose(turn)
     except _BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded ({_reason(error)}); replace it or leave it out") from error
 
 
-def _orientation(exif: bytes) -> int:
-    """Return the EXIF orientation, 1 if none is given. (Pillow's getexif imports its whole TIFF reader for this one number.)"""
+def _orientation(info: Mapping[Any, Any]) -> int:
+    """Return the orientation by EXIF, else by EXIF as a PNG's text, else by XMP; 1 if none is given."""
+    exif = info.get("exif", b"")
+    for name in _PROFILES:
+        if not exif and isinstance(text := info.get(name), str):
+            with suppress(ValueError):  # broken: as if it were not there
+                exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    found = _exif_orientation(exif) if isinstance(exif, bytes) else None
+    if found is not None:
+        return found
+    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
+    match = _XMP_ORIENTATION.search(xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp)
+    return int(match[1]) if match else 1
+
+
+def _exif_orientation(exif: bytes) -> int | None:
+    """Return the EXIF orientation if one is given. (Pillow's getexif imports its whole TIFF reader for this one number.)"""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
-        return 1
+        return None
     directory = struct.unpack_from(f"{order}I", tiff, 4)[0]
     if directory + 2 > len(tiff):
-        return 1
+        return None
     count = struct.unpack_from(f"{order}H", tiff, directory)[0]
     for at in range(directory + 2, min(directory + 2 + 12 * count, len(tiff) - 11), 12):
         tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
         if (tag, kind) == (_ORIENTATION_TAG, _SHORT):
             return int(struct.unpack_from(f"{order}H", tiff, at + 8)[0])
-    return 1
+    return None
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB":
         return picture
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
     if picture.mode.startswith("I"):
         # 16-bit grey. Pillow would saturate at 255; the high byte is what it keeps of 16-bit colour.
         picture = Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))

@@ -174,12 +174,14 @@ def test_subset_is_spread_over_all_classes_and_always_the_same(tmp_path: Path) -
 
 
 def test_pictures_of_other_kinds_are_counted_and_named(tmp_path: Path) -> None:
-    touch(tmp_path, "owl/1.jpg", "owl/2.GIF", "owl/3.tif", "owl/.4.gif", "owl/notes.txt")
+    touch(tmp_path, "owl/1.jpg", "owl/2.PSD", "owl/3.jp2", "owl/.4.psd", "owl/notes.txt")
     dataset = LabelledImages.open(tmp_path)
     assert [item.id for item in dataset] == ["owl/1.jpg"]
-    assert dataset.skipped == ("owl/2.GIF", "owl/3.tif")
+    assert dataset.skipped == ("owl/2.PSD", "owl/3.jp2")
     found = {one.check: one.message for one in about_images(dataset, {}, np.zeros(1, [("sha256", "u1", 32)]), 1)}
-    assert found["skipped"].startswith("2 pictures of kinds that are not read (.gif, .tif) are left out: owl/2.GIF, owl/3.tif")
+    assert found["skipped"].startswith("2 pictures of kinds that are not read (.jp2, .psd) are left out: owl/2.PSD, owl/3.jp2")
     (tmp_path / "owl" / "1.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"no images here \(2 of other kinds: owl/2\.GIF, owl/3\.tif; convert them\)"):
+    with pytest.raises(
+        DatasetError, match=r"no images here \(2 of other kinds: owl/2\.PSD, owl/3\.jp2; convert them to JPEG or PNG\)"
+    ):
         LabelledImages.open(tmp_path)

@@ -199,7 +199,8 @@ def test_truncated_files_are_errors(kind: str, picture: Pixels, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "is empty"), (b"GIF89a" + bytes(50), "no JPEG, PNG, BMP or WebP"), (b"RIFF0000WAVE", "no JPEG")]
+    ("data", "message"),
+    [(b"", "is empty"), (b"8BPS\0\1" + bytes(50), "no JPEG, PNG, BMP, WebP, GIF, TIFF"), (b"RIFF0000WAVE", "no JPEG")],
 )
 def test_what_is_no_image_is_named(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "file.jpg"
