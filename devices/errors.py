@@ -5,6 +5,7 @@ DeviceError                                   wrong usage or input: exit code 2
 ├── BoardFileError (ValueError)               a file of own boards that says something impossible
 ├── TargetError (ValueError)                  a target or a name that cannot be one
 ├── VirtualBoardError (RuntimeError)          a virtual board cannot be made or started here
+├── NoReleaseError (LookupError)              there is no release to go back to; the board did nothing wrong
 └── RemoteError (RuntimeError)                the board or the connection failed: exit code 3
     ├── BoardConnectionError (ConnectionError)  no connection, or it was lost
     ├── BoardBusyError                        somebody else is deploying to it
@@ -34,6 +35,10 @@ class TargetError(DeviceError, ValueError):
 
 class VirtualBoardError(DeviceError, RuntimeError):
     """A virtual board cannot be made, started or removed here; the message says what is missing."""
+
+
+class NoReleaseError(DeviceError, LookupError):
+    """There is no release to go back to. The board works, and nothing on it was changed."""
 
 
 class RemoteError(DeviceError, RuntimeError):

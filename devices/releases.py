@@ -7,7 +7,7 @@ from typing import Any
 
 from . import service
 from .deploy import Report, model_path, selftest
-from .errors import BoardRefusedError
+from .errors import NoReleaseError
 from .session import DEFAULT_FOLDER, Session
 from .shell import Shell, clean
 
@@ -87,17 +87,19 @@ def status(shell: Shell, *, folder: str = DEFAULT_FOLDER) -> Status:
 def rollback(shell: Shell, report: Report, *, folder: str = DEFAULT_FOLDER) -> tuple[str, str]:
     """Make the release before the current one current again, once it has proved itself. Return the two names: from, to.
 
-    Raises BoardRefusedError where there is none; SelftestFailedError if it no longer answers as promised.
+    Raises NoReleaseError where there is none; SelftestFailedError if it no longer answers as promised.
     """
     with Session(shell, folder=folder) as session:
         state = session.ask("state")
         current, previous = state["current"], state["previous"]
         if current is None:
-            raise BoardRefusedError(f"{shell.name}: nothing is deployed")
+            raise NoReleaseError(
+                f"{shell.name}: nothing is deployed, so there is nothing to go back to; edgekit deploy FILE {shell.name}"
+            )
         if previous is None:
             others = ", ".join(clean(f"{about.get('name')}") for about in state["releases"] if about.get("id") != current)
-            more = f"; to use what is still there ({others}), deploy that file again" if others else ""
-            raise BoardRefusedError(f"{shell.name}: {clean(current)} is current, and there is none before it{more}")
+            more = f"; to use what is still there ({others}), deploy that file again" if others else "; nothing was changed"
+            raise NoReleaseError(f"{shell.name}: {clean(current)} is current and stays so: there is none before it{more}")
         wanted = next(_release(about) for about in state["releases"] if about.get("id") == previous)
         if wanted.selftested:
             selftest(session, wanted.environment, model_path(session, previous), report)

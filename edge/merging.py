@@ -19,7 +19,7 @@ from typing import Any
 from . import statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
-from .report_text import ANOTHER_LOOK, points
+from .report_text import ANOTHER_LOOK, near_the_edge, points
 
 Report = Mapping[str, Any]
 
@@ -123,6 +123,7 @@ def to_text(report: Report) -> str:
     if drop is not None:
         low, high = drop["ci95"]
         lines.append(f"  lost {drop['flips_lost']}, won {drop['flips_won']}, exact McNemar p = {drop['p_value']:.3g}")
+        lines += near_the_edge(drop["p_value"], drop["ci95"])
         said = f"the drop is {points(drop['top1'])} points, and with 95 % confidence between {points(low)} and {points(high)}"
         if report["verdict"] is None:
             lines.append(f"  {said}")

@@ -76,7 +76,7 @@ def _record(
                 time=now,
                 command=command,
                 arguments=tuple(argv),
-                exit_code=exit_code,
+                exit_code=exit_code if part is None else part.get("exit_code", exit_code),  # of several boards each has its own
                 seconds=round(seconds, 3),
                 board=_target(args) if part is None else run_record.board_of(part) or _target(args),
                 artefacts=artefacts,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .class_scores import ClassSummary
     from .validation_report import Flip, ValidationReport
 
-_CLASSES = 5  # that changed most
+_CLASSES = 12  # that changed, named before "and N more"
 _FLIPS = 10  # images named before "and N more (all are in --json)"
 _LABELS = 12  # of a multi-label output
 _WORST = 5  # images of a regression output
@@ -57,6 +57,14 @@ def points(fraction: float) -> str:
     """Return a difference of rates in percentage points."""
     value = 100 * fraction
     return f"{0.0 if abs(value) < 0.005 else value:.2f}"
+
+
+def near_the_edge(p_value: float, ci95: Sequence[float]) -> Iterator[str]:
+    """Yield why the p-value is above 0.05 although the interval does not hold zero, where that is so."""
+    low, high = ci95
+    if p_value >= 0.05 and not low <= 0.0 <= high:
+        yield "  p above 0.05 beside an interval without zero is no contradiction: so few lost and won images hardly tell, and the exact"
+        yield "  test is the more cautious of the two; the verdict comes from the interval"
 
 
 def plan_text(plan: statistics.Plan) -> str:
@@ -108,10 +116,11 @@ def _agreement(head: ClassSummary) -> Iterator[str]:
     if head.drop is not None:
         lost, won = len(head.drop.lost), len(head.drop.won)
         yield f"  lost / won         {lost:>5,} / {won:<4,} exact McNemar p = {head.drop.p_value:.3g}"
+        yield from near_the_edge(head.drop.p_value, head.drop.ci95)
 
 
 def _classes(head: ClassSummary) -> Iterator[str]:
-    changed = sorted((row for row in head.per_class if row.lost != row.won), key=lambda row: (row.won - row.lost) / row.images)
+    changed = sorted((row for row in head.per_class if row.lost or row.won), key=lambda row: (row.won - row.lost) / row.images)
     if not changed:
         return
     width = max(len(row.label) for row in changed[:_CLASSES])
@@ -120,6 +129,8 @@ def _classes(head: ClassSummary) -> Iterator[str]:
         assert row.reference is not None
         rates = f"{row.reference:7.1%} -> {row.candidate:6.1%}"
         yield f"    {row.label:{width}}  {rates}   lost {row.lost}, won {row.won} of {row.images}"
+    if len(changed) > _CLASSES:
+        yield f"    and {len(changed) - _CLASSES:,} more (--json has them all)"
     yield ""
 
 

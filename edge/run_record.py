@@ -11,20 +11,21 @@ from typing import Any
 EMULATED = ", emulated"  # behind a board's name where what answered was an emulation of it
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
-# Keys that only this command's answer has, the first match counts.
-_MARKS = {
-    "validate": ("candidate", "drop", "per_class"),
-    "benchmark": ("p50_ms", "peak_memory_mib"),
-    "explain": ("ladder", "worst_step"),
-    "qat": ("epochs", "best_epoch"),
-    "tune": ("candidates", "ranking"),
-    "deploy": ("release", "changed"),
-    "selftest": ("results", "promise"),
-    "check": ("fits", "macs"),
-    "quantize": ("variants", "notes"),
-    "import": ("agreement", "keras"),
-    "fetch": ("verified", "use"),
-}
+# Keys that only this command's answer has, the first match counts. A sequential validation keeps counts only.
+_MARKS = (
+    ("validate", ("candidate", "drop", "per_class")),
+    ("validate", ("sequential", "verdict", "drop")),
+    ("benchmark", ("p50_ms", "peak_memory_mib")),
+    ("explain", ("ladder", "worst_step")),
+    ("qat", ("epochs", "best_epoch")),
+    ("tune", ("candidates", "ranking")),
+    ("deploy", ("release", "changed")),
+    ("selftest", ("results", "promise")),
+    ("check", ("fits", "macs")),
+    ("quantize", ("variants", "notes")),
+    ("import", ("agreement", "keras")),
+    ("fetch", ("verified", "use")),
+)
 _PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime")
 _WORKSTATION_PACKAGES = ("tensorflow", "tf_keras", "keras", "tensorflow-model-optimization")
 
@@ -90,7 +91,7 @@ class Run:
 
 def command_of(report: Mapping[str, Any]) -> str | None:
     """Return the command whose answer this is, or None."""
-    return next((name for name, keys in _MARKS.items() if all(key in report for key in keys)), None)
+    return next((name for name, keys in _MARKS if all(key in report for key in keys)), None)
 
 
 def split(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -218,6 +219,10 @@ def _model_sha256(file: str) -> str | None:
 
 def _validated(report: Mapping[str, Any]) -> str:
     drop, verdict = report["drop"], report["verdict"]
+    if "sequential" in report:
+        limit = 100 * report["sequential"]["limit"]
+        counts = f"{drop['flips_lost']} lost, {drop['flips_won']} won of {report['images']} images"
+        return f"{verdict}: {counts}, sequential test, limit {limit:.2f} points"
     if drop is None:
         top1 = report["candidate"]["top1"]
         return f"{report['images']} images" if top1 is None else f"top-1 {top1:.1%} of {report['images']} images"

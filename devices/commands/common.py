@@ -81,7 +81,7 @@ def on_targets(args: argparse.Namespace, work: Callable[[Shell, Reporter], _Answ
         args.report = outcome.result.to_dict()  # the root command remembers it
         emit(args.json, args.report, outcome.result.to_text())
         return 0 if good(outcome.result) else 1
-    data = [_as_dict(outcome) for outcome in outcomes]
+    data = [{**_as_dict(outcome), "exit_code": _code(outcome, good)} for outcome in outcomes]
     texts = _table(outcomes)
     failed = [o.target for o in outcomes if o.result is None]
     summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} boards done" + (

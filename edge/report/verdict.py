@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..statistics import FAIL, PASS, UNDECIDED
-from .facts import Facts, Timing, Validation, basename
+from .facts import Drop, Facts, Timing, Validation, basename
 
 NONE = "none"  # nobody asked for a verdict
 
@@ -97,8 +97,15 @@ def _passes(facts: Facts, entry: Validation) -> str:
         how.append(f"{faster:.1f} times as fast on {place}")
     said = f": {' and '.join(how)}, and" if how else ":"
     name = basename(facts.variant(entry.variant).file) or facts.variant(entry.variant).name
-    most = f"at most {max(100 * entry.drop.high, 0):.2f} points of top-1 ({100 * entry.max_drop:.2f} are allowed)"
-    return f"{name}{said} with 95 % confidence it loses {most}"
+    return f"{name}{said} with 95 % confidence it {_at_most(entry.drop)} ({100 * entry.max_drop:.2f} are allowed)"
+
+
+def _at_most(drop: Drop) -> str:
+    """Say the upper end of the interval; rounded to zero it would say nothing."""
+    most = 100 * drop.high
+    if most <= 0:
+        return "loses no top-1: the whole interval lies where it is as good as the reference or better"
+    return f"loses at most {most:.2f} points of top-1" if most >= 0.005 else "loses less than 0.01 points of top-1"
 
 
 def _not_proven(facts: Facts, asked: list[Validation], chosen: Validation) -> str:

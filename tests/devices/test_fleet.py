@@ -69,6 +69,7 @@ def test_deploying_to_an_inventory_with_one_board_that_is_not_there(
     told = json.loads((tmp_path / "all.json").read_text())["boards"]
     assert [one["target"] for one in told] == [boards.targets[0], boards.nobody, boards.targets[1]]
     assert [one["error"] is None for one in told] == [True, False, True]
+    assert [one["exit_code"] for one in told] == [0, 3, 0]
     assert all((home / "board/current/model.tflite").exists() for home in boards.homes)
 
 

@@ -459,3 +459,18 @@ def test_the_redacted_facts_keep_their_numbers(facts: Facts) -> None:
     assert [entry.drop for entry in hidden.validations] == [entry.drop for entry in facts.validations]
     assert all(variant.file == "" for variant in hidden.variants)
     assert verdict.judge(hidden).status == verdict.judge(facts).status
+
+
+@pytest.mark.parametrize(
+    ("high", "said"),
+    [
+        (-0.001, "it loses no top-1: the whole interval lies where it is as good as the reference or better (50.00 are allowed)"),
+        (0.00004, "it loses less than 0.01 points of top-1 (50.00 are allowed)"),
+        (0.0012, "it loses at most 0.12 points of top-1 (50.00 are allowed)"),
+    ],
+)
+def test_the_most_that_is_lost_is_said_so_that_it_means_something(facts: Facts, high: float, said: str) -> None:
+    drop = facts.validations[1].drop
+    assert drop is not None
+    sentence = verdict.judge(changed(facts, verdict="pass", drop=replace(drop, low=-0.01, high=high))).sentence
+    assert said in sentence and "at most 0.00" not in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edge import run_record
+from edge import recording, run_record
 from edge.cli import main
 from edge.run_record import Artefact, Run
 from edge.runstore import RunStore, StoreError, parse_since
@@ -246,3 +247,33 @@ def test_list_show_compare_and_import(
     assert "report.latency_ms.expected" in capsys.readouterr().out
     assert main(["runs", "7"]) == 2
     assert main(["runs", "--since", "yesterday"]) == 2
+
+
+def test_a_sequential_validation_says_what_was_decided(store: RunStore, tmp_path: Path) -> None:
+    report = {
+        "verdict": "undecided",
+        "images": 425,
+        "drop": {"top1": 4 / 425, "flips_lost": 5, "flips_won": 1},
+        "sequential": {"limit": 0.01, "alpha": 0.025, "power": 0.9, "estimates": "population", "log_likelihood_ratio": 0.1},
+        "model_sha256": "ab" * 32,
+        "board": {"profile": "pi-4b", "virtual": True},
+    }
+    (tmp_path / "sequential.json").write_text(json.dumps(report), encoding="utf-8")
+    assert main(["runs", "--import", str(tmp_path / "sequential.json")]) == 0
+    (entry,) = store.find()
+    assert (entry.command, entry.board) == ("validate", "pi-4b, emulated")
+    assert entry.summary == "undecided: 5 lost, 1 won of 425 images, sequential test, limit 1.00 points"
+
+
+def test_each_board_of_a_fleet_has_its_own_exit_code(store: RunStore, first_of_a_fleet: dict[str, Any]) -> None:
+    args = argparse.Namespace(report=first_of_a_fleet, store=None, targets=["pi@a", "pi@b"])
+    recording.record(args, ["deploy", "flowers.int8.tflite", "pi@a", "pi@b"], 3, seconds=1.0)
+    found = {entry.board: (entry.exit_code, entry.summary) for entry in store.find()}
+    assert found == {"pi@a": (0, "now current"), "pi@b": (3, "failed")}
+
+
+@pytest.fixture
+def first_of_a_fleet() -> dict[str, Any]:
+    """What a deployment to two boards reports, one of which cannot be reached."""
+    done = {"target": "pi@a", "release": "1-flowers", "changed": True, "sha256": "ab" * 32, "error": None, "exit_code": 0}
+    return {"boards": [done, {"target": "pi@b", "error": "pi@b: no route to host", "exit_code": 3}]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import edge
-from edge import container, metrics, statistics
+from edge import container, metrics, report_text, statistics
 from edge.class_scores import NEAR_TIE
 from edge.contract import Contract, InputSpec, OutputSpec, Quantization
 from edge.dataset import LabelledImages
@@ -333,3 +334,25 @@ def test_the_data_sets_hash_covers_content_and_labels(colours: Colours, tmp_path
     assert validate(colours.candidate, colours.photos).to_dict()["dataset_sha256"] == plain
     assert dataset_sha256(dataset, [sha256[1], sha256[0], *sha256[2:]]) != plain
     assert dataset_sha256(LabelledImages.open(colours.photos, unlabelled=True), sha256) != plain
+
+
+def test_a_p_value_beside_an_interval_without_zero_is_explained() -> None:
+    few, clear = statistics.paired_interval(5, 0, 300), statistics.paired_interval(12, 0, 300)
+    said = " ".join(report_text.near_the_edge(statistics.mcnemar_exact(5, 0), few))
+    assert "no contradiction" in said and "the verdict comes from the interval" in said
+    assert list(report_text.near_the_edge(statistics.mcnemar_exact(12, 0), clear)) == []
+    assert list(report_text.near_the_edge(1.0, statistics.paired_interval(2, 2, 300))) == []
+
+
+def test_the_classes_that_changed_are_as_many_as_are_said(colours: Colours) -> None:
+    report = validate(colours.candidate, colours.photos, reference=colours.reference, diagnose="never")
+    assert report.headline is not None
+    row = report.headline.per_class[0]
+    rows = [replace(row, label=f"class{i}", reference=0.5, candidate=0.4, images=10, lost=1, won=i % 2) for i in range(9)]
+    rows.append(replace(row, label="same", lost=0, won=0))
+    head = replace(report.headline, per_class=tuple(rows))
+    changed = [f"class{i}" for i in range(9)]
+    lines = report_text.render(replace(report, headline=head)).splitlines()
+    start = next(i for i, line in enumerate(lines) if "classes that changed, the worst first" in line)
+    assert "(9 of 10)" in lines[start]
+    assert {line.split()[0] for line in lines[start + 1 : lines.index("", start)]} == set(changed)
