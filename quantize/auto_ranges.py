@@ -1,9 +1,10 @@
-"""The ranges of the default full int8: a plain blend, and something else only where images that did not set it prove it better.
+"""The ranges of the default full int8: the blend that the network wants, and something else only where it is proven better.
 
 No method is best for every network, but a blend that lies a little above the mean of each image's extremes is near the best for most.
-It is the prior. A few other methods become real int8 files (edited, which takes a fraction of a second) with ranges from one part of
-the images, run on the other part on real kernels, and are compared with float where nothing saturates (`unsaturated`); then the same
-with the parts exchanged. What is tried must be better by more than chance gives the best of so many tries, or the prior stays.
+It is what is expected. Blends from min/max to the mean extremes become real int8 files (edited, which takes a fraction of a second)
+with ranges from one part of the images, run on the other part on real kernels, and are compared with float where nothing saturates
+(`unsaturated`); then the same with the parts exchanged. A curve through their errors gives the share (`blend_share`). Another method,
+for the whole network or one part of it, must be better by more than chance gives the best of so many tries, or the blend stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from edge import statistics
 from edge.progress import Progress
 
-from . import activations, calibrated, conversion, output_error, range_choice, ranges, same_range, unsaturated
+from . import activations, blend_share, calibrated, conversion, output_error, range_choice, ranges, same_range, unsaturated
 from .activations import Activations, Tensors
 from .int8_file import Int8File
 from .output_error import Floats
@@ -33,7 +34,7 @@ NAMES = (AUTO, CONVERTER, *ranges.METHODS)
 
 _FEWEST_HELD_OUT = 8
 _MOST_MEASURED = 128  # images of 299 x 299 take 1 MiB each
-_OTHERS = ("blend-0.05", "blend-0.5", "percentile", "mse")  # what is tried beside the prior
+_OTHERS = ("percentile", "mse")  # what is tried beside the blends
 _REST = "minmax"  # of input and head: a picture's whole range is used, and clipping the answer costs probabilities
 _ONE_ERROR = 0.8413  # of a normal distribution lies below one standard error above its mean
 _PARTS = ((0,), (1,))
@@ -121,15 +122,19 @@ def observe(float_flatbuffer: bytes, tensors: Tensors, *, count: int | None = No
         return activations.gather(float_flatbuffer, tensors, part=held_out, parts=2, progress=progress.advance)
 
 
-def prior(images: int) -> str:
-    """Return the blend that so many images begin with: the fewer they are, the nearer are their extremes to the mean of them.
+def expected_share(images: int) -> float:
+    """Return the share of the blend that so many images begin with: the fewer they are, the nearer are their extremes to the mean.
 
     The highest of n values of a normal distribution lies at about its quantile ``(n - 0.375) / (n + 0.25)`` (G. Blom, 1958).
     """
     if images < 2:
-        return _REST
+        return 1.0
     highest = NormalDist().inv_cdf((images - 0.375) / (images + 0.25))
-    share = (_ABOVE_MEAN + 1 / math.sqrt(images)) / highest
+    return min((_ABOVE_MEAN + 1 / math.sqrt(images)) / highest, 1.0)
+
+
+def blend(share: float) -> str:
+    """Return the name of the method; a share of 1 is min/max."""
     return _REST if share >= 1 else f"blend-{share:.2f}"
 
 
@@ -161,12 +166,13 @@ def _auto(
         return output_error.per_image(reference, answers, compared), output_error.agreement(reference, answers, compared)
 
     converter, _ = real_error(search.file.pack())
-    whole = prior(len(seen.part_of))
+    share = expected_share(len(seen.part_of))
+    whole = blend(share)
     errors: dict[str, float] = {}
     by_segment = {segment.name: _REST if segment.kind in ("input", "head") else whole for segment in parts}
     independent = sum(part_of.values()) >= _FEWEST_HELD_OUT
     if independent:
-        whole, by_segment, errors = _chosen(search, whole)
+        whole, by_segment, errors = _chosen(search, share)
     found = search.ranges(by_segment, (0, 1))
     finished, agreement = real_error(search.packed(found))
     changed = {segment.name for segment in parts if segment.kind not in ("input", "head") and by_segment[segment.name] != whole}
@@ -190,10 +196,10 @@ def _measuring(seen: Activations) -> dict[int, int]:
     return {kept[place]: seen.part_of[kept[place]] for place in chosen}
 
 
-def _chosen(search: _Search, first: str) -> tuple[str, dict[str, str], dict[str, float]]:
+def _chosen(search: _Search, expected: float) -> tuple[str, dict[str, str], dict[str, float]]:
     """Return the method for the whole network, those by segment, and the mean error of what was tried.
 
-    The input and the head stay unclipped. First the other methods for all the rest, then for one segment at a time.
+    The input and the head stay unclipped. First the blends, then the other methods for all the rest, then for one segment at a time.
     """
     free = [segment.name for segment in search.parts if segment.kind not in ("input", "head")]
     rest = {segment.name: _REST for segment in search.parts}
@@ -202,10 +208,16 @@ def _chosen(search: _Search, first: str) -> tuple[str, dict[str, str], dict[str,
         return rest | dict.fromkeys(free, name)
 
     tried: dict[str, Floats] = {}
-    with Progress(1 + len(_OTHERS), "choose the ranges") as progress:
-        for name in (first, *_OTHERS):
+    with Progress(len(blend_share.SHARES) + 1 + len(_OTHERS), "choose the ranges") as progress:
+
+        def measured(name: str) -> Floats:
             tried[name] = search.error(throughout(name))
             progress.advance()
+            return tried[name]
+
+        first = blend(blend_share.best_share({share: measured(blend(share)) for share in blend_share.SHARES}, expected))
+        for name in (first, *_OTHERS):
+            measured(name)
     certainty = _certainty(len(_OTHERS), len(search.part_of))
     proven = [name for name in _OTHERS if output_error.better(tried[name], tried[first], certainty)]
     whole = min(proven, key=lambda name: float(tried[name].mean()), default=first)
