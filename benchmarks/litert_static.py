@@ -1,6 +1,6 @@
-"""Static int8 by litert-quantizer, in an environment of its own: ``litert_static.py FLOAT.tflite TENSORS.npy OUT.tflite [--per-tensor]``.
+"""Static int8 by litert-quantizer, in an environment of its own: ``litert_static.py FLOAT.tflite TENSORS.npz OUT.tflite [--per-tensor]``.
 
-TENSORS.npy: float32 ``(count, height, width, channels)``, preprocessed. Prints seconds and peak memory as JSON.
+TENSORS.npz: by the name of the input float32 ``(count, 1, ...)``, preprocessed. Prints seconds and peak memory as JSON.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from litert_quantizer import quantizer, recipe
 
 def main() -> int:
     float_file, tensors_file, out, *options = sys.argv[1:]
-    tensors = np.load(tensors_file, allow_pickle=False)
+    with np.load(tensors_file, allow_pickle=False) as kept:
+        inputs = dict(kept)
     started = time.monotonic()
-    signatures = Interpreter(model_path=float_file).get_signature_list()
-    key, names = next((key, signature["inputs"]) for key, signature in signatures.items())
+    key = next(iter(Interpreter(model_path=float_file).get_signature_list()))
+    images = len(next(iter(inputs.values())))
     chosen = recipe.static_wi8_ai8()
     if "--per-tensor" in options:
         for rule in chosen:
             rule["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
     work = quantizer.Quantizer(float_file, chosen)
-    statistics = work.calibrate({key: [{names[0]: tensor[np.newaxis]} for tensor in tensors]})
+    statistics = work.calibrate({key: [{name: values[i] for name, values in inputs.items()} for i in range(images)]})
     work.quantize(statistics).export_model(out, overwrite=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"wall_s": round(time.monotonic() - started, 1), "peak_memory_mib": round(peak)}))

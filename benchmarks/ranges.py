@@ -8,7 +8,8 @@ file, and ``auto`` with every other method (``ranges_paired``). What is measured
 interrupted run goes on; ``--again auto`` measures a method anew. Prints a table for each row; ``--record`` appends all to
 ``benchmarks/results/ranges.json``. Whether a choice is right shows on networks that are overfit, calibrated once with training photos and
 once with photos that they never saw, and tested on photos of neither: one call for each, with ``--network`` and ``--calibrated-with``.
-``--litert-python`` is the Python of an environment with ``litert-quantizer``.
+``--litert-python`` is the Python of an environment with ``litert-quantizer``. ``--driving`` takes a line of the driving
+bot: ``--images`` and ``--test`` are then manifests as ``examples/driving/train.py`` writes them, and there is a shift but no agreement.
 
 The fixed methods' files are edited from one int8 file, as the search does it (a test holds such files equal to the quantizer's own);
 their seconds are those of observing, of choosing and of one run of the quantizer.
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--methods", default=",".join((*METHODS[:2], LITERT, *METHODS[2:])))
     parser.add_argument("--again", default="", metavar="METHODS", help="measure these anew")
     parser.add_argument("--litert-python", type=Path)
+    parser.add_argument("--driving", action="store_true", help="the model is a line of the driving bot")
     parser.add_argument("--out", type=Path, default=Path("out-ranges"))
     parser.add_argument("--record", action="store_true", help="append the table to benchmarks/results/ranges.json")
     parser.add_argument("--network", help="what the record calls the model; default the file's name")
@@ -65,9 +67,9 @@ def main() -> int:
         "--calibrated-with", default="", help="what the record says of --images: training photos, or photos never seen"
     )
     args = parser.parse_args()
-    source = quantize.load(args.model, name="model", preprocess=args.preprocess)
-    photos = quantize.RepresentativeDataset.from_folder(args.images, count=args.count, contract=source.contract)
-    test = Photos.open(args.test, source.contract, limit=args.limit)
+    source = _driving(args.model) if args.driving else quantize.load(args.model, name="model", preprocess=args.preprocess)
+    photos = quantize.RepresentativeDataset.open(args.images, count=args.count, source=source)
+    test = _frames(args.test, source) if args.driving else Photos.open(args.test, source.contract, limit=args.limit)
     work = _Work(args, _float32(source, args.out), list(photos.tensors()), test, source.contract)
     for row in args.rows.split(","):
         work.fill(row)
@@ -79,6 +81,23 @@ def main() -> int:
         told = {"network": args.network or args.model.stem, "calibrated_with": args.calibrated_with}
         append("ranges", {**told, "images": args.count, "test_images": len(test), "rows": work.table, "auto_against": compared})
     return 0
+
+
+def _driving(model: Path) -> Any:
+    """Return a line of the driving bot; its other inputs are scaled as in training."""
+    sys.path.insert(0, str(HERE.parent / "examples" / "driving"))
+    import keras
+    import recording
+
+    inputs = recording.inputs_of(keras.models.load_model(model, compile=False))
+    return quantize.load(model, name="model", preprocess={"fit": "stretch"}, outputs="regression", inputs=inputs)
+
+
+def _frames(manifest: Path, source: Any) -> Photos:
+    """Return all rows of the manifest, each with the other inputs."""
+    rows = quantize.RepresentativeDataset.open(manifest, count=sys.maxsize, source=source)
+    tensors = list(rows.tensors())
+    return Photos(tensors=tensors, labels=None, ids=tuple(map(str, range(len(tensors)))), unreadable=())
 
 
 def _float32(source: Any, out: Path) -> bytes:
@@ -199,8 +218,12 @@ class _Row:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "float.tflite").write_bytes(self.reference)
-            np.save(folder / "tensors.npy", np.concatenate(self.tensors))
-            files = [str(folder / file) for file in ("float.tflite", "tensors.npy", "litert.tflite")]
+            model = graph.read(self.reference)
+            place = {index: position for position, index in enumerate(model.main.inputs)}
+            names = {name: place[index] for name, index in model.signatures[0].inputs.items()}
+            rows = [tensor if isinstance(tensor, tuple) else (tensor,) for tensor in self.tensors]
+            np.savez(folder / "tensors.npz", **{name: np.stack([row[at] for row in rows]) for name, at in names.items()})
+            files = [str(folder / file) for file in ("float.tflite", "tensors.npz", "litert.tflite")]
             weights = [] if self.per_channel else ["--per-tensor"]
             command = [str(python), str(HERE / "litert_static.py"), *files, *weights]
             seconds, _ = _timed(lambda: subprocess.run(command, check=True, capture_output=True))

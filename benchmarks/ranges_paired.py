@@ -24,7 +24,7 @@ from quantize.output_error import Outputs
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answers:
-    """What one file did on each photo, ``(photos,)``: ``error`` against float, ``agrees`` with its first class."""
+    """What one file did on each photo, ``(photos,)``: ``error`` against float, ``agrees`` with its first class (empty without classes)."""
 
     error: NDArray[np.float64]
     agrees: NDArray[np.bool_]
@@ -32,9 +32,11 @@ class Answers:
     @classmethod
     def of(cls, reference: Outputs, candidate: Outputs, contract: Contract) -> Answers:
         """Compare the outputs of a file with the float network's."""
-        spec = next(output for output in contract.outputs if output.is_classes)
-        first = [paired.classes(outputs, spec) for outputs in (reference, candidate)]
         error = output_error.per_image(reference, candidate, output_error.kinds_of(contract))
+        spec = next((output for output in contract.outputs if output.is_classes), None)
+        if spec is None:
+            return cls(error=error, agrees=np.zeros(0, np.bool_))
+        first = [paired.classes(outputs, spec) for outputs in (reference, candidate)]
         return cls(error=error, agrees=first[0] == first[1])
 
     @classmethod
@@ -55,22 +57,28 @@ def against(method: str, answers: Mapping[str, Answers]) -> dict[str, dict[str, 
     for name, other in answers.items():
         if name == method:
             continue
-        gained, missed = int(np.sum(own.agrees & ~other.agrees)), int(np.sum(~own.agrees & other.agrees))
-        low, high = statistics.paired_interval(missed, gained, own.agrees.size)
         difference = own.error - other.error
         shift = statistics.mean_interval(difference)
         found[name] = {
-            "agreement": (gained - missed) / own.agrees.size,
-            "agreement_ci95": [-high, -low],
-            "agrees_alone": gained,
-            "other_alone": missed,
-            "p_value": statistics.mcnemar_exact(missed, gained),
-            "agreement_verdict": _verdict(-high, -low),
+            **(_agreement(own, other) if own.agrees.size else {}),
             "shift": float(difference.mean()),
             "shift_ci95": list(shift),
             "shift_verdict": _verdict(-shift[1], -shift[0]),
         }
     return found
+
+
+def _agreement(own: Answers, other: Answers) -> dict[str, Any]:
+    gained, missed = int(np.sum(own.agrees & ~other.agrees)), int(np.sum(~own.agrees & other.agrees))
+    low, high = statistics.paired_interval(missed, gained, own.agrees.size)
+    return {
+        "agreement": (gained - missed) / own.agrees.size,
+        "agreement_ci95": [-high, -low],
+        "agrees_alone": gained,
+        "other_alone": missed,
+        "p_value": statistics.mcnemar_exact(missed, gained),
+        "agreement_verdict": _verdict(-high, -low),
+    }
 
 
 def text(method: str, compared: Mapping[str, Mapping[str, Any]]) -> str:
@@ -79,9 +87,13 @@ def text(method: str, compared: Mapping[str, Mapping[str, Any]]) -> str:
         f"{method + ' against':20}{'agreement':>10}  {'95 % interval':>16}{'p':>7}          {'shift':>9}  {'95 % interval':>20}"
     ]
     for name, entry in compared.items():
-        low, high = (100 * end for end in entry["agreement_ci95"])
+        agreement = f"{'-':>10}{'':33}"
+        if "agreement" in entry:
+            low, high = (100 * end for end in entry["agreement_ci95"])
+            chance = f"{entry['p_value']:7.3f} {entry['agreement_verdict']:8}"
+            agreement = f"{100 * entry['agreement']:+10.2f}  {low:+7.2f} to {high:+5.2f}{chance}"
         lines.append(
-            f"{name:20}{100 * entry['agreement']:+10.2f}  {low:+7.2f} to {high:+5.2f}{entry['p_value']:7.3f} {entry['agreement_verdict']:8}"
+            f"{name:20}{agreement}"
             f"{entry['shift']:+10.4f}  {entry['shift_ci95'][0]:+8.4f} to {entry['shift_ci95'][1]:+8.4f} {entry['shift_verdict']}"
         )
     return "\n".join(lines)
