@@ -81,7 +81,10 @@ class BoardRun:
             if there is not None and here is not None:
                 shown = shown.replace(there, here.name).replace(PurePosixPath(there).name, here.name)
                 text = text.replace(json.dumps(there), json.dumps(here.name))
-        return Answered(code=int(answer["returncode"]), text=shown, report=_parsed(text, where))
+        found = _parsed(text, where)
+        if listing is not None and isinstance(found.get("dataset"), dict):
+            found["dataset"]["path"] = request.images  # there they are copies
+        return Answered(code=int(answer["returncode"]), text=shown, report=found)
 
     def fingerprint(self, listing: Listing) -> dict[str, Any]:
         """Return the bits that the board answers to these images, and of every op for the first of them."""

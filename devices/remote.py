@@ -17,6 +17,7 @@ from .board_run import Answered, BoardRun
 from .certificate import Certificate
 from .deploy import install
 from .errors import DeviceError
+from .origin import THIS_MACHINE, of_board
 from .probe import BoardFacts, ask
 from .request import Request
 from .session import Session
@@ -45,9 +46,7 @@ class Outcome:
     def row(self) -> dict[str, str]:
         """Return the line of a table over several boards."""
         report = self.report
-        cells = {
-            "board": str((report.get("board") or {}).get("profile") or (report.get("board") or {}).get("model") or "unknown")
-        }
+        cells = {"board": of_board(report).place}
         if self.verb == "benchmark":
             thermal = report.get("thermal") or {}
             cells |= {f"{name} ms": _number(report.get(f"{name}_ms"), ".2f") for name in ("p50", "p90", "p99")}
@@ -82,7 +81,7 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
     after = ask(shell) if request.verb == "benchmark" else facts
     shown, found = answered.text, answered.report
     if facts.virtual:
-        if found.get("measured_on") != "this machine":
+        if found.get("measured_on") != THIS_MACHINE:
             found.pop("timing", None)
         shown += "\n(an emulated board: its answers count, its times do not)"
     found["board"] = board(facts)

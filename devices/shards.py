@@ -15,6 +15,7 @@ from typing import Any
 
 from . import certificate, fleet, images, own_python, remote
 from .errors import DeviceError, RemoteError
+from .origin import EMULATED
 from .probe import BoardFacts, ask
 from .remote import Outcome
 from .request import Request
@@ -65,6 +66,7 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
         raise RemoteError(f"none of the boards is left: {last}") from last
     merged, text = _merge(reports, request)
     merged["boards_compared"] = same
+    merged["board"] = {key: value for key, value in reports[0]["board"].items() if key not in ("temperature", "throttled")}
     text += "".join(f"\n  {target}: {images:,} images" for target, images in boards.items())
     if same["boards"] > 1:
         text += f"\n  the {same['boards']} boards gave the same bits to {same['images']} images, and in {same['ops']} ops of one of them"
@@ -76,9 +78,11 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
 
 def equal(facts: dict[str, BoardFacts]) -> None:
     """Raise DeviceError unless the boards are of one kind: else shares of one model's accuracy would be of different things."""
-    kinds = {target: (found.profile or found.model, found.arch, found.python) for target, found in facts.items()}
+    kinds = {target: (found.profile or found.model, found.arch, found.python, found.virtual) for target, found in facts.items()}
     if len(set(kinds.values())) > 1:
-        shown = "; ".join(f"{target}: {kind[0] or 'unknown'}, {kind[1]}" for target, kind in kinds.items())
+        shown = "; ".join(
+            f"{target}: {kind[0] or 'unknown'}, {kind[1]}{EMULATED if kind[3] else ''}" for target, kind in kinds.items()
+        )
         raise DeviceError(f"--shard needs equal boards ({shown}); leave it out to validate on each of them")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 from . import sequential
 from .board_run import Answered, BoardRun
@@ -24,6 +25,7 @@ def until_decided(run: BoardRun) -> Answered:
     test = sequential.Sequential(limit=request.max_drop)
     done = answered = 0
     answers: Path | None = None
+    about: dict[str, Any] = {}
     while done < len(names) and test.verdict is None:
         batch = names[done : done + test.wanted()]
         done += len(batch)
@@ -34,6 +36,11 @@ def until_decided(run: BoardRun) -> Answered:
         try:
             drop = found["drop"]
             test.add(int(found["images"]), int(drop["flips_lost"]), int(drop["flips_won"]))
+            about = {key: found[key] for key in ("model", "model_sha256", "runtime", "host")}
+            # Each batch has a file of answers of its own; what they are answers of is the same.
+            about["reference"] = {
+                key: found["reference"][key] for key in ("file", "name", "kind", "network_sha256") if key in found["reference"]
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise RemoteError(f"{run.session.shell.name}: a report without the counts that are needed ({error})") from error
         run.report(f"{test.images} of {len(names)} images: {test.lost} lost, {test.won} won")
@@ -54,7 +61,8 @@ def until_decided(run: BoardRun) -> Answered:
             "estimates": "population",
             "log_likelihood_ratio": test.log_likelihood_ratio,
         },
-        "model_sha256": request.sha256,
+        **about,
+        "dataset": {"path": request.images},
     }
     return Answered(code=0 if verdict == "pass" else 1, text=text, report=data)
 

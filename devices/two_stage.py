@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .board_run import Answered, BoardRun
 from .certificate import Certificate, compare
+from .origin import THIS_MACHINE
 
 COMPARED = 20  # images, where a board is compared with this machine without being asked for a number
 
@@ -19,7 +20,7 @@ def certified(run: BoardRun) -> Answered:
     if found.carries_over:
         run.report("the bits are equal: validating on this machine")
         answered = run.validate_here(["--kernels", kernels] if kernels else [])
-        measured = "this machine"
+        measured = THIS_MACHINE
     else:
         run.report("the bits differ: validating on the board")
         flags = [] if request.max_drop is None else ["--max-drop", str(request.max_drop)]

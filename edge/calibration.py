@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import latency, profiles
+from devices import latency, origin, profiles
 from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
@@ -139,6 +139,10 @@ def _refined(estimate: latency.Latency | None, runs: Sequence[Run], model_sha256
 
 def _check(board: BoardProfile, found: BoardFit, benchmark: Mapping[str, Any]) -> str | None:
     """Return what the measured machine calls itself. Raises UsageError if it is not ``board``, or its time not the board's."""
+    if origin.of_report(benchmark).emulated:
+        raise UsageError(
+            f"the measurement is of {origin.of_report(benchmark)}, which is no board's speed: measure on the board itself"
+        )
     if benchmark.get("quotable") is False:
         reasons = "; ".join(str(reason) for reason in benchmark.get("not_quotable_because", ()))
         raise UsageError(f"the measurement is not this board's speed ({reasons}): measure again")

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import benchmarking, metrics, statistics, targets
+from . import benchmarking, host, metrics, statistics, targets
 from .class_scores import class_name
 from .classify import best_ids
 from .contract import OutputSpec
@@ -72,7 +72,7 @@ def compare(
     size = math.prod(models[0].outputs[models[0].contract.outputs.index(spec)].shape)
     truth = _truth(dataset, spec, size, only=all(len(model.outputs) == 1 for model in models))
     found = [_answers(model, spec, dataset, truth, progress) for model in models]
-    latency = [benchmarking.benchmark(m, min_seconds=latency_seconds).latency.p50_ms if latency_seconds else None for m in models]
+    timed = [benchmarking.benchmark(model, min_seconds=latency_seconds) if latency_seconds else None for model in models]
     generations = [
         Generation(
             file=str(model.path),
@@ -80,11 +80,12 @@ def compare(
             variant=model.contract.quantization.variant,
             bytes=model.container.file_bytes,
             sha256=model.sha256,
-            p50_ms=p50_ms,
+            p50_ms=None if time is None else time.latency.p50_ms,
+            not_quotable_because=() if time is None else time.conditions.objections,
             score=_score(spec, answers),
             metrics=_metrics(spec, answers, truth),
         )
-        for model, p50_ms, answers in zip(models, latency, found, strict=True)
+        for model, time, answers in zip(models, timed, found, strict=True)
     ]
     best = min(range(len(found)), key=lambda i: (float(np.mean(found[i].errors)), i))
     least = 0.5 if spec.kind != "regression" else tolerance * float(np.ptp(truth))
@@ -97,6 +98,8 @@ def compare(
         against_best=tuple(_step(spec, dataset, truth, found, best, i, least) for i in range(len(found)) if i != best),
         steps=tuple(_step(spec, dataset, truth, found, i - 1, i, least) for i in range(1, len(found))),
         tolerance=least,
+        host=host.describe(),
+        runtime=models[0].runtime.to_dict(),
     )
 
 

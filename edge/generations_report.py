@@ -15,7 +15,10 @@ _SHOWN = 10  # regressions named in the text; --json has them all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One artefact. ``score``: the share of images that are right, or the mean absolute error of an output of numbers."""
+    """One artefact. ``score``: the share of images that are right, or the mean absolute error of an output of numbers.
+
+    ``not_quotable_because``: what spoilt the time.
+    """
 
     file: str
     name: str
@@ -25,6 +28,7 @@ class Generation:
     p50_ms: float | None
     score: float
     metrics: Mapping[str, float]
+    not_quotable_because: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareReport:
-    """``generations`` in the order given; ``best`` is the position of the most accurate. ``steps``: each against the one before."""
+    """``generations`` in the order given; ``best`` is the position of the most accurate. ``steps``: each against the one before.
+
+    ``host`` and ``runtime``: the machine and the interpreter that all figures come from.
+    """
 
     output: str
     kind: str
@@ -67,6 +74,8 @@ class CompareReport:
     against_best: tuple[Step, ...]
     steps: tuple[Step, ...]
     tolerance: float
+    host: Mapping[str, Any]
+    runtime: Mapping[str, Any]
 
     def ranking(self, by: str) -> tuple[int, ...]:
         """Return the positions of the artefacts, the best first, by ``accuracy``, ``bytes`` or ``p50_ms``."""
@@ -92,10 +101,15 @@ class CompareReport:
             "kind": self.kind,
             "images": self.images,
             "tolerance": self.tolerance,
-            "artefacts": [{**dataclasses.asdict(one), "metrics": dict(one.metrics)} for one in self.generations],
+            "artefacts": [
+                {**dataclasses.asdict(one), "metrics": dict(one.metrics), "not_quotable_because": list(one.not_quotable_because)}
+                for one in self.generations
+            ],
             "best": self.best,
             "ranking": {by: list(self.ranking(by)) for by in ("accuracy", "bytes", "p50_ms")},
             **steps,
+            "host": dict(self.host),
+            "runtime": dict(self.runtime),
         }
 
     def to_text(self) -> str:
@@ -118,7 +132,10 @@ class CompareReport:
             yield row if i not in against else f"{row}  {_paired(against[i])}"
         smallest, fastest = (Path(self.generations[self.ranking(by)[0]].file).name for by in ("bytes", "p50_ms"))
         timed = "" if self.generations[0].p50_ms is None else f"; fastest: {fastest}"
-        yield f"  smallest: {smallest}{timed}"
+        yield f"  smallest: {smallest}{timed}; all run on {self.host.get('processor') or 'this machine'}"
+        for one in self.generations:
+            if one.not_quotable_because:
+                yield f"  {Path(one.file).name}: NOT this machine's speed: {'; '.join(one.not_quotable_because)}"
         for step in self.steps:
             old, new = (Path(self.generations[i].file).name for i in (step.old, step.new))
             yield ""

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from devices import origin
+
 from . import statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
@@ -36,6 +38,7 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
     for what, found in (
         ("compared with different references", {_network(report["reference"]) for report in reports}),
         ("run with different kernels", {_part(report, "runtime").get("kernels") for report in reports}),
+        ("of different machines", {origin.of_report(report) for report in reports}),
         ("of different layouts", {report["schema_version"] for report in reports}),
     ):
         if len(found) > 1:

@@ -67,7 +67,7 @@ def _record(
     versions, machine = run_record.versions(command), host.describe()
     now = runstore.iso(datetime.now(UTC))
     for part in [None] if report is None else list(run_record.split(report)):
-        artefacts = _given(args) if part is None else run_record.artefacts_of(part, read=True)
+        artefacts = () if part is None else run_record.artefacts_of(part, read=True)
         # One of several boards may have failed alone.
         said = error if part is None or error is not None else part.get("error")
         store.add(
@@ -79,7 +79,7 @@ def _record(
                 exit_code=exit_code if part is None else part.get("exit_code", exit_code),  # of several boards each has its own
                 seconds=round(seconds, 3),
                 board=_target(args) if part is None else run_record.board_of(part) or _target(args),
-                artefacts=artefacts,
+                artefacts=artefacts or _given(args),  # a board that failed names none
                 dataset_sha256=None if part is None else part.get("dataset_sha256"),
                 summary="failed" if part is None or said else run_record.summary_of(part),
                 report=part,

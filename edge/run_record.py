@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-EMULATED = ", emulated"  # behind a board's name where what answered was an emulation of it
+from devices import origin
+from devices.origin import Origin
+
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
 # Keys that only this command's answer has, the first match counts. A sequential validation keeps counts only.
@@ -133,12 +135,21 @@ def board_of(report: Mapping[str, Any]) -> str | None:
     """Return the board that an answer comes from or is about."""
     board = report.get("board")
     if isinstance(board, Mapping):
-        name = str(board.get("profile") or board.get("model") or "a board")
-        return f"{name}{EMULATED}" if board.get("virtual") is True else name
+        return origin.of_board(report).place
     if isinstance(board, str):
         return f"{board} + {report['accelerator']}" if report.get("accelerator") else board
     target = report.get("target")
     return str(target) if target else None
+
+
+def origin_of(run: Run) -> Origin:
+    """Return where a run's figures come from."""
+    report = run.report or {}
+    if run.command == "check":
+        return Origin(machine=run.board or "several boards", how=origin.PREDICTED)
+    if run.board is not None and not isinstance(report.get("board"), Mapping):
+        return Origin(machine=run.board.removesuffix(origin.EMULATED), emulated=run.board.endswith(origin.EMULATED))
+    return origin.of_report(report, run.host)
 
 
 def summary_of(report: Mapping[str, Any]) -> str:
@@ -218,6 +229,8 @@ def _model_sha256(file: str) -> str | None:
 
 
 def _validated(report: Mapping[str, Any]) -> str:
+    if report.get("measured_on") == origin.THIS_MACHINE:
+        return f"{_validated({**report, 'measured_on': None})}; measured here, {report['certificate']['images']} images bit-equal there"
     drop, verdict = report["drop"], report["verdict"]
     if "sequential" in report:
         limit = 100 * report["sequential"]["limit"]
@@ -232,10 +245,17 @@ def _validated(report: Mapping[str, Any]) -> str:
 
 def _checked(report: Mapping[str, Any]) -> str:
     if isinstance(report.get("boards"), list):
-        return f"fits {sum(board['fits'] is True for board in report['boards'])} of {len(report['boards'])} boards"
+        return f"predicted: fits {sum(board['fits'] is True for board in report['boards'])} of {len(report['boards'])} boards"
     fits = {True: "fits", False: "does not fit"}.get(report["fits"], "nobody knows whether it fits")
     latency = report.get("latency_ms")
-    return fits if latency is None else f"{fits}, about {latency['expected']:.3g} ms"
+    return f"predicted: {fits}" if latency is None else f"predicted: {fits}, about {latency['expected']:.3g} ms"
+
+
+def _timed(report: Mapping[str, Any]) -> str:
+    said = f"p50 {report['p50_ms']:.3g} ms, p99 {report['p99_ms']:.3g} ms"
+    if origin.of_report(report).emulated:
+        return f"{said}; of an emulation, no board's speed"
+    return said if report.get("quotable", True) else f"{said}; not quotable"
 
 
 def _imported(report: Mapping[str, Any]) -> str:
@@ -250,7 +270,7 @@ def _trained(report: Mapping[str, Any]) -> str:
 
 _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "validate": _validated,
-    "benchmark": lambda report: f"p50 {report['p50_ms']:.3g} ms, p99 {report['p99_ms']:.3g} ms",
+    "benchmark": _timed,
     "explain": lambda report: f"largest step: {report['worst_step']}",
     "qat": _trained,
     "tune": lambda report: str(report["chosen"] or "nothing is proven"),

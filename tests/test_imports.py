@@ -32,6 +32,7 @@ LEAVES = {
             "throttling",
             "own_boards",
             "manifests",
+            "origin",
         ),
     )
 }

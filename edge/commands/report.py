@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Collect, sort and write."""
     from ..errors import UsageError
     from ..files import atomic_write_text
-    from ..report import gathering, sections, sources, text, verdict
+    from ..report import data, gathering, sections, sources, text, verdict
     from ..runstore import RunStore
 
     made = args.format or _by_name(args.out)
@@ -69,11 +69,12 @@ def run(args: argparse.Namespace) -> int:
         facts = sections.redacted(facts) if args.redact else facts
         written = {"text": text.to_text, "md": text.to_markdown, "junit": text.to_junit}[made](facts)
     answer = verdict.judge(facts)
-    data = {
+    found = {
         "status": answer.status,
         "sentence": answer.sentence,
         "runs": [run.id if run.id is not None else run.source for run in facts.runs],
         "left_out": list(facts.left_out),
+        "figures": data.figures(facts),
         "out": args.out,
     }
     if args.out is not None:
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         said = written.rstrip("\n")
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    output_flags.emit(args, data, said)
+    output_flags.emit(args, found, said)
     text.add_to_job_summary(facts)
     return text.exit_code(facts)
 

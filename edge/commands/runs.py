@@ -103,13 +103,19 @@ def _table(runs: list[Run]) -> Iterator[str]:
                 entry.time[:16].replace("T", " "),
                 entry.command,
                 first + (f" +{len(more)}" if more else ""),
-                entry.board or "here",
+                _where(entry),
                 "-" if entry.exit_code is None else str(entry.exit_code),
                 entry.summary,
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _where(entry: Run) -> str:
+    from ..run_record import origin_of
+
+    return str(origin_of(entry)) if entry.board is not None or entry.command == "check" else "here"
 
 
 def _details(found: Run) -> Iterator[str]:
@@ -134,22 +140,37 @@ def _details(found: Run) -> Iterator[str]:
 
 
 def _compare(args: argparse.Namespace, store: RunStore) -> None:
+    from ..run_record import origin_of
+
     before, after = (store.get(number) for number in args.ids)
+    origins = origin_of(before), origin_of(after)
+    # Two boards are there to be compared. A time of an emulation, or one that is predicted, is no time of a machine's.
+    alike = (origins[0].emulated, origins[0].how) == (origins[1].emulated, origins[1].how)
     sides = [dict(_leaves(entry.to_dict())) for entry in (before, after)]
     differing = {
         key: (sides[0].get(key), sides[1].get(key))
         for key in dict.fromkeys((*sides[0], *sides[1]))
         if sides[0].get(key) != sides[1].get(key) and key != "id"
     }
-    lines = [f"{before.label}: {before.command}, {before.summary}", f"{after.label}: {after.command}, {after.summary}", ""]
+    lines = [
+        f"{run.label}: {run.command}, {run.summary} ({origin})" for run, origin in zip((before, after), origins, strict=True)
+    ]
+    if not alike:
+        lines.append("  of different provenance: what differs is listed, and no change is calculated from it")
+    lines.append("")
     width = max((len(key) for key in differing), default=0)
     for key, (left, right) in list(differing.items())[:_MOST_DIFFERENCES]:
-        lines.append(f"  {key:{width}}  {_value(left)} -> {_value(right)}{_change(left, right)}")
+        lines.append(f"  {key:{width}}  {_value(left)} -> {_value(right)}{_change(left, right) if alike else ''}")
     if len(differing) > _MOST_DIFFERENCES:
         lines.append(f"  and {len(differing) - _MOST_DIFFERENCES} more (--json has them all)")
     if not differing:
         lines.append("  nothing differs")
-    report = {"before": before.id, "after": after.id, "differences": {key: list(pair) for key, pair in differing.items()}}
+    report = {
+        "before": before.id,
+        "after": after.id,
+        "origins": [origin.to_dict() for origin in origins],
+        "differences": {key: list(pair) for key, pair in differing.items()},
+    }
     output_flags.emit(args, report, "\n".join(lines))
 
 

@@ -55,7 +55,7 @@ def ladder(explanation: Explanation, number: int) -> Chart | None:
     ]
     if not rows:
         return None
-    title = f"From float to int8, step by step ({explanation.images} images)"
+    title = f"From float to int8, step by step ({explanation.images} images, {explanation.origin})"
     return _interval_chart(f"ladder-{number}", title, rows, [], "drop in points against the step before", None)
 
 
@@ -185,6 +185,7 @@ def confusion(facts: Facts, candidate: str | None) -> list[Chart]:
     entry = next((entry for entry in found if entry.variant == candidate), found[0] if found else None)
     if entry is None or not entry.confusion:
         return []
+    several = len({one.origin for one in found}) > 1 or entry.origin.emulated
     labels = [row.label for row in entry.classes]
     size = len(next(iter(entry.confusion.values())))
     # Classes without images have no row of their own among the classes.
@@ -196,7 +197,7 @@ def confusion(facts: Facts, candidate: str | None) -> list[Chart]:
         if side in entry.confusion:
             key = entry.reference if side == "reference" else entry.variant
             known = [variant.name for variant in facts.variants if variant.key == key]
-            name = known[0] if known else side
+            name = (known[0] if known else side) + (f", {entry.origin}" if several and side == "candidate" else "")
             result.append(_matrix(side, name, labels, entry.confusion[side], None if side == "reference" else reference))
     return result
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..run_record import EMULATED
 from .facts import Facts, Validation
 
 Spec = dict[str, Any]
@@ -43,9 +42,9 @@ def distinct(facts: Facts, found: Iterable[Validation]) -> list[str]:
     """Name validations by their variant, by place where they come from several or an emulation, and by run where that is not enough."""
     entries = list(found)
     names = [facts.variant(entry.variant).name for entry in entries]
-    places = {entry.place for entry in entries}
-    if len(set(names)) < len(names) or len(places) > 1 or any(place.endswith(EMULATED) for place in places):
-        names = [f"{name}, {entry.place}" for name, entry in zip(names, entries, strict=True)]
+    origins = {entry.origin for entry in entries}
+    if len(set(names)) < len(names) or len(origins) > 1 or any(origin.emulated for origin in origins):
+        names = [f"{name}, {entry.origin}" for name, entry in zip(names, entries, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{name}, {number + 1}" for number, name in enumerate(names)]
     return names

@@ -1,10 +1,15 @@
-"""What a report is about, as data: variants, accuracies, latencies, predictions. `edge.report.gathering` fills them from runs."""
+"""What a report is about, as data: variants, accuracies, latencies, predictions. `edge.report.gathering` fills them from runs.
+
+Each figure has its ``origin``, and nothing here puts figures of different origins together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from devices.origin import Origin
 
 from ..run_record import Run
 
@@ -54,14 +59,36 @@ class ClassChange:
     won: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """Where the same bits were found, on so many images: an accuracy that was measured elsewhere holds there."""
+
+    origin: Origin
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequential:
+    """What a sequential test keeps: how many were lost and won when it was decided."""
+
+    lost: int
+    won: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Validation:
-    """``confusion``: rows are true classes, columns answers, None where the answer is not in full."""
+    """``confusion``: rows are true classes, columns answers, None where the answer is not in full. ``holds_on``: where it was not
+    measured and holds all the same. ``reference_origin``: where the reference ran, None where its answers were stored.
+    ``sequential``: of a sequential test, which has neither ``drop`` nor accuracy.
+    """
 
     run: Run
     variant: str
     reference: str | None
-    place: str
+    origin: Origin
+    reference_origin: Origin | None
+    holds_on: tuple[Certificate, ...]
+    sequential: Sequential | None
     images: int
     top1: float | None
     reference_top1: float | None
@@ -81,11 +108,13 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Timing:
-    """Measured. ``percentiles_ms``: 0 to 100, empty where not kept. ``trace``: (seconds, ms, degrees Celsius or None)."""
+    """Measured, on a real machine. ``percentiles_ms``: 0 to 100, empty where not kept. ``trace``: (seconds, ms, degrees Celsius or
+    None).
+    """
 
     run: Run
     variant: str
-    place: str
+    origin: Origin
     runs: int
     threads: int
     min_ms: float
@@ -97,6 +126,12 @@ class Timing:
     trace: tuple[tuple[float, float, float | None], ...]
     quotable: bool
 
+    def times_as_fast_as(self, other: Timing) -> float:
+        """Return how many times as fast this is. Raises ValueError for times of different origins, which tell nothing together."""
+        if self.origin != other.origin:
+            raise ValueError(f"a time of {self.origin} and one of {other.origin} are not to be divided")
+        return other.p50_ms / self.p50_ms
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
@@ -104,7 +139,7 @@ class Prediction:
 
     run: Run
     variant: str
-    place: str
+    origin: Origin
     fits: bool | None
     low_ms: float | None
     expected_ms: float | None
@@ -131,6 +166,7 @@ class Explanation:
 
     run: Run
     variant: str | None
+    origin: Origin
     images: int
     rungs: tuple[tuple[str, float | None, float | None, float | None], ...]
     worst_step: str
@@ -145,6 +181,7 @@ class Training:
 
     run: Run
     name: str
+    origin: Origin
     figure: str
     epochs: tuple[tuple[int, float | None, float | None, float | None, float | None], ...]
     best_epoch: int
@@ -169,9 +206,9 @@ class Facts:
         return next(variant for variant in self.variants if variant.key == key)
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """Machines and boards, those that were measured first."""
-        return tuple(dict.fromkeys((*(entry.place for entry in self.timings), *(entry.place for entry in self.predictions))))
+    def origins(self) -> tuple[Origin, ...]:
+        """Where times come from: machines and boards that were measured, then boards that were predicted."""
+        return tuple(dict.fromkeys((*(entry.origin for entry in self.timings), *(entry.origin for entry in self.predictions))))
 
 
 def basename(file: str) -> str:

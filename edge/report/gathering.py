@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from devices import origin
+from devices.origin import Origin
+
 from .. import measures
-from ..run_record import Run
+from ..run_record import Run, origin_of
 from .facts import (
+    Certificate,
     ClassChange,
     Drop,
     Explanation,
@@ -16,6 +21,7 @@ from .facts import (
     Flip,
     OpError,
     Prediction,
+    Sequential,
     Timing,
     Training,
     Validation,
@@ -23,15 +29,13 @@ from .facts import (
     basename,
 )
 
-HERE = "this machine"
-
 # In this order everywhere, so that a variant keeps its place and colour from page to page.
 _ORDER = ("float32", "float16", "dynamic", "int16x8", "int8", "int8-qat", "tuned")
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
-    """Sort what ``runs`` found. Of several runs of one command on the same model, images and place, the last counts."""
+    """Sort what ``runs`` found. Of several runs of one command on the same model and images, from the same origin, the last counts."""
     models: dict[str, tuple[str, int | None]] = {}
     reasons = list(left_out)
     found: dict[type, dict[Any, Any]] = {Validation: {}, Timing: {}, Prediction: {}, Explanation: {}, Training: {}}
@@ -40,8 +44,12 @@ def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
             continue
         try:
             _models(run, models)
+            if run.command == "benchmark" and origin_of(run).emulated:
+                reasons.append(f"{run.label}: a time of {origin_of(run)}, which is no board's speed")
+                continue
             for entry in _READERS.get(run.command, lambda _: ())(run):
-                found[type(entry)][_key(entry)] = entry
+                kind, key = type(entry), _key(entry)
+                found[kind][key] = _after(found[kind].get(key), entry)
         except _MALFORMED as error:
             reasons.append(f"{run.label}: not as edgekit {run.command} writes it ({type(error).__name__}: {error})")
     variants = _variants(models)
@@ -64,12 +72,22 @@ def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
 
 def _key(entry: Any) -> Any:
     if isinstance(entry, Training):
-        return entry.name
-    if isinstance(entry, Explanation):
-        return entry.variant
+        return entry.name, entry.origin
     if isinstance(entry, Validation):
-        return entry.variant, entry.place, entry.run.dataset_sha256, entry.reference
-    return entry.variant, entry.place
+        return entry.variant, entry.origin, entry.run.dataset_sha256, entry.reference, entry.sequential is not None
+    return entry.variant, entry.origin
+
+
+def _after(before: Any, entry: Any) -> Any:
+    """Return what counts after an earlier run of the same: the later one; for which boards it was certified adds up."""
+    if not isinstance(before, Validation):
+        return entry
+    certified = {certificate.origin: certificate for certificate in (*before.holds_on, *entry.holds_on)}
+    entry = replace(entry, holds_on=tuple(certified.values()))
+    if entry.verdict is None and entry.drop == before.drop and entry.sequential == before.sequential:
+        # Asked again without a limit, it answers no less than before.
+        return replace(entry, max_drop=before.max_drop, verdict=before.verdict, images_to_decide=before.images_to_decide)
+    return entry
 
 
 def _models(run: Run, models: dict[str, tuple[str, int | None]]) -> None:
@@ -104,26 +122,26 @@ def _position(stem: str) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
-def _place(run: Run) -> str:
-    if run.board is not None:
-        return run.board
-    processor = run.host.get("processor")
-    if processor:
-        return str(processor)
-    machine = (run.report or {}).get("machine")
-    return f"{HERE} ({machine})" if machine else HERE
-
-
 def _validation(run: Run) -> Iterable[Validation]:
     report: Mapping[str, Any] = run.report or {}
-    drop, reference, confusion = report["drop"], report["reference"], report["confusion"]
-    full = confusion is not None and all(side is None or _is_matrix(side, report["per_class"]) for side in confusion.values())
-    path = report["dataset"].get("path")
+    if "sequential" in report:
+        yield _sequential(run, report)
+        return
+    # What shares were put together from has no matrix, no other outputs and no folder.
+    drop, reference, confusion = report["drop"], report["reference"], report.get("confusion")
+    sides = {} if confusion is None else {name: side for name, side in confusion.items() if side is not None}
+    full = all(_is_matrix(side, report["per_class"]) for side in sides.values())
+    path = (report.get("dataset") or {}).get("path")
+    measured = origin_of(run)
+    stored = reference is None or reference.get("kind", "artefact") != "artefact"
     yield Validation(
         run=run,
         variant=str(report["model_sha256"]),
         reference=None if reference is None else str(reference["sha256"]),
-        place=_place(run),
+        origin=measured,
+        reference_origin=None if stored else measured,
+        holds_on=_certificates(report),
+        sequential=None,
         images=int(report["images"]),
         top1=report["candidate"]["top1"],
         reference_top1=None if reference is None else reference["top1"],
@@ -152,12 +170,47 @@ def _validation(run: Run) -> Iterable[Validation]:
             )
             for row in report["per_class"]
         ),
-        confusion={name: side for name, side in confusion.items() if side is not None} if full else None,
+        confusion=sides if sides and full else None,
         lost=_flips(report["lost"]),
         won=_flips(report["won"]),
         dataset=None if path is None else str(path),
         findings=tuple((str(finding["severity"]), str(finding["message"])) for finding in report["findings"]),
-        outputs=report["outputs"],
+        outputs=report.get("outputs") or {},
+    )
+
+
+def _certificates(report: Mapping[str, Any]) -> tuple[Certificate, ...]:
+    """Return for which board it was certified, where it was measured on another machine for it."""
+    if report.get("measured_on") != origin.THIS_MACHINE:
+        return ()
+    return (Certificate(origin=origin.of_board(report), images=int(report["certificate"]["images"])),)
+
+
+def _sequential(run: Run, report: Mapping[str, Any]) -> Validation:
+    reference, dataset = report.get("reference"), report.get("dataset")
+    return Validation(
+        run=run,
+        variant=str(report["model_sha256"]),
+        reference=str(reference.get("network_sha256")) if isinstance(reference, Mapping) else None,
+        origin=origin_of(run),
+        reference_origin=None,
+        holds_on=(),
+        sequential=Sequential(lost=int(report["drop"]["flips_lost"]), won=int(report["drop"]["flips_won"])),
+        images=int(report["images"]),
+        top1=None,
+        reference_top1=None,
+        drop=None,
+        agreement=None,
+        max_drop=float(report["sequential"]["limit"]),
+        verdict=str(report["verdict"]),
+        images_to_decide=None,
+        classes=(),
+        confusion=None,
+        lost=(),
+        won=(),
+        dataset=str(dataset["path"]) if isinstance(dataset, Mapping) and "path" in dataset else None,
+        findings=(),
+        outputs={},
     )
 
 
@@ -182,7 +235,7 @@ def _timing(run: Run) -> Iterable[Timing]:
     yield Timing(
         run=run,
         variant=str(report["model_sha256"]),
-        place=_place(run),
+        origin=origin_of(run),
         runs=int(report["runs"]),
         threads=int(report["threads"]),
         min_ms=float(report["min_ms"]),
@@ -204,7 +257,7 @@ def _predictions(run: Run) -> Iterable[Prediction]:
         yield Prediction(
             run=run,
             variant=str(report["model_sha256"]),
-            place=f"{board['board']}{attached}",
+            origin=Origin(machine=f"{board['board']}{attached}", how=origin.PREDICTED),
             fits=board["fits"],
             low_ms=latency.get("low"),
             expected_ms=latency.get("expected"),
@@ -227,6 +280,7 @@ def _explanation(run: Run) -> Iterable[Explanation]:
     yield Explanation(
         run=run,
         variant=report.get("model_sha256"),
+        origin=origin_of(run),
         images=int(report["images"]),
         rungs=tuple(rungs),
         worst_step=str(report["worst_step"]),
@@ -246,6 +300,7 @@ def _training(run: Run) -> Iterable[Training]:
     yield Training(
         run=run,
         name=basename(str(report["trained"])),
+        origin=origin_of(run),
         figure=figure,
         epochs=tuple((int(e["epoch"]), e["loss"], e["float"], e["fake_quantized"], e["int8"]) for e in report["epochs"]),
         best_epoch=int(report["best_epoch"]),

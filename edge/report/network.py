@@ -132,7 +132,7 @@ def _from_graph(graph: Graph, name: str, prediction: Prediction | None, errors: 
                 reason=mapped.get(op.index, (None, None))[1],
             )
         )
-    place = None if prediction is None else prediction.place
+    place = None if prediction is None else prediction.origin.place
     return NetworkMap(variant=name, nodes=tuple(nodes), edges=tuple(_edges(nodes, sources, depth)), rows=starts[-1], place=place)
 
 
@@ -204,4 +204,6 @@ def _in_a_row(name: str, ops: list[tuple[int, str, str, float | None]], predicti
         for place, (index, op, tensor, sqnr_db) in enumerate(ops)
     )
     rows = 2 * (1 + (len(nodes) - 1) // COLUMNS)
-    return NetworkMap(variant=name, nodes=nodes, edges=(), rows=rows, place=None if prediction is None else prediction.place)
+    return NetworkMap(
+        variant=name, nodes=nodes, edges=(), rows=rows, place=None if prediction is None else prediction.origin.place
+    )

@@ -54,12 +54,16 @@ def op_errors(facts: Facts, entry: Explanation, number: int) -> Chart | None:
     name = next((variant.name for variant in facts.variants if variant.key == entry.variant), "")
     return Chart(
         id=f"ops-{number}",
-        title=f"Error after each op{f' of {name}' if name else ''}",
+        title=f"Error after each op{f' of {name}' if name else ''}{_where(facts, entry)}",
         alt=f"{len(known)} ops; the lowest SQNR is {worst[0].sqnr_db:.1f} dB, after op {worst[0].position} ({worst[0].op}).",
         specs={"": spec(layers, rows, height=260)},
         headers=("op", "kind", "SQNR", "result"),
         rows=tuple((str(op.position), op.op, f"{op.sqnr_db:.1f} dB", op.tensor) for op in worst[:40]),
     )
+
+
+def _where(facts: Facts, entry: Explanation) -> str:
+    return f", {entry.origin}" if len({other.origin for other in facts.explanations}) > 1 else ""
 
 
 def network_map(found: NetworkMap) -> Chart:

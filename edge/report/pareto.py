@@ -1,4 +1,7 @@
-"""Size, accuracy and latency of the variants on each machine and board, and which of them nothing beats."""
+"""Size, accuracy and latency of the variants on each machine and board, and which of them nothing beats.
+
+A panel has times of one origin only: what was measured on a board and what is predicted for it are two panels.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import math
 from statistics import NormalDist
 from typing import Any
 
+from devices.origin import Origin
+
 from .chart import PERCENT, Chart, Spec, colours, log_axis, scale_of, spec, tips
-from .facts import Facts
+from .facts import Facts, Validation
 from .verdict import points
 
 # Where a name may stand: how far to the side in halves of its width, how far below in pixels, and the mark's properties.
@@ -19,12 +24,13 @@ _SIDES: dict[str, tuple[float, float, Spec]] = {
     "above": (0, -24, {"align": "center", "dy": -24}),
     "below": (0, 26, {"align": "center", "dy": 26}),
 }
+_YES = {True: "yes", False: "no"}
 _PANEL = (400, 260)  # pixels, about: on a wide screen
 
 
 def pareto(facts: Facts) -> list[Chart]:
-    """Return one panel a machine or board: latency, accuracy and size of each variant, and which nothing beats."""
-    rows = [row for place in facts.places for row in _at(facts, place)]
+    """Return one panel an origin of times: latency, accuracy and size of each variant, and which nothing beats."""
+    rows = [row for origin in facts.origins for row in _at(facts, origin)]
     if not rows:
         return []
     lows, highs = [row["low"] for row in rows], [row["high"] for row in rows]
@@ -34,16 +40,16 @@ def pareto(facts: Facts) -> list[Chart]:
     sizes = [row["mib"] for row in rows if row["mib"]]
     size = {"type": "linear", "domain": [0, max(sizes, default=1.0)], "range": [30, 700]}
     result = []
-    for number, place in enumerate(facts.places):
-        here = [row for row in rows if row["place"] == place]
+    for number, origin in enumerate(facts.origins):
+        here = [row for row in rows if row["origin"] == str(origin)]
         if here:
-            result.append(_panel(facts, f"pareto-{number}", place, here, x, y, size))
+            result.append(_panel(facts, f"pareto-{number}", origin, here, x, y, size))
     return result
 
 
-def _panel(facts: Facts, name: str, place: str, rows: list[dict[str, Any]], x: Any, y: Any, size: Any) -> Chart:
+def _panel(facts: Facts, name: str, origin: Origin, rows: list[dict[str, Any]], x: Any, y: Any, size: Any) -> Chart:
     front = sorted((row for row in rows if row["front"]), key=lambda row: row["ms"])
-    tip = tips("variant", "top1", "drop", "latency", "how", "size")
+    tip = tips("variant", "top1", "accuracy from", "drop", "latency", "how", "size")
     at_x = {"field": "ms", "type": "quantitative", **x}
     at_y = {"field": "accuracy", "type": "quantitative", "scale": y, "title": "top-1", "axis": {"format": PERCENT}}
     _place_names(rows, x["scale"]["domain"], y["domain"])
@@ -80,19 +86,17 @@ def _panel(facts: Facts, name: str, place: str, rows: list[dict[str, Any]], x: A
         },
         *names,
     ]
-    kinds = (
-        "measured" if all(row["measured"] for row in rows) else "predicted" if not any(row["measured"] for row in rows) else ""
-    )
-    title = f"{place}{f' ({kinds})' if kinds else ''}"
-    best = ", ".join(row["variant"] for row in front)
+    best, sources = ", ".join(row["variant"] for row in front), {row["accuracy from"] for row in rows}
+    elsewhere = "" if sources == {origin.place} else f"measured on {', '.join(sorted(sources))}"
     return Chart(
         id=name,
-        title=title,
-        alt=f"{len(rows)} variant{'' if len(rows) == 1 else 's'} on {place} by milliseconds per image and top-1. Nothing beats: {best}.",
+        title=f"{origin.place} ({'time ' if elsewhere else ''}{origin.how})",
+        alt=f"{len(rows)} variant{'' if len(rows) == 1 else 's'} on {origin.place} by milliseconds per image and top-1. Nothing beats:"
+        f" {best}.{f' Top-1: {elsewhere}.' if elsewhere else ''}",
         specs={"": spec(layers, rows, height=300)},
-        headers=("variant", "ms per image", "top-1", "drop in points", "size", "how", "nothing beats it"),
+        headers=("variant", "ms per image", "how", "top-1", "measured on", "drop in points", "size", "nothing beats it"),
         rows=tuple(
-            (row["variant"], row["latency"], row["top1"], row["drop"], row["size"], row["how"], "yes" if row["front"] else "no")
+            (*(row[key] for key in ("variant", "latency", "how", "top1", "accuracy from", "drop", "size")), _YES[row["front"]])
             for row in rows
         ),
         narrow=True,
@@ -122,14 +126,15 @@ def _hidden(box: tuple[float, ...], taken: list[tuple[float, float, float, float
     return covered
 
 
-def _at(facts: Facts, place: str) -> list[dict[str, Any]]:
+def _at(facts: Facts, origin: Origin) -> list[dict[str, Any]]:
     rows = []
     for variant in facts.variants:
-        accuracy = _accuracy(facts, variant.key, place)
-        timing = next((entry for entry in facts.timings if (entry.variant, entry.place) == (variant.key, place)), None)
-        expected = next((entry for entry in facts.predictions if (entry.variant, entry.place) == (variant.key, place)), None)
+        accuracy = _accuracy(facts, variant.key, origin.place)
+        timing = next((entry for entry in facts.timings if (entry.variant, entry.origin) == (variant.key, origin)), None)
+        expected = next((entry for entry in facts.predictions if (entry.variant, entry.origin) == (variant.key, origin)), None)
         if timing is not None:
             ms, fast, slow, how = timing.p50_ms, timing.min_ms, timing.p90_ms, "measured: median, fastest to 90th percentile"
+            how += "" if timing.quotable else "; throttled or disturbed, not this board's speed"
         elif (
             expected is not None and expected.fits is not False and expected.expected_ms and expected.low_ms and expected.high_ms
         ):
@@ -138,12 +143,13 @@ def _at(facts: Facts, place: str) -> list[dict[str, Any]]:
             continue
         if accuracy is None:
             continue
-        top1, low, high, drop = accuracy
+        top1, low, high, drop, source = accuracy
         mib = variant.size_bytes / 2**20 if variant.size_bytes else None
         rows.append(
             {
                 "variant": variant.name,
-                "place": place,
+                "origin": str(origin),
+                "accuracy from": source,
                 "accuracy": top1,
                 "low": low,
                 "high": high,
@@ -169,23 +175,32 @@ def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(mine <= theirs for mine, theirs in keys) and any(mine < theirs for mine, theirs in keys)
 
 
-def _accuracy(facts: Facts, key: str, place: str) -> tuple[float, float, float, str] | None:
-    """Return top-1, its interval and the drop in words; what was measured at ``place`` itself goes first."""
+def _accuracy(facts: Facts, key: str, place: str) -> tuple[float, float, float, str, str] | None:
+    """Return top-1, its interval, the drop in words and where it was measured; what was measured at ``place`` itself goes first, and
+    an emulation last.
+    """
+
+    def order(entry: Validation) -> tuple[bool, bool, bool]:
+        held = any(found.origin.place == place for found in entry.holds_on)
+        return entry.origin.place != place, not held, entry.origin.emulated
+
     found = [entry for entry in facts.validations if entry.variant == key and entry.top1 is not None]
-    for entry in sorted(found, key=lambda entry: entry.place != place):
+    for entry in sorted(found, key=order):
         assert entry.top1 is not None
         if entry.drop is not None and entry.reference_top1 is not None:
             # Paired: as wide as the doubt about the difference to the reference, not about both. From the reference's top-1 on
             # the most images, so that a variant that was validated on some of them is not better for having had the easier ones.
-            fullest = max((e for e in facts.validations if e.reference == entry.reference), key=lambda e: e.images)
+            alike = (e for e in facts.validations if (e.reference, e.origin) == (entry.reference, entry.origin))
+            fullest = max(alike, key=lambda e: e.images)
             before = entry.reference_top1 if fullest.reference_top1 is None else fullest.reference_top1
             drop = entry.drop
-            return before - drop.top1, before - drop.high, before - drop.low, points(drop.top1)
-        return entry.top1, *_wilson(entry.top1, entry.images), "unknown"
+            return before - drop.top1, before - drop.high, before - drop.low, points(drop.top1), entry.origin.place
+        return entry.top1, *_wilson(entry.top1, entry.images), "unknown", entry.origin.place
     as_reference = [entry for entry in facts.validations if entry.reference == key and entry.reference_top1 is not None]
-    for entry in as_reference:
+    for entry in sorted(as_reference, key=order):
         assert entry.reference_top1 is not None
-        return entry.reference_top1, entry.reference_top1, entry.reference_top1, "reference"
+        source = "stored answers" if entry.reference_origin is None else entry.reference_origin.place
+        return entry.reference_top1, entry.reference_top1, entry.reference_top1, "reference", source
     return None
 
 

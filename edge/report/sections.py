@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..run_record import Run
-from . import accuracy_charts, network, network_charts, pareto, speed_charts, training_charts
+from devices.origin import Origin
+
+from ..run_record import Run, origin_of
+from . import accuracy_charts, network, network_charts, pareto, speed_charts, table, training_charts
 from .chart import Chart, distinct
-from .facts import Facts, Flip, Validation, basename
+from .facts import Facts, Flip, Timing, Validation, basename
 from .pictures import Pictures
 from .verdict import Verdict, gains, points
 
@@ -39,9 +42,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlipGroup:
-    """Of one validation; ``more_lost`` and ``more_won`` count what is not shown."""
+    """Of one validation; ``more_lost`` and ``more_won`` count what is not shown. ``note``: what stands in an earlier group already."""
 
     name: str
+    note: str
     lost: tuple[Card, ...]
     won: tuple[Card, ...]
     more_lost: int
@@ -89,6 +93,7 @@ def redacted(facts: Facts) -> Facts:
     validations = tuple(
         replace(
             entry,
+            origin=_nameless_origin(entry),
             dataset=None,
             lost=_nameless(entry.lost),
             won=_nameless(entry.won),
@@ -114,7 +119,8 @@ def build(facts: Facts, verdict: Verdict, map_of: network.NetworkMap | None, pic
             id="variants",
             short="Variants",
             title="All variants",
-            text="Accuracy against the reference on the same images; times as measured.",
+            text="Accuracy against the reference on the same images; times as measured. All figures of a row were measured on one"
+            " machine or board, which it names.",
             tables=tuple(_variants(facts)),
         ),
         Section(
@@ -198,22 +204,28 @@ def figures(facts: Facts, verdict: Verdict) -> Iterator[Figure]:
     """Yield the few numbers of the candidate that stand at the top."""
     entry = next((e for e in facts.validations if e.variant == verdict.candidate and e.top1 is not None), None)
     variant = next((v for v in facts.variants if v.key == verdict.candidate), None)
+    gained = None if entry is None else gains(facts, entry)
     if entry is not None and entry.top1 is not None:
-        before = "" if entry.reference_top1 is None else f"{entry.reference_top1:.1%} in the reference"
-        yield Figure(label="Top-1", value=f"{100 * entry.top1:.1f}", unit="%", note=before or f"{entry.images:,} images")
+        before = f"{entry.images:,} images" if entry.reference_top1 is None else f"{entry.reference_top1:.1%} in the reference"
+        yield Figure(label="Top-1", value=f"{100 * entry.top1:.1f}", unit="%", note=f"{before}, {entry.origin}")
     if entry is not None and entry.drop is not None:
         drop = entry.drop
         note = f"95 % interval {points(drop.low)} to {points(drop.high)}, {entry.images:,} images"
         yield Figure(label="Drop", value=points(drop.top1), unit="points", note=note)
     if variant is not None and variant.size_bytes:
-        smaller = gains(facts, entry)[0] if entry is not None else None
+        smaller = None if gained is None else gained.smaller
         note = "" if smaller is None else f"{smaller:.1f} times smaller"
         yield Figure(label="Size", value=f"{variant.size_bytes / 2**20:.1f}", unit="MiB", note=note)
-    timing = min((t for t in facts.timings if t.variant == verdict.candidate), key=lambda t: t.p50_ms, default=None)
+    mine = [timing for timing in facts.timings if timing.variant == verdict.candidate]
+    timing = gained.timing if gained is not None and gained.timing is not None else min(mine, key=_p50_ms, default=None)
     if timing is not None:
-        faster = gains(facts, entry)[1] if entry is not None else None
-        note = timing.place if faster is None else f"{faster:.1f} times as fast, {timing.place}"
-        yield Figure(label="Median time", value=f"{timing.p50_ms:.3g}", unit="ms", note=note)
+        place = f"{timing.origin}{'' if timing.quotable else ' (not quotable)'}"
+        faster = "" if gained is None or gained.faster is None else f"{gained.faster:.1f} times as fast, "
+        yield Figure(label="Median time", value=f"{timing.p50_ms:.3g}", unit="ms", note=f"{faster}{place}")
+
+
+def _p50_ms(timing: Timing) -> float:
+    return timing.p50_ms
 
 
 def _some(chart: Chart | None) -> tuple[Chart, ...]:
@@ -238,43 +250,47 @@ def _nameless(flips: Sequence[Flip]) -> tuple[Flip, ...]:
     return tuple(replace(flip, image=f"image {number + 1}") for number, flip in enumerate(flips))
 
 
+def _nameless_origin(entry: Validation) -> Origin:
+    report = entry.run.report or {}
+    return entry.origin if entry.run.board is None or "board" in report else replace(entry.origin, machine="a target")
+
+
 def _variants(facts: Facts) -> Iterator[Table]:
-    places = [place for place in facts.places if any(entry.place == place for entry in facts.timings)]
     rows = []
-    for variant in facts.variants:
-        found = [entry for entry in facts.validations if entry.variant == variant.key]
-        times = [next((t for t in facts.timings if (t.variant, t.place) == (variant.key, place)), None) for place in places]
-        size = "-" if variant.size_bytes is None else f"{variant.size_bytes / 2**20:.1f}"
-        milliseconds = ["-" if timing is None else f"{timing.p50_ms:.3g}" for timing in times]
-        entries: list[Validation | None] = [*found]
-        for entry in entries or [None]:
-            rows.append((variant.name, size, *_accuracy(facts, variant.key, entry), *milliseconds))
+    for row in table.rows(facts):
+        entry = row.validation
+        fewer = entry is not None and entry.images < max(e.images for e in facts.validations if e.reference == entry.reference)
+        of = f" of {entry.images:,} images" if entry is not None and entry.top1 is not None and fewer else ""
+        same = "-" if entry is None or entry.agreement is None else f"{entry.agreement:.2%}"
+        where = "-" if row.origin is None else str(row.origin)
+        if entry is not None:
+            where += "".join(f"; same bits on {found.origin}, {found.images} images" for found in entry.holds_on)
+        rows.append((row.variant.name, row.mib, where, f"{row.top1}{of}", row.drop, row.flips, same, row.ms, row.verdict))
     if rows:
-        headers = ("variant", "MiB", "top-1", "drop in points (95 %)", "lost / won", "same answer", "verdict")
-        yield Table(title="", headers=(*headers, *(f"ms on {place}" for place in places)), rows=tuple(rows))
-
-
-def _accuracy(facts: Facts, key: str, entry: Validation | None) -> tuple[str, ...]:
-    if entry is None:
-        as_reference = [e.reference_top1 for e in facts.validations if e.reference == key and e.reference_top1 is not None]
-        return (f"{as_reference[0]:.2%}" if as_reference else "-", "reference" if as_reference else "-", "-", "-", "-")
-    drop = entry.drop
-    if entry.reference == key:
-        return "-" if entry.top1 is None else f"{entry.top1:.2%}", "is the reference", "-", "-", "-"
-    fewer = entry.images < max(e.images for e in facts.validations if e.reference == entry.reference)
-    return (
-        "-" if entry.top1 is None else f"{entry.top1:.2%}{f' of {entry.images:,} images' if fewer else ''}",
-        "-" if drop is None else f"{points(drop.top1)} ({points(drop.low)} to {points(drop.high)})",
-        "-" if drop is None else f"{drop.lost} / {drop.won}",
-        "-" if entry.agreement is None else f"{entry.agreement:.2%}",
-        entry.verdict or "-",
-    )
+        headers = (
+            "variant",
+            "MiB",
+            "measured on",
+            "top-1",
+            "drop in points (95 %)",
+            "lost / won",
+            "same answer",
+            "ms",
+            "verdict",
+        )
+        yield Table(title="", headers=headers, rows=tuple(rows))
 
 
 def _flips(facts: Facts, pictures: Pictures | None) -> Iterator[FlipGroup]:
     found = [entry for entry in facts.validations if entry.lost or entry.won]
+    shown: dict[tuple[str, str | None], dict[Flip, str]] = {}  # of a variant and its images: by whom an answer was given first
     for name, entry in zip(distinct(facts, found), found, strict=True):
         word = facts.variant(entry.variant).name
+        known = shown.setdefault((entry.variant, entry.run.dataset_sha256), {})
+        unmargined = [replace(flip, margin=None) for flip in (*entry.lost, *entry.won)]
+        again = {flip: known[flip] for flip in unmargined if flip in known}
+        lost, won = ([flip for flip in side if replace(flip, margin=None) not in again] for side in (entry.lost, entry.won))
+        known.update((flip, name) for flip in unmargined if flip not in known)
 
         def cards(side: str, flips: Sequence[Flip], entry: Validation = entry, word: str = word) -> tuple[Card, ...]:
             return tuple(
@@ -292,11 +308,20 @@ def _flips(facts: Facts, pictures: Pictures | None) -> Iterator[FlipGroup]:
 
         yield FlipGroup(
             name=f"{name}: {len(entry.lost)} lost, {len(entry.won)} won of {entry.images:,}",
-            lost=cards("lost", entry.lost),
-            won=cards("won", entry.won),
-            more_lost=max(0, len(entry.lost) - _FLIPS),
-            more_won=max(0, len(entry.won) - _FLIPS),
+            note=_told_already(again.values(), all_of_them=not lost and not won),
+            lost=cards("lost", lost),
+            won=cards("won", won),
+            more_lost=max(0, len(lost) - _FLIPS),
+            more_won=max(0, len(won) - _FLIPS),
         )
+
+
+def _told_already(names: Iterable[str], *, all_of_them: bool) -> str:
+    counts = Counter(names)
+    said = " and ".join(f"{count} as of {name}" for name, count in counts.items())
+    return (
+        f"{'All answered as above' if all_of_them else 'Of them answered as above, and not shown again'}: {said}." if said else ""
+    )
 
 
 def _outputs(facts: Facts) -> Iterator[Table]:
@@ -320,14 +345,14 @@ def _outputs(facts: Facts) -> Iterator[Table]:
 def _boards(facts: Facts) -> Iterator[Table]:
     rows = []
     fits = {True: "yes", False: "no", None: "unknown"}
-    for place in facts.places:
-        for entry in (entry for entry in facts.predictions if entry.place == place):
+    for origin in facts.origins:
+        for entry in (entry for entry in facts.predictions if entry.origin == origin):
             latency = "-"
             if entry.expected_ms is not None and entry.low_ms is not None and entry.high_ms is not None:
                 latency = f"{entry.expected_ms:.3g} ({entry.low_ms:.3g} to {entry.high_ms:.3g})"
             tpu = "-" if entry.mapped is None else f"{entry.mapped} ops, {entry.on_cpu} on the CPU"
             name = facts.variant(entry.variant).name
-            rows.append((place, name, fits[entry.fits], f"{entry.peak_mib:.0f}", latency, tpu))
+            rows.append((origin.place, name, fits[entry.fits], f"{entry.peak_mib:.0f}", latency, tpu))
     if rows:
         headers = ("board", "variant", "fits", "memory, MiB", "ms per image", "Edge TPU")
         yield Table(title="", headers=headers, rows=tuple(rows))
@@ -359,7 +384,7 @@ def _provenance(facts: Facts) -> Iterator[Table]:
     for run in facts.runs:
         name = run.label if run.id is not None else basename(run.source or "") or "-"
         host = ", ".join(str(run.host[key]) for key in ("processor", "system") if run.host.get(key))
-        where = ", ".join(part for part in (run.board, host) if part) or "-"
+        where = ", ".join(dict.fromkeys(part for part in (str(origin_of(run)), host) if part)) or "-"
         versions = ", ".join(f"{package} {version}" for package, version in run.versions.items()) or "-"
         images = (run.dataset_sha256 or "-")[:12]
         runs.append((name, run.command, run.time[:16].replace("T", " "), where, versions, images, run.summary or "-"))

@@ -13,22 +13,22 @@ def latencies(facts: Facts) -> Chart | None:
     """Return where the times of single runs lie, and what is predicted for boards."""
     rows: list[Any] = []
     runs: list[Any] = []
-    for place in facts.places:
-        for timing in (entry for entry in facts.timings if entry.place == place):
+    for origin in facts.origins:
+        for timing in (entry for entry in facts.timings if entry.origin == origin):
             variant = facts.variant(timing.variant).name
-            name = f"{variant}, {place}"
+            name = f"{variant}, {origin}"
             spoiled = "" if timing.quotable else "; throttled or disturbed, not this board's speed"
             said = f"p50 {timing.p50_ms:.3g}, p90 {timing.p90_ms:.3g}, p99 {timing.p99_ms:.3g} ms"
             how = f"{timing.runs:,} runs, {timing.threads} threads{spoiled}"
             base = {"name": name, "variant": variant, "said": said, "how": how, "predicted": False}
             rows.append({**base, "mid": timing.p50_ms, "low": timing.min_ms, "high": timing.p99_ms, "most": timing.p90_ms})
             runs += [{**base, "ms": value, "percentile": at} for at, value in enumerate(timing.percentiles_ms)]
-        for expected in (entry for entry in facts.predictions if entry.place == place):
+        for expected in (entry for entry in facts.predictions if entry.origin == origin):
             if expected.expected_ms and expected.low_ms and expected.high_ms:
                 variant = facts.variant(expected.variant).name
                 said = f"about {expected.expected_ms:.3g} ms ({expected.low_ms:.3g} to {expected.high_ms:.3g})"
                 ends = {"mid": expected.expected_ms, "low": expected.low_ms, "high": expected.high_ms, "most": None}
-                base = {"name": f"{variant}, {place}", "variant": variant, "said": said, "how": "predicted", "predicted": True}
+                base = {"name": f"{variant}, {origin}", "variant": variant, "said": said, "how": "predicted", "predicted": True}
                 rows.append({**base, **ends})
     if not rows:
         return None
@@ -138,4 +138,4 @@ def _trace(facts: Facts, name: str, title: str, unit: str, rows: list[Any], kept
 
 
 def _timing_name(facts: Facts, timing: Timing) -> str:
-    return f"{facts.variant(timing.variant).name}, {timing.place}"
+    return f"{facts.variant(timing.variant).name}, {timing.origin}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 from ..statistics import PASS
+from . import table
 from .chart import distinct
 from .facts import Drop, Facts
 from .verdict import judge, points, title_of
@@ -18,20 +18,9 @@ FORMATS = ("html", "text", "md", "junit")
 
 _BAR = 25  # characters of the interval's bar
 _MARKS = {"pass": "✅", "fail": "❌", "undecided": "❔", "none": "ℹ️"}
+_TITLES = ["variant", "MiB", "top-1", "drop in points (95 %)", "lost/won", "ms", "verdict", ""]
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#!|~&])")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    name: str
-    mib: str
-    top1: str
-    drop: str
-    flips: str
-    ms: str
-    verdict: str
-    bar: str
 
 
 def exit_code(facts: Facts) -> int:
@@ -43,18 +32,14 @@ def to_text(facts: Facts) -> str:
     """Return the verdict and a table of the variants, each drop as a bar on a common scale (``|`` is zero, ``!`` the limit)."""
     verdict = judge(facts)
     lines = [title_of(facts), ""]
-    rows = list(_rows(facts))
-    if rows:
-        titles = _Row(name="variant", mib="MiB", top1="top-1", drop="drop in points (95 %)", flips="lost/won", ms="ms", verdict="verdict",
-                      bar="")  # fmt: skip
-        cells = [[getattr(row, name) for name in _Row.__slots__] for row in (titles, *rows)]
+    found = table.rows(facts)
+    if found:
+        cells = [_TITLES, *([*_cells(row), bar] for row, bar in zip(found, _bars(facts, found), strict=True))]
         widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
         lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
         lines.append("")
-    for entry in facts.predictions:
-        fits = {True: "fits", False: "does not fit", None: "fits: unknown"}[entry.fits]
-        expected = "" if entry.expected_ms is None else f", about {entry.expected_ms:.3g} ms"
-        lines.append(f"predicted: {facts.variant(entry.variant).name} on {entry.place}: {fits}{expected}")
+    lines += [f"certified: {name}: {said}" for name, said in table.certified(facts)]
+    lines += [f"predicted: {said}" for said in _predicted(facts)]
     for name, validation in zip(distinct(facts, facts.validations), facts.validations, strict=True):
         lines += [f"{severity}: {name}: {message}" for severity, message in validation.findings]
     lines += [f"left out: {reason}" for reason in facts.left_out]
@@ -66,15 +51,18 @@ def to_markdown(facts: Facts) -> str:
     """Return the same for a pull request or a job's summary; text from runs stays text there too."""
     verdict = judge(facts)
     lines = [f"### {escaped(title_of(facts))}", "", f"{_MARKS[verdict.status]} **{escaped(verdict.sentence)}**", ""]
-    rows = list(_rows(facts))
+    rows = table.rows(facts)
     if rows:
         lines.append("| variant | MiB | top-1 | drop in points (95 %) | lost / won | ms | verdict |")
         lines.append("|---|--:|--:|--:|--:|--:|---|")
         for row in rows:
-            mark = f"{_MARKS[row.verdict]} {row.verdict}" if row.verdict in _MARKS else escaped(row.verdict)
-            cells = (row.name, row.mib, row.top1, row.drop, row.flips, row.ms)
-            lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} | {mark} |")
+            *cells, said = _cells(row)
+            mark = _MARKS.get(said.partition(",")[0])
+            lines.append(f"| {' | '.join(map(escaped, cells))} | {f'{mark} ' if mark else ''}{escaped(said)} |")
         lines.append("")
+    lines += [f"- certified: {escaped(name)}: {escaped(said)}" for name, said in table.certified(facts)]
+    lines += [f"- predicted: {escaped(said)}" for said in _predicted(facts)]
+    lines += [""] * bool(lines[-1])
     found = [
         f"- {severity}: {escaped(name)}: {escaped(message)}"
         for name, entry in zip(distinct(facts, facts.validations), facts.validations, strict=True)
@@ -89,16 +77,19 @@ def to_junit(facts: Facts) -> str:
     for name, entry in zip(distinct(facts, facts.validations), facts.validations, strict=True):
         case = ElementTree.Element("testcase", classname="edgekit.validate", name=_xml(name), time=_seconds(entry.run.seconds))
         drop = entry.drop
-        if entry.verdict is None or drop is None:
+        if entry.verdict is None:
             ElementTree.SubElement(case, "skipped", message="no limit was set (--max-drop)")
         elif entry.verdict != PASS:
             limit = 100 * (entry.max_drop or 0.0)
-            said = f"{entry.verdict}: drop {_interval(drop)} points, at most {limit:.2f} are allowed"
+            measured = f"drop {_interval(drop)} points" if drop is not None else ""
+            if (flips := entry.sequential) is not None:
+                measured = f"{flips.lost} lost, {flips.won} won of {entry.images} images in a sequential test"
+            said = f"{entry.verdict}: {measured}, at most {limit:.2f} points are allowed"
             failure = ElementTree.SubElement(case, "failure", type=entry.verdict, message=said)
             failure.text = _xml("\n".join(f"{flip.image}: {flip.reference} -> {flip.candidate}" for flip in entry.lost[:50]))
         cases.append(case)
     for expected in facts.predictions:
-        name = f"{facts.variant(expected.variant).name} on {expected.place}"
+        name = f"{facts.variant(expected.variant).name} on {expected.origin.place}"
         case = ElementTree.Element("testcase", classname="edgekit.check", name=_xml(name), time="0")
         if expected.fits is not True:
             # A prediction for one of many boards is no gate; that is what the exit code of edgekit check is for.
@@ -130,46 +121,27 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _rows(facts: Facts) -> Iterator[_Row]:
-    found = facts.validations
-    drops = [entry.drop for entry in found if entry.drop is not None and entry.variant != entry.reference]
-    limits = [entry.max_drop for entry in found if entry.max_drop is not None]
-    ends = [*(drop.low for drop in drops), *(drop.high for drop in drops), *limits, 0.0]
-    names = dict(zip((id(entry) for entry in found), distinct(facts, found), strict=True))
-    for variant in facts.variants:
-        mib = "-" if variant.size_bytes is None else f"{variant.size_bytes / 2**20:.1f}"
-        mine = [entry for entry in found if entry.variant == variant.key]
-        ms = _times(facts, variant.key, mine[0].place if mine else None, {entry.place for entry in mine[1:]})
-        if not mine:
-            top1 = next((e.reference_top1 for e in found if e.reference == variant.key and e.reference_top1 is not None), None)
-            said = "-" if top1 is None else f"{top1:.2%}"
-            yield _Row(name=variant.name, mib=mib, top1=said, drop="-", flips="-", ms=ms, verdict="-" if top1 is None else "reference",
-                       bar="")  # fmt: skip
-        for entry in mine:
-            drop = None if entry.reference == entry.variant else entry.drop
-            yield _Row(
-                name=names[id(entry)],
-                mib=mib,
-                top1="-" if entry.top1 is None else f"{entry.top1:.2%}",
-                drop="-" if drop is None else _interval(drop),
-                flips="-" if drop is None else f"{drop.lost}/{drop.won}",
-                ms=ms if entry is mine[0] else _times(facts, variant.key, entry.place, set(facts.places) - {entry.place}),
-                verdict="reference" if entry.reference == entry.variant else entry.verdict or "-",
-                bar="" if drop is None else _bar(drop, entry.max_drop, min(ends), max(ends)),
-            )
+def _cells(row: table.Row) -> list[str]:
+    return [row.name, row.mib, row.top1, row.drop, row.flips, row.ms, row.verdict]
 
 
-def _times(facts: Facts, variant: str, place: str | None, elsewhere: set[str]) -> str:
-    """Return the medians of a variant that belong into a row about ``place``: its own, and others with the place they are from.
+def _predicted(facts: Facts) -> Iterator[str]:
+    for entry in facts.predictions:
+        fits = {True: "fits", False: "does not fit", None: "fits: unknown"}[entry.fits]
+        expected = "" if entry.expected_ms is None else f", about {entry.expected_ms:.3g} ms"
+        yield f"{facts.variant(entry.variant).name} on {entry.origin.place}: {fits}{expected}"
 
-    elsewhere: places that have a row of their own, or are none of this row's. A time from another place never stands there bare.
-    """
-    times = [timing for timing in facts.timings if timing.variant == variant and timing.place not in elsewhere]
-    alone = place is None and len({timing.place for timing in times}) == 1
-    said = [
-        f"{timing.p50_ms:.3g}" if alone or timing.place == place else f"{timing.p50_ms:.3g} ({timing.place})" for timing in times
-    ]
-    return " / ".join(said) or "-"
+
+def _bars(facts: Facts, found: Sequence[table.Row]) -> Iterator[str]:
+    paired = [entry for entry in facts.validations if entry.drop is not None and entry.variant != entry.reference]
+    ends = [0.0, *(entry.max_drop for entry in facts.validations if entry.max_drop is not None)]
+    ends += [end for entry in paired if entry.drop is not None for end in (entry.drop.low, entry.drop.high)]
+    for row in found:
+        entry = row.validation
+        if entry is None or entry.drop is None or entry.reference == entry.variant:
+            yield ""
+        else:
+            yield _bar(entry.drop, entry.max_drop, min(ends), max(ends))
 
 
 def _interval(drop: Drop) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..statistics import FAIL, PASS, UNDECIDED
@@ -27,23 +28,23 @@ def judge(facts: Facts) -> Verdict:
     candidates = [entry for entry in facts.validations if entry.variant != entry.reference and _kind(facts, entry) != "float32"]
     candidates = candidates or list(facts.validations)
     proven = [entry for entry in candidates if entry.drop is not None]
-    asked = [entry for entry in proven if entry.verdict is not None]
+    asked = [entry for entry in candidates if entry.verdict is not None]
     if asked:
         passed = [entry for entry in asked if entry.verdict == PASS]
         if passed:
-            best = min(passed, key=lambda entry: _preference(facts, entry))
+            best = min(passed, key=_preference(facts, passed))
             others = "" if len(asked) == 1 else f" {len(passed)} of {len(asked)} validations pass."
             return Verdict(status=PASS, sentence=f"Deploy {_passes(facts, best)}.{others}", candidate=best.variant)
         worst = FAIL if any(entry.verdict == FAIL for entry in asked) else UNDECIDED
-        chosen = min(asked, key=lambda entry: (entry.verdict != UNDECIDED, _preference(facts, entry)))
+        preference = _preference(facts, asked)
+        chosen = min(asked, key=lambda entry: (entry.verdict != UNDECIDED, preference(entry)))
         return Verdict(status=worst, sentence=_not_proven(facts, asked, chosen), candidate=chosen.variant)
     if proven:
-        best = min(proven, key=lambda entry: _preference(facts, entry))
-        assert best.drop is not None
+        best = min(proven, key=_preference(facts, proven))
         return Verdict(
             status=NONE,
-            sentence=f"{facts.variant(best.variant).name} {_loses(best)}, measured on {best.images:,} images; no limit was set"
-            " (--max-drop), so this is no verdict.",
+            sentence=f"{facts.variant(best.variant).name} {_loses(best)}, measured on {best.images:,} images{_where(facts, best)};"
+            " no limit was set (--max-drop), so this is no verdict.",
             candidate=best.variant,
         )
     return Verdict(status=NONE, sentence=_without_proof(facts), candidate=_any_candidate(facts))
@@ -67,37 +68,56 @@ def points(fraction: float) -> str:
     return f"{0.0 if abs(value) < 0.005 else value:+.2f}"
 
 
-def fastest(facts: Facts, key: str) -> Timing | None:
-    """Return the shortest time that was measured of a variant."""
-    return min((entry for entry in facts.timings if entry.variant == key), key=lambda entry: entry.p50_ms, default=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gains:
+    """How many times smaller and faster than the reference; ``timing``: of the variant, where both were timed."""
+
+    smaller: float | None = None
+    faster: float | None = None
+    timing: Timing | None = None
+    quotable: bool = True
+
+    @property
+    def place(self) -> str:
+        """Where it is faster, and whether that may be quoted."""
+        return "" if self.timing is None else f"{self.timing.origin}{'' if self.quotable else ' (not quotable)'}"
 
 
-def gains(facts: Facts, entry: Validation) -> tuple[float | None, float | None, str | None]:
-    """Return how many times smaller and faster a variant is than its reference, and where that was measured."""
+def gains(facts: Facts, entry: Validation) -> Gains:
+    """Return how many times smaller and faster a variant is than its reference. Times of one origin only are compared."""
     names = {variant.key: variant for variant in facts.variants}
     # Stored outputs of the original network have neither size nor time: the float32 file stands for it.
     in_float = next((variant for variant in facts.variants if variant.name.endswith("float32")), None)
     mine, theirs = names.get(entry.variant), names.get(entry.reference or "") or in_float
     if theirs is None or mine is None or theirs.key == mine.key:
-        return None, None, None
+        return Gains()
     smaller = theirs.size_bytes / mine.size_bytes if mine.size_bytes and theirs.size_bytes else None
-    times = {(timing.place, timing.variant): timing.p50_ms for timing in facts.timings}
-    for (place, variant), milliseconds in times.items():
-        before = times.get((place, theirs.key))
-        if variant == entry.variant and before is not None:
-            return smaller, before / milliseconds, place
-    return smaller, None, None
+    before = {timing.origin: timing for timing in facts.timings if timing.variant == theirs.key}
+    for timing in facts.timings:
+        if timing.variant == mine.key and timing.origin in before:
+            faster, both = timing.times_as_fast_as(before[timing.origin]), timing.quotable and before[timing.origin].quotable
+            return Gains(smaller=smaller, faster=faster, timing=timing, quotable=both)
+    return Gains(smaller=smaller)
+
+
+def _where(facts: Facts, entry: Validation) -> str:
+    """Say where it was measured, if it was an emulation or not all was measured at one place."""
+    several = len({other.origin for other in facts.validations}) > 1
+    return f" on {entry.origin}" if several or entry.origin.emulated else ""
 
 
 def _passes(facts: Facts, entry: Validation) -> str:
-    assert entry.drop is not None and entry.max_drop is not None
-    smaller, faster, place = gains(facts, entry)
-    how = [f"{smaller:.1f} times smaller"] if smaller and smaller > 1.05 else []
-    if faster is not None:
-        how.append(f"{faster:.1f} times as fast on {place}")
+    assert entry.max_drop is not None
+    found = gains(facts, entry)
+    how = [f"{found.smaller:.1f} times smaller"] if found.smaller and found.smaller > 1.05 else []
+    if found.faster is not None:
+        how.append(f"{found.faster:.1f} times as fast on {found.place}")
     said = f": {' and '.join(how)}, and" if how else ":"
     name = basename(facts.variant(entry.variant).file) or facts.variant(entry.variant).name
-    return f"{name}{said} with 95 % confidence it {_at_most(entry.drop)} ({100 * entry.max_drop:.2f} are allowed)"
+    where = f", measured{on}" if (on := _where(facts, entry)) else ""
+    if entry.drop is None:
+        return f"{name}{said} by a sequential test it loses less than {100 * entry.max_drop:.2f} points of top-1{where}"
+    return f"{name}{said} with 95 % confidence it {_at_most(entry.drop)} ({100 * entry.max_drop:.2f} are allowed){where}"
 
 
 def _at_most(drop: Drop) -> str:
@@ -114,14 +134,16 @@ def _not_proven(facts: Facts, asked: list[Validation], chosen: Validation) -> st
     subject = name if len(asked) == 1 else f"Nothing is proven to lose at most {100 * chosen.max_drop:.2f} points: {name}"
     limit = f" (at most {100 * chosen.max_drop:.2f} are allowed)" if len(asked) == 1 else ""
     if chosen.verdict == FAIL:
-        return f"{subject} fails: it {_loses(chosen)}{limit}."
+        return f"{subject} fails: it {_loses(chosen)}{limit}{_where(facts, chosen)}."
     more = f"; about {chosen.images_to_decide:,} images like these would decide it" if chosen.images_to_decide else ""
-    return f"{subject} is undecided: it {_loses(chosen)}{limit}{more}."
+    return f"{subject} is undecided: it {_loses(chosen)}{limit}{_where(facts, chosen)}{more}."
 
 
 def _loses(entry: Validation) -> str:
-    assert entry.drop is not None
-    drop = entry.drop
+    drop, counts = entry.drop, entry.sequential
+    if counts is not None:
+        return f"lost {counts.lost} and won {counts.won} of {entry.images:,} images in a sequential test"
+    assert drop is not None
     return f"loses {points(drop.top1)} points of top-1 (95 % interval {points(drop.low)} to {points(drop.high)})"
 
 
@@ -136,7 +158,7 @@ def _without_proof(facts: Facts) -> str:
         return f"{name} was run on {entry.images:,} images; its outputs are below."
     if facts.timings:
         best = min(facts.timings, key=lambda entry: entry.p50_ms)
-        return f"{facts.variant(best.variant).name} takes {best.p50_ms:.3g} ms on {best.place}; no accuracy was measured."
+        return f"{facts.variant(best.variant).name} takes {best.p50_ms:.3g} ms on {best.origin}; no accuracy was measured."
     if facts.predictions:
         fits = sum(entry.fits is True for entry in facts.predictions)
         return f"{fits} of {len(facts.predictions)} combinations of model and board are predicted to fit; nothing was measured."
@@ -156,6 +178,13 @@ def _kind(facts: Facts, entry: Validation) -> str:
     return facts.variant(entry.variant).name.partition(" ")[0].rpartition(".")[2]
 
 
-def _preference(facts: Facts, entry: Validation) -> tuple[bool, float]:
-    timing = fastest(facts, entry.variant)
-    return not _kind(facts, entry).startswith("int8"), timing.p50_ms if timing else float("inf")
+def _preference(facts: Facts, entries: Sequence[Validation]) -> Callable[[Validation], tuple[bool, float]]:
+    """Return what to order by: int8 first, then the time, where one machine or board has timed all of them."""
+    keys = {entry.variant for entry in entries}
+    times = {(timing.origin, timing.variant): timing.p50_ms for timing in facts.timings}
+    common = next((origin for origin in facts.origins if all((origin, key) in times for key in keys)), None)
+
+    def order(entry: Validation) -> tuple[bool, float]:
+        return not _kind(facts, entry).startswith("int8"), 0.0 if common is None else times[common, entry.variant]
+
+    return order

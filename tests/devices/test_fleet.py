@@ -215,6 +215,10 @@ def test_shares_are_for_equal_boards() -> None:
     shards.equal({"a": facts("Raspberry Pi 5 Model B Rev 1.0"), "b": facts("Raspberry Pi 5 Model B Rev 1.1")})
     with pytest.raises(DeviceError, match="a: pi-5, aarch64; b: pi-4b, aarch64"):
         shards.equal({"a": facts("Raspberry Pi 5 Model B Rev 1.0"), "b": facts("Raspberry Pi 4 Model B Rev 1.4")})
+    emulated = facts("Raspberry Pi 5 Model B Rev 1.0\ncompatible\tedgekit,virtual-board")
+    assert emulated.virtual
+    with pytest.raises(DeviceError, match="a: pi-5, aarch64; b: pi-5, aarch64, emulated"):
+        shards.equal({"a": facts("Raspberry Pi 5 Model B Rev 1.0"), "b": emulated})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from devices import certificate, images, probe, remote
 from devices.errors import DeviceError
 from devices.request import Request, read
+from edge import container
 from edge.cli import main
 
 Flags = list[str]
@@ -175,6 +176,9 @@ def test_a_sequential_verdict(on: Flags, first: Path, second: Path, digits_folde
     report, said = answer(*command, "--max-drop", "0.1")
     assert report["verdict"] == "pass" and report["images"] < 200
     assert report["sequential"]["estimates"] == "population"
+    source = container.read(first)
+    assert (report["model_sha256"], report["model"]["file"]) == (source.model_sha256, first.name)
+    assert report["reference"]["kind"] == "stored outputs" and report["dataset"]["path"] == str(digits_folder / "test")
     assert "797 images at most" in said
     assert main([str(word) for word in command]) == 2  # without a limit there is nothing to decide
 

@@ -172,6 +172,7 @@ def test_a_measurement_refines_what_follows(
         ({"machine": "x86_64"}, "from x86_64, and Raspberry Pi 4"),
         ({"host": {"processor": "Raspberry Pi 5 Model B Rev 1.0"}}, "give --board pi-5"),
         ({"quotable": False, "not_quotable_because": ["it was throttled"]}, "not this board's speed (it was throttled)"),
+        ({"board": {"profile": "pi-4b", "virtual": True}}, "is of pi-4b, emulated, which is no board's speed"),
         ({"runtime": {"delegate": "libedgetpu.so.1"}}, "ran on an Edge TPU"),
         ({"p50_ms": "fast"}, "no p50_ms"),
         ({"model_sha256": "0" * 64}, "is no measurement of"),

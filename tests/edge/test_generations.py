@@ -58,6 +58,9 @@ def test_it_ranks_and_lists_what_got_worse(generations: list[Path], digits_folde
     lost = {item.id for item, old, new in zip(chosen, right[1], right[2], strict=True) if old and not new}
     assert {found.image for found in last.regressions} == lost
     assert len(lost) > 5
+    told = report.to_dict()
+    assert told["host"]["processor"] and told["runtime"]["package"]
+    assert f"all run on {told['host']['processor']}" in report.to_text()
     assert last.better_images == sum(new and not old for old, new in zip(right[1], right[2], strict=True))
     forgotten = [found for found in report.against_best[-1].regressions if found.truth == "3"]
     assert forgotten

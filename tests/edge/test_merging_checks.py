@@ -68,6 +68,15 @@ def test_one_share_three_times_decides_nothing() -> None:
         merge([old, old])
 
 
+def test_shares_of_an_emulation_and_of_the_board_are_not_added_up() -> None:
+    board = {"profile": "pi-4b", "virtual": False}
+    real, again = _share(*_numbers(0, 60), board=board), _share(*_numbers(60, 120), board=board)
+    assert merge([real, again])["images"] == 120
+    emulated = {**again, "board": {**board, "virtual": True}}
+    with pytest.raises(UsageError, match="of different machines .pi-4b, pi-4b, emulated"):
+        merge([real, emulated])
+
+
 def test_another_look_is_not_promised_for_nothing() -> None:
     merged = merge([_share(*_numbers(0, 60)), _share(*_numbers(60, 120))], 0.015)
     assert merged["verdict"] == UNDECIDED

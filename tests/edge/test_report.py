@@ -18,10 +18,11 @@ from xml.etree import ElementTree
 import pytest
 
 import edge
-from edge import check_report, container
+from devices.origin import Origin
+from edge import check_report, container, run_record
 from edge.cli import main
 from edge.contract import Contract, Quantization
-from edge.report import gathering, page, sections, sources, speed_charts, text, verdict
+from edge.report import gathering, page, pareto, sections, sources, speed_charts, table, text, verdict
 from edge.report.facts import Facts
 from edge.runstore import RunStore
 
@@ -141,24 +142,129 @@ def test_the_exit_code_is_the_verdict(facts: Facts) -> None:
     assert text.exit_code(changed(facts, verdict="undecided")) == 1
 
 
-def test_a_time_stands_in_no_row_of_another_place_without_saying_so(results: Path, tmp_path: Path) -> None:
-    here = json.loads((results / "validate.int8.json").read_text())
-    there = {**here, "board": {"profile": "pi-4b", "model": "a virtual board", "virtual": True}}
-    for name, report in (("here", here), ("there", there), ("time", json.loads((results / "benchmark.int8.json").read_text()))):
-        (tmp_path / f"{name}.json").write_text(json.dumps(report), encoding="utf-8")
-    found = gathering.gather(*sources.collect([str(tmp_path)], RunStore(tmp_path / "none.sqlite")))
-    assert {entry.place for entry in found.validations} == {found.timings[0].place, "pi-4b, emulated"}
-    shown = text.to_text(found).splitlines()
+PI = {"profile": "pi-4b", "model": "a virtual board", "virtual": True}
+
+
+def gathered(folder: Path, **reports: Any) -> Facts:
+    """The facts of these answers, written as files."""
+    for name, report in reports.items():
+        (folder / f"{name}.json").write_text(json.dumps(report), encoding="utf-8")
+    return gathering.gather(*sources.collect([str(folder)], RunStore(folder / "none.sqlite")))
+
+
+@pytest.fixture
+def int8(results: Path) -> dict[str, Any]:
+    """The validation of int8, and the ways in which an emulated board answers the same."""
+    report: dict[str, Any] = json.loads((results / "validate.int8.json").read_text())
+    return report
+
+
+@pytest.fixture
+def timed(results: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((results / "benchmark.int8.json").read_text())
+    return {**report, "quotable": True}
+
+
+def test_a_time_stands_in_no_row_of_another_place(int8: dict[str, Any], timed: dict[str, Any], tmp_path: Path) -> None:
+    found = gathered(tmp_path, here=int8, there={**int8, "board": PI}, time=timed)
+    processor = found.timings[0].origin.place
+    assert {entry.origin.place for entry in found.validations} == {processor, "pi-4b, emulated"}
     measured = f"{found.timings[0].p50_ms:.3g}"
-    emulated = next(line for line in shown if ", pi-4b, emulated" in line)
-    assert measured not in emulated.split()
-    assert any(measured in line.split() for line in shown if found.timings[0].place in line)
-    # Alone with the time of this machine, the row of the board says where that is from.
+    rows = {row.name: row for row in table.rows(found)}
+    assert rows[f"int8, {processor}"].ms == measured and rows["int8, pi-4b, emulated"].ms == "-"
+    # Alone with the time of this machine, the board's row has none either.
     (tmp_path / "here.json").unlink()
-    found = gathering.gather(*sources.collect([str(tmp_path)], RunStore(tmp_path / "none.sqlite")))
-    assert f"{measured} ({found.timings[0].place})" in next(
-        line for line in text.to_text(found).splitlines() if "emulated" in line
+    rows = {row.name: row for row in table.rows(gathered(tmp_path))}
+    assert rows["int8, pi-4b, emulated"].ms == "-"
+    assert (rows[f"int8, {processor}"].ms, rows[f"int8, {processor}"].top1) == (measured, "-")
+    page_of = page.render(gathered(tmp_path))
+    assert "<td>pi-4b, emulated</td>" in page_of and f"<td>{html.escape(processor)}</td>" in page_of
+
+
+def test_what_was_measured_here_for_a_board_is_told_once_and_named(
+    int8: dict[str, Any], timed: dict[str, Any], tmp_path: Path
+) -> None:
+    certified = {**int8, "board": PI, "measured_on": "this machine", "certificate": {"images": 20}}
+    found = gathered(tmp_path, here=int8, there=certified, time=timed)
+    (entry,) = found.validations
+    assert [(one.origin.place, one.images) for one in entry.holds_on] == [("pi-4b, emulated", 20)]
+    said = text.to_text(found)
+    assert [line.split()[0] for line in said.splitlines()[2:5]] == ["variant", "float32", "int8"]
+    line = f"certified: int8: the same bits on pi-4b, emulated (20 images compared), so the accuracy measured on {entry.origin}"
+    assert line in said and line.replace("certified: ", "") in html.unescape(text.to_markdown(found)).replace("\\", "")
+    once, twice = page.render(gathered(tmp_path)), page.render(gathered(tmp_path, board={**int8, "board": PI}))
+    assert once.count("data:image") == twice.count("data:image") > 0
+    assert "same bits on pi-4b, emulated, 20 images" in once
+    assert "All answered as above" in twice
+
+
+def test_a_limit_is_not_forgotten_by_a_run_that_has_none(int8: dict[str, Any], tmp_path: Path) -> None:
+    failed = {**int8, "verdict": "fail", "max_drop": 0.0}
+    certified = {
+        **int8,
+        "board": PI,
+        "measured_on": "this machine",
+        "certificate": {"images": 20},
+        "verdict": None,
+        "max_drop": None,
+    }
+    runs = [run_record.from_report(report, time=str(i)) for i, report in enumerate((failed, certified))]
+    assert text.exit_code(gathering.gather([run for run in runs if run is not None])) == 1
+
+
+def test_times_of_different_origins_are_not_compared(facts: Facts, timed: dict[str, Any], tmp_path: Path) -> None:
+    first, second = facts.timings
+    assert second.times_as_fast_as(first) == first.p50_ms / second.p50_ms
+    elsewhere = replace(first, origin=Origin(machine="pi-4b"))
+    with pytest.raises(ValueError, match=r"a time of .* and one of pi-4b are not to be divided"):
+        second.times_as_fast_as(elsewhere)
+    entry = facts.validations[1]
+    assert verdict.gains(facts, entry).faster and verdict.gains(facts, entry).timing is second
+    assert verdict.gains(replace(facts, timings=(elsewhere, second)), entry).faster is None
+    emulated = gathered(tmp_path, time={**timed, "board": PI})
+    assert emulated.timings == () and "a time of pi-4b, emulated, which is no board's speed" in emulated.left_out[0]
+
+
+def test_what_is_measured_and_what_is_predicted_of_a_board_are_two_panels(facts: Facts) -> None:
+    both = replace(facts, timings=tuple(replace(timing, origin=Origin(machine="pi-4b")) for timing in facts.timings))
+    panels = {chart.title: chart for chart in pareto.pareto(both) if chart.title.startswith("pi-4b")}
+    assert set(panels) == {"pi-4b (time measured)", "pi-4b (time predicted)"}
+    assert all("Top-1: measured on " in chart.alt for chart in panels.values())
+    assert {row[2].partition(":")[0] for row in panels["pi-4b (time measured)"].rows} == {"measured"}
+
+
+def test_a_sequential_validation_is_in_the_report(tmp_path: Path) -> None:
+    report = {
+        "verdict": "undecided",
+        "images": 425,
+        "drop": {"top1": 4 / 425, "flips_lost": 5, "flips_won": 1},
+        "sequential": {"limit": 0.01},
+        "model": {"file": "tiny.int8.tflite", "sha256": "ab" * 32, "bytes": 1 << 20},
+        "model_sha256": "ab" * 32,
+        "board": PI,
+    }
+    found = gathered(tmp_path, sequential=report)
+    assert found.left_out == () and text.exit_code(found) == 1
+    said = text.to_text(found)
+    assert "5/1" in said and "undecided, sequential" in said
+    assert (
+        "int8 is undecided: it lost 5 and won 1 of 425 images in a sequential test (at most 1.00 are allowed) on pi-4b, emulated"
+        in said
     )
+    assert "5 lost, 1 won of 425 images in a sequential test" in text.to_junit(found)
+    passed = gathered(tmp_path, sequential={**report, "verdict": "pass"})
+    assert "by a sequential test it loses less than 1.00 points of top-1, measured on pi-4b, emulated" in text.to_text(passed)
+    assert "undecided, sequential" not in page.render(passed)
+
+
+def test_the_json_has_the_origin_of_every_figure(results: Path, tmp_path: Path) -> None:
+    written = tmp_path / "report.json"
+    main(["report", str(results), "--json", str(written)])
+    figures = json.loads(written.read_text())["figures"]
+    assert {entry["origin"]["how"] for entry in figures["predictions"]} == {"predicted"}
+    assert all(not entry["origin"]["emulated"] and entry["origin"]["machine"] for entry in figures["timings"])
+    assert [entry["variant"] for entry in figures["validations"]] == ["float32", "int8"]
+    assert figures["validations"][1]["drop"]["ci95"] and figures["validations"][1]["holds_on"] == []
 
 
 def test_the_bar_shows_interval_zero_and_limit(facts: Facts) -> None:

@@ -249,6 +249,40 @@ def test_list_show_compare_and_import(
     assert main(["runs", "--since", "yesterday"]) == 2
 
 
+def test_no_change_is_calculated_between_figures_of_different_provenance(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"p50_ms": 10.0, "p99_ms": 12.0, "peak_memory_mib": 30.0, "model_sha256": "ab" * 32, "host": {"processor": "a PC"}}
+    for name, more in (
+        ("a", {}),
+        ("b", {"p50_ms": 20.0}),
+        ("c", {"p50_ms": 40.0, "board": {"profile": "pi-4b", "virtual": False}}),
+        ("d", {"p50_ms": 80.0, "board": {"profile": "pi-4b", "virtual": True}}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**times, **more}), encoding="utf-8")
+        assert main(["runs", "--import", str(tmp_path / f"{name}.json")]) == 0
+    capsys.readouterr()
+    for other, words, changes in ((2, "(a PC)", "x2"), (3, "(pi-4b)", "x4"), (4, "(pi-4b, emulated)", None)):
+        assert main(["runs", "1", str(other)]) == 0
+        said = capsys.readouterr().out
+        assert words in said.splitlines()[1]
+        assert (f"10 -> {10 * 2 ** (other - 1)}" in said) and ("of different provenance" in said) == (changes is None)
+        assert ("  (+" in said) == (changes is not None) and (changes or "") in said
+    assert [entry.summary.partition("; ")[2] for entry in store.find()] == ["", "", "", "of an emulation, no board's speed"]
+
+
+def test_what_was_measured_here_for_a_board_says_so(store: RunStore, tmp_path: Path) -> None:
+    report = {
+        **{"candidate": {"top1": 0.9}, "drop": None, "verdict": None, "per_class": [], "images": 80, "model_sha256": "ab" * 32},
+        **{"measured_on": "this machine", "certificate": {"images": 20}, "board": {"profile": "pi-4b", "virtual": True}},
+    }
+    (tmp_path / "certified.json").write_text(json.dumps(report), encoding="utf-8")
+    assert main(["runs", "--import", str(tmp_path / "certified.json")]) == 0
+    (entry,) = store.find()
+    assert entry.board == "pi-4b, emulated"
+    assert entry.summary == "top-1 90.0% of 80 images; measured here, 20 images bit-equal there"
+
+
 def test_a_sequential_validation_says_what_was_decided(store: RunStore, tmp_path: Path) -> None:
     report = {
         "verdict": "undecided",
@@ -266,10 +300,10 @@ def test_a_sequential_validation_says_what_was_decided(store: RunStore, tmp_path
 
 
 def test_each_board_of_a_fleet_has_its_own_exit_code(store: RunStore, first_of_a_fleet: dict[str, Any]) -> None:
-    args = argparse.Namespace(report=first_of_a_fleet, store=None, targets=["pi@a", "pi@b"])
+    args = argparse.Namespace(report=first_of_a_fleet, store=None, targets=["pi@a", "pi@b"], file="flowers.int8.tflite")
     recording.record(args, ["deploy", "flowers.int8.tflite", "pi@a", "pi@b"], 3, seconds=1.0)
-    found = {entry.board: (entry.exit_code, entry.summary) for entry in store.find()}
-    assert found == {"pi@a": (0, "now current"), "pi@b": (3, "failed")}
+    found = {entry.board: (entry.exit_code, entry.summary, entry.artefacts[0].file) for entry in store.find()}
+    assert found == {"pi@a": (0, "now current", "1-flowers"), "pi@b": (3, "failed", "flowers.int8.tflite")}
 
 
 @pytest.fixture
