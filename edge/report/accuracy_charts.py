@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .chart import Chart, Spec, at_value, colours, distinct, scale_of, spec, tips
+from .chart import Chart, Spec, at_value, colours, distinct, scale_of, spec, tips, told_apart
 from .facts import Explanation, Facts, Validation
 from .verdict import points
 
@@ -108,7 +108,7 @@ def _interval_chart(
     return Chart(
         id=name,
         title=title,
-        alt=f"{len(rows)} intervals; the largest drop is {worst['said']} points, of {worst['name']}.",
+        alt=f"{len(rows)} interval{'' if len(rows) == 1 else 's'}; the largest drop is {worst['said']} points, of {worst['name']}.",
         specs={"": spec(layers, rows, height=34 * len(rows) + 24)},
         headers=headers,
         rows=body,
@@ -160,6 +160,7 @@ def classes(facts: Facts) -> Chart | None:
                     "scale": colours(facts, (row["variant"] for row in shown)),
                     "title": None,
                 },
+                **({"opacity": told_apart(series)} if len(series) > len({row["variant"] for row in shown}) else {}),
                 "tooltip": tips("class", "name", "said", "n"),
             },
         },

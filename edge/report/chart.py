@@ -50,6 +50,13 @@ def distinct(facts: Facts, found: Iterable[Validation]) -> list[str]:
     return names
 
 
+def told_apart(names: Sequence[str]) -> Spec:
+    """Return how strong the marks of one variant are that come from several places or images."""
+    steps = max(len(names) - 1, 1)
+    strengths = [round(1 - 0.65 * place / steps, 2) for place in range(len(names))]
+    return {"field": "name", "type": "nominal", "scale": {"domain": list(names), "range": strengths}, "title": None}
+
+
 def log_axis(low: float, high: float, title: str) -> Spec:
     """Return what a logarithmic axis from ``low`` to ``high`` needs; its marks are 1, 2 and 5 times the powers of ten."""
     marks = [step * 10.0**power for power in range(-6, 9) for step in (1, 2, 5)]

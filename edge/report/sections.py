@@ -214,7 +214,7 @@ def figures(facts: Facts, verdict: Verdict) -> Iterator[Figure]:
         yield Figure(label="Drop", value=points(drop.top1), unit="points", note=note)
     if variant is not None and variant.size_bytes:
         smaller = None if gained is None else gained.smaller
-        note = "" if smaller is None else f"{smaller:.1f} times smaller"
+        note = "" if smaller is None or smaller < 1 else f"{smaller:.1f} times smaller"
         yield Figure(label="Size", value=f"{variant.size_bytes / 2**20:.1f}", unit="MiB", note=note)
     mine = [timing for timing in facts.timings if timing.variant == verdict.candidate]
     timing = gained.timing if gained is not None and gained.timing is not None else min(mine, key=_p50_ms, default=None)

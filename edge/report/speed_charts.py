@@ -34,7 +34,9 @@ def latencies(facts: Facts) -> Chart | None:
         return None
     order = [row["name"] for row in rows]
     at_y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 210}}
-    axis = log_axis(min(row["low"] for row in rows) / 1.15, max(row["high"] for row in rows) * 1.15, "ms (log)")
+    low, high = min(row["low"] for row in rows) / 1.15, max(row["high"] for row in rows) * 1.15
+    axis = log_axis(low, high, "ms (log)")
+    runs = [row for row in runs if low <= row["ms"] <= high]  # a slowest run far beyond the others would shrink all of the chart
     at_x = {"field": "mid", "type": "quantitative", **axis}
     colour = {"field": "variant", "type": "nominal", "scale": colours(facts), "legend": None}
     tip = tips("name", "said", "how")

@@ -22,7 +22,7 @@ from devices.origin import Origin
 from edge import check_report, container, run_record
 from edge.cli import main
 from edge.contract import Contract, Quantization
-from edge.report import gathering, page, pareto, sections, sources, speed_charts, table, text, verdict
+from edge.report import accuracy_charts, gathering, page, pareto, sections, sources, speed_charts, table, text, verdict
 from edge.report.facts import Facts
 from edge.runstore import RunStore
 
@@ -415,6 +415,23 @@ def test_heat_is_shown_where_a_board_tells_it(facts: Facts) -> None:
     assert len(heat.specs[""]["data"]["values"]) == 3
     cold = replace(hot, timings=(replace(facts.timings[0], trace=((1.0, 4.0, None), (2.0, 4.1, None))),))
     assert [chart.id for chart in speed_charts.traces(cold)] == ["trace"]
+
+
+def test_a_slowest_run_far_out_does_not_shrink_the_chart(facts: Facts) -> None:
+    timing = replace(facts.timings[0], percentiles_ms=(*facts.timings[0].percentiles_ms[:-1], 1e6))
+    chart = speed_charts.latencies(replace(facts, timings=(timing,), predictions=()))
+    assert chart is not None
+    dots, strokes = chart.specs[""]["layer"][2], chart.specs[""]["layer"][1]["data"]["values"]
+    assert all(row["ms"] <= dots["encoding"]["x"]["scale"]["domain"][1] for row in strokes) and len(strokes) > 90
+
+
+def test_one_variant_from_two_places_is_told_apart_in_the_classes(int8: dict[str, Any], tmp_path: Path) -> None:
+    for row in int8["per_class"]:
+        row["candidate"], row["flips_lost"] = 0.0, 1
+    chart = accuracy_charts.classes(gathered(tmp_path, here=int8, there={**int8, "board": PI}))
+    assert chart is not None
+    names = chart.specs[""]["layer"][1]["encoding"]["opacity"]["scale"]["domain"]
+    assert len(names) == 2 and "int8, pi-4b, emulated" in names
 
 
 def test_the_cells_of_very_many_classes_are_no_matrix(results: Path, tmp_path: Path) -> None:
