@@ -22,6 +22,8 @@ RANKS = 5
 NEAR_TIE = 0.25  # margin of the reference; above it a changed answer needs a probability shift of more than half of this
 METHOD = "Tango 1998 score interval for paired proportions; exact McNemar test"
 
+MOST_CELLS = 50_000  # of a confusion matrix that is given as cells: those with the most images
+
 _MOST_CONFUSION = 100  # classes; beyond that the matrix is given as its cells that are not zero
 
 
@@ -289,6 +291,11 @@ def _drop(before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None) -> 
 
 
 def _cells(labels: NDArray[np.int32], found: NDArray[np.int32], classes: int) -> list[list[int]]:
-    count = metrics.confusion_matrix if classes <= _MOST_CONFUSION else metrics.confusion_cells
-    rows: list[list[int]] = count(labels, found, classes).tolist()
+    if classes <= _MOST_CONFUSION:
+        whole: list[list[int]] = metrics.confusion_matrix(labels, found, classes).tolist()
+        return whole
+    cells = metrics.confusion_cells(labels, found, classes)
+    if len(cells) > MOST_CELLS:
+        cells = cells[np.sort(np.argsort(-cells[:, 2], kind="stable")[:MOST_CELLS])]
+    rows: list[list[int]] = cells.tolist()
     return rows

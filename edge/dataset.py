@@ -11,57 +11,39 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from devices.manifests import frames, hidden, suffix
 
-from . import manifest_text, picture_kinds
+from . import image_list, manifest_text, picture_kinds
 from .errors import DatasetError
+from .image_list import NO_LABEL, ImageItem, ImageList, Rows
+
+__all__ = ["LABEL_COLUMN", "MOST_SHOWN", "ImageItem", "LabelledImages", "class_folders", "match_labels", "normal", "shown"]
 
 LABEL_COLUMN = "label"
 
-_SHOWN = 8  # names shown in a message before "and N more"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageItem:
-    """One image. ``id`` is its path relative to the dataset, with forward slashes: the same on every machine.
-
-    ``label`` is an index into ``LabelledImages.labels``, or None. ``targets`` is the text of the manifest's other columns, in the
-    order of ``LabelledImages.columns``. ``frames`` are the pictures of a row that has several, the oldest first; ``path`` is then
-    the newest.
-    """
-
-    id: str
-    path: Path
-    label: int | None = None
-    targets: tuple[str, ...] = ()
-    frames: tuple[Path, ...] = ()
-
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        """The picture's path, or those of all frames."""
-        return self.frames or (self.path,)
-
-    def read(self) -> bytes | list[bytes]:
-        """Return the file's content, or that of each frame. Raises OSError."""
-        return [path.read_bytes() for path in self.frames] if self.frames else self.path.read_bytes()
+MOST_SHOWN = 8  # names shown in a message before "and N more"
+_DIGITS = 9  # of a class number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledImages:
-    """Images in a fixed order (by id). Only names are held, never pixels.
+    """Images in a fixed order (by id). Only names are held, never pixels, and as packed text (`edge.image_list`).
 
     ``labels``: the class names that ``ImageItem.label`` counts in; the model's, when they were given. Empty: nothing is labelled,
     or the labels are bare class numbers. ``skipped``: pictures in the folder of a kind that is not read, as ids.
     """
 
     root: Path
-    items: tuple[ImageItem, ...]
+    items: Sequence[ImageItem]
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -100,14 +82,12 @@ class LabelledImages:
             raise DatasetError(f"{root}: neither a folder of images nor a manifest (.csv)")
         else:
             raise DatasetError(f"{root}: no such folder or manifest")
-        found = [(item, None if name is None else _composed(name)) for item, name in found]
-        names = sorted({name for _, name in found if name is not None})
-        if any(name is None for _, name in found) or not names:
-            every = _sorted(item for item, _ in found)
+        if not found.labelled:
+            every = found.images(None)
             return cls(root=root, items=every, labels=tuple(labels or ()), columns=columns, skipped=tuple(skipped))
+        names = sorted(found.names)
         known, index = match_labels(names, labels, where=str(root), background=background, label_offset=label_offset)
-        items = _sorted(replace(item, label=index[name]) for item, name in found if name is not None)
-        return cls(root=root, items=items, labels=known, columns=columns, skipped=tuple(skipped))
+        return cls(root=root, items=found.images(index), labels=known, columns=columns, skipped=tuple(skipped))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -118,11 +98,20 @@ class LabelledImages:
     @property
     def labelled(self) -> bool:
         """Whether every image has a class."""
-        return bool(self.items) and all(item.label is not None for item in self.items)
+        return bool(self.items) and bool(np.all(self.label_ids() != NO_LABEL))
+
+    def label_ids(self) -> NDArray[np.int32]:
+        """Return the class index of every image (N,), -1 where it has none."""
+        return image_list.labels_of(self.items)
+
+    def take(self, positions: NDArray[np.integer[Any]]) -> LabelledImages:
+        """Return the images at ``positions``, in their order."""
+        return replace(self, items=image_list.take(self.items, positions))
 
     def counts(self) -> dict[int, int]:
         """Return the number of images per class index, for the classes that have any."""
-        return dict(sorted(Counter(item.label for item in self.items if item.label is not None).items()))
+        labels, images = np.unique(self.label_ids(), return_counts=True)
+        return {int(label): int(count) for label, count in zip(labels, images, strict=True) if label != NO_LABEL}
 
     def subset(self, count: int) -> LabelledImages:
         """Return ``count`` images at equal spacing: each class keeps its share, and the same ones are taken every time."""
@@ -131,7 +120,7 @@ class LabelledImages:
         total = len(self.items)
         if count >= total:
             return self
-        return replace(self, items=tuple(self.items[i * total // count] for i in range(count)))
+        return self.take(np.arange(count) * total // count)
 
     def label_text(self, item: ImageItem) -> str:
         """Return the class name of ``item``, its number where there are no names, or an empty text."""
@@ -144,6 +133,8 @@ class LabelledImages:
         if name not in self.columns:
             return None
         position = self.columns.index(name)
+        if isinstance(self.items, ImageList):
+            return self.items.column(position)
         return tuple(item.targets[position] for item in self.items)
 
 
@@ -152,10 +143,10 @@ def normal(name: str) -> str:
     return " ".join(_composed(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
-def shown(names: Sequence[str]) -> str:
-    """Return the first few of ``names`` for a message."""
-    text = ", ".join(names[:_SHOWN])
-    return text if len(names) <= _SHOWN else f"{text} and {len(names) - _SHOWN} more"
+def shown(names: Sequence[str], total: int | None = None) -> str:
+    """Return the first few of ``names`` for a message. total: how many there are, where only the first are given."""
+    text, total = ", ".join(names[:MOST_SHOWN]), total or len(names)
+    return text if total <= MOST_SHOWN else f"{text} and {total - MOST_SHOWN} more"
 
 
 def match_labels(
@@ -226,6 +217,9 @@ def _numbered(
     names: Sequence[str], classes: int | None, background: int | None, offset: int | None, *, where: str
 ) -> dict[str, int]:
     """Return the class of each bare number. Raises DatasetError where it is open whether they count the background class."""
+    huge = [name for name in names if len(name.lstrip("0")) > _DIGITS]
+    if huge:
+        raise DatasetError(f"{where}: {shown(huge)} is no class number; give a class's position in the output, counted from 0")
     numbers = {name: int(name) for name in names}
     if offset is None and background is not None and (classes is None or classes - 1 not in numbers.values()):
         shifted = background in numbers.values()
@@ -241,16 +235,12 @@ def _numbered(
     return {name: number + (offset or 0) for name, number in numbers.items()}
 
 
-def _sorted(items: Iterator[ImageItem]) -> tuple[ImageItem, ...]:
-    return tuple(sorted(items, key=lambda item: item.id))
-
-
-def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str]) -> list[tuple[ImageItem, str | None]]:
-    """Return (item, class folder) for every image below ``root``; hidden files and folders are none of the user's data.
+def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str]) -> Rows:
+    """Return every image below ``root`` with its class folder; hidden files and folders are none of the user's data.
 
     Pictures of other kinds are added to ``skipped``.
     """
-    found: list[tuple[ImageItem, str | None]] = []
+    found = Rows(base=root)
     boundary, readable = root.resolve(), picture_kinds.readable()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         here = Path(folder)
@@ -267,16 +257,16 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str
             path = here / name
             _check_link(path, boundary, follow_links=follow_links)
             relative = path.relative_to(root)
-            found.append((ImageItem(id=relative.as_posix(), path=path), relative.parts[0] if len(relative.parts) > 1 else None))
+            inside = len(relative.parts) > 1
+            found.add(relative.as_posix(), _composed(relative.parts[0]) if inside and not unlabelled else None)
     if not found:
         others = f" ({len(skipped)} of other kinds: {shown(skipped)}; {picture_kinds.advice(skipped)})" if skipped else ""
         raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(readable))}")
-    if unlabelled:
-        return [(item, None) for item, _ in found]
-    loose = [item.id for item, name in found if name is None]
-    if loose and len(loose) < len(found):
+    loose = found.name_of.count(NO_LABEL)
+    if loose and loose < len(found) and not unlabelled:
+        named = shown([found.ids[i] for i, name in enumerate(found.name_of) if name == NO_LABEL][: MOST_SHOWN + 1], loose)
         raise DatasetError(
-            f"{root}: {len(loose)} images lie beside the class folders ({shown(loose)}); move them into a class folder, or take"
+            f"{root}: {loose} images lie beside the class folders ({named}); move them into a class folder, or take"
             " everything without labels (--unlabelled)"
         )
     return found
@@ -321,24 +311,25 @@ def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
         raise DatasetError(f"{path}: a symbolic link that leads out of the dataset ({target}); allow it with --follow-links")
 
 
-def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[list[tuple[ImageItem, str | None]], tuple[str, ...]]:
-    """Return (item, label text) per row and the names of the other columns."""
+def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[Rows, tuple[str, ...]]:
+    """Return the rows, with the text of their labels, and the names of the other columns."""
     manifest = manifest_text.read(path)
     header, at = manifest.header, manifest.path_at
     label_at = None if unlabelled else manifest.label_at
     others = [i for i in range(len(header)) if i not in (at, label_at)]
-    found: list[tuple[ImageItem, str | None]] = []
-    seen: dict[str, int] = {}
+    found = Rows(base=path.parent, columns=len(others))
+    lines = array("Q")
     for line, cells in manifest.rows:
-        sources = tuple(manifest_text.picture(path.parent, part)[1] for part in frames(cells[at]))
+        sources = tuple(manifest_text.picture(path.parent, part)[0] for part in frames(cells[at]))
         name, _ = manifest_text.picture(path.parent, cells[at])
-        if name in seen:
-            raise DatasetError(f"{path}: line {line} lists {name} again (first on line {seen[name]})")
-        seen[name] = line
         label = cells[label_at] if label_at is not None else None
         if label == "":
             raise DatasetError(f"{path}: line {line} ({name}) has no label; fill it in or leave the row out")
         several = sources if len(sources) > 1 else ()
-        item = ImageItem(id=name, path=sources[-1], targets=tuple(cells[i] for i in others), frames=several)
-        found.append((item, label))
+        found.add(name, None if label is None else _composed(label), [cells[i] for i in others], several)
+        lines.append(line)
+    twice = found.repeated()
+    if twice is not None:
+        first, again = twice
+        raise DatasetError(f"{path}: line {lines[again]} lists {found.ids[again]} again (first on line {lines[first]})")
     return found, tuple(header[i] for i in others)

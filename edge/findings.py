@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import picture_kinds
 from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
-from .dataset import LabelledImages, shown
+from .dataset import MOST_SHOWN, LabelledImages, shown
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 
@@ -48,7 +48,7 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
             message=f"{len(dataset.skipped)} pictures of kinds that are not read ({kinds}) are left out: {shown(dataset.skipped)};"
             f" {picture_kinds.advice(dataset.skipped)}",
         )
-    repeated = len(records) - len({bytes(row) for row in records["sha256"]})
+    repeated = _repeated(records["sha256"])
     if repeated:
         yield Finding(
             check="duplicates",
@@ -132,13 +132,23 @@ def about_flips(summary: ClassSummary, dataset: LabelledImages) -> Iterator[Find
         return
     sure = sorted((i for i in summary.changed if margins[i] > NEAR_TIE), key=lambda i: -float(margins[i]))
     if sure:
+        first = [dataset.items[i].id for i in sure[: MOST_SHOWN + 1]]
         yield Finding(
             check="sure_answers_changed",
             severity=WARNING,
             message=f"{len(sure)} of {len(summary.changed)} changed answers are no near ties, the reference was sure of them by more"
-            f" than {NEAR_TIE:g} (at most {margins[sure[0]]:.2f}): {shown([dataset.items[i].id for i in sure])};"
+            f" than {NEAR_TIE:g} (at most {margins[sure[0]]:.2f}): {shown(first, len(sure))};"
             " look at these images, and at what edgekit explain says",
         )
+
+
+def _repeated(sha256: NDArray[np.uint8]) -> int:
+    """Return how many rows (N, 32) are another one's again."""
+    if len(sha256) < 2:
+        return 0
+    words = np.ascontiguousarray(sha256).view(np.uint64)
+    ordered = words[np.lexsort(words.T)]
+    return int(np.sum(np.all(ordered[1:] == ordered[:-1], axis=1)))
 
 
 def _difference(mine: Any, other: Any) -> str:

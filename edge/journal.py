@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -26,6 +26,8 @@ from . import cache
 if sys.platform != "win32":
     import fcntl
 
+_COPIED_AT_ONCE = 4096  # records
+
 
 def cache_folder() -> Path:
     """Return where edgekit keeps what it can make again: ``EDGEKIT_HOME``, else ``edgekit`` in the user's cache folder."""
@@ -34,6 +36,11 @@ def cache_folder() -> Path:
 
 def key(*parts: Any) -> str:
     """Return the hexadecimal SHA-256 of ``parts`` as JSON."""
+    return key_of(parts)
+
+
+def key_of(parts: Iterable[Any]) -> str:
+    """Return the same of parts of which only one is held at a time."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True).encode())
@@ -76,14 +83,32 @@ class Journal:
         self._stream.flush()
         self.count += len(records)
 
-    def records(self) -> NDArray[Any]:
-        """Return all records (count,), still in the file. Valid until the journal is closed."""
+    def records(self, positions: NDArray[np.intp] | None = None) -> NDArray[Any]:
+        """Return all records (count,), still in the file, or those at ``positions``. Valid until the journal is closed.
+
+        Some of them are written to another file first, as a copy in memory may be larger than it.
+        """
         self._stream.flush()
         if not self.count:
             return np.zeros(0, self._dtype)["record"]
-        mapped = np.memmap(self._stream, dtype=self._dtype, mode="r", offset=len(self._header), shape=(self.count,))
+        mapped: NDArray[Any] = np.memmap(self._stream, dtype=self._dtype, mode="r", offset=len(self._header), shape=(self.count,))
+        if positions is not None:
+            mapped = self._copied(mapped, positions)
         records: NDArray[Any] = mapped["record"]
         return records
+
+    def _copied(self, records: NDArray[Any], positions: NDArray[np.intp]) -> NDArray[Any]:
+        if not positions.size:
+            return records[:0]
+        try:
+            # Beside the journal: where that has room for all, there is room for a part.
+            with tempfile.TemporaryFile(dir=None if self._path is None else self._path.parent) as stream:
+                for start in range(0, positions.size, _COPIED_AT_ONCE):
+                    stream.write(records[positions[start : start + _COPIED_AT_ONCE]].tobytes())
+                stream.flush()
+                return np.memmap(stream, dtype=self._dtype, mode="r", shape=(positions.size,))
+        except OSError:
+            return records[positions]
 
     def _open(self, path: Path) -> IO[bytes]:
         try:

@@ -38,10 +38,10 @@ def render(report: ValidationReport) -> str:
         lines += [*_agreement(head), ""]
     if head is not None and head.drop is not None:
         lines += _classes(head)
-        lines += _flips("lost: right in the reference, wrong now", report.lost)
-        lines += _flips("won: wrong in the reference, right now", report.won)
-    elif report.changed:
-        lines += _flips("changed", report.changed)
+        lines += _flips("lost: right in the reference, wrong now", report.lost, len(head.drop.lost))
+        lines += _flips("won: wrong in the reference, right now", report.won, len(head.drop.won))
+    elif head is not None and report.changed:
+        lines += _flips("changed", report.changed, len(head.changed))
     for name, output in report.outputs.items():
         if head is None or output["kind"] not in ("probabilities", "logits") or name != head.spec.name:
             lines += [*_output(name, output), ""]
@@ -134,15 +134,16 @@ def _classes(head: ClassSummary) -> Iterator[str]:
     yield ""
 
 
-def _flips(title: str, flips: tuple[Flip, ...]) -> Iterator[str]:
+def _flips(title: str, flips: tuple[Flip, ...], total: int) -> Iterator[str]:
     if not flips:
         return
     yield f"  {title}:"
     for flip in flips[:_FLIPS]:
         sure = "" if flip.margin is None else f"   (reference sure by {flip.margin:.2f})"
         yield f"    {flip.image}  {flip.reference} -> {flip.candidate}{sure}"
-    if len(flips) > _FLIPS:
-        yield f"    and {len(flips) - _FLIPS:,} more (--json has them all)"
+    if total > _FLIPS:
+        where = "--json has them all" if total == len(flips) else f"--json has the first {len(flips):,}"
+        yield f"    and {total - _FLIPS:,} more ({where})"
     yield ""
 
 

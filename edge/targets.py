@@ -27,25 +27,26 @@ def class_ids(dataset: LabelledImages, spec: OutputSpec, size: int, *, headline:
     column = dataset.column(spec.name)
     if column is not None:
         _, index = match_labels(sorted(set(column)), spec.labels, where=f"{dataset.root}, column {spec.name}")
-        ids = [index[name] for name in column]
+        ids = np.fromiter((index[name] for name in column), np.int32, len(column))
     elif headline and dataset.labelled:
-        ids = [-1 if item.label is None else item.label for item in dataset]
+        ids = dataset.label_ids()
     else:
         return None
-    for item, number in zip(dataset, ids, strict=True):
-        if number >= size:
-            raise DatasetError(
-                f"{dataset.root}: image {item.id} has class number {number}, output {spec.name!r} has classes 0 to {size - 1};"
-                " where the model counts a background class or starts elsewhere, give class names instead of numbers"
-            )
+    beyond = np.flatnonzero(ids >= size)
+    if beyond.size:
+        item = dataset.items[int(beyond[0])]
+        raise DatasetError(
+            f"{dataset.root}: image {item.id} has class number {ids[beyond[0]]}, output {spec.name!r} has classes 0 to {size - 1};"
+            " where the model counts a background class or starts elsewhere, give class names instead of numbers"
+        )
     background = spec.background_index
     if background is not None and background in ids:
-        first = dataset.items[ids.index(background)]
+        first = dataset.items[int(np.flatnonzero(ids == background)[0])]
         raise DatasetError(
             f"{dataset.root}: image {first.id} is of class {background}, the background class, which is never an answer;"
             " leave those images out, or give class names instead of numbers if the counting is off by one"
         )
-    return np.array(ids, np.int32)
+    return ids
 
 
 def label_truth(dataset: LabelledImages, spec: OutputSpec, size: int, *, only: bool) -> NDArray[np.bool_] | None:

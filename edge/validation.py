@@ -10,6 +10,7 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -26,11 +27,11 @@ from .class_scores import ClassScorer, ClassSummary
 from .classify import best_ids
 from .comparison import BUILT_IN_DELEGATES, READ, UNREADABLE, Comparison, share_cores
 from .contract import OutputSpec
-from .dataset import ImageItem, LabelledImages, shown
+from .dataset import MOST_SHOWN, ImageItem, LabelledImages, shown
 from .errors import DatasetError, UsageError
 from .findings import Finding
 from .inference import ordered
-from .journal import Journal, cache_folder, key
+from .journal import Journal, cache_folder, key, key_of
 from .model import Model, load
 from .pairing import Output, PathOrModel, Reference
 from .progress import Progress, stage
@@ -96,7 +97,7 @@ def validate(
         resumed, started, worked = journal.count, time.monotonic(), time.process_time()
         _run(comparison, dataset, journal, max_unreadable, progress)
         elapsed_s, cpu_s = time.monotonic() - started, time.process_time() - worked
-        report = _report(comparison, dataset, journal.records(), truths, headline, max_drop, diagnose, progress)
+        report = _report(comparison, dataset, journal, truths, headline, max_drop, diagnose, progress)
     timing = {
         "seconds": elapsed_s,
         "cpu_seconds": cpu_s,
@@ -107,23 +108,33 @@ def validate(
     return dataclasses.replace(report, timing=timing, note=journal.note)
 
 
-def dataset_sha256(dataset: LabelledImages, image_sha256: list[str]) -> str:
+def dataset_sha256(dataset: LabelledImages, image_sha256: NDArray[np.uint8]) -> str:
     """Return SHA-256 over (id, content SHA-256, label, other columns) of every image, sorted by id.
 
-    image_sha256: in the order of the dataset; zeros for an image that could not be opened.
+    image_sha256: (N, 32), in the order of the dataset; zeros for an image that could not be opened.
     """
     digest = hashlib.sha256()
-    for item, sha256 in sorted(zip(dataset, image_sha256, strict=True), key=lambda pair: pair[0].id):
+    for i in _by_id(dataset):
+        item, sha256 = dataset.items[i], bytes(image_sha256[i]).hex()
         digest.update(json.dumps([item.id, sha256, dataset.label_text(item), *item.targets]).encode() + b"\n")
     return digest.hexdigest()
 
 
-def image_digests(dataset: LabelledImages, image_sha256: list[str]) -> str:
+def image_digests(dataset: LabelledImages, image_sha256: NDArray[np.uint8]) -> str:
     """Return base64 of 8 bytes per image, sorted: the first of SHA-256 over its id and content. `edge.merging` finds by them an image
     that is in two shares.
     """
-    texts = (f"{item.id}\0{sha256}" for item, sha256 in zip(dataset, image_sha256, strict=True))
-    return base64.b64encode(b"".join(sorted(hashlib.sha256(text.encode()).digest()[:8] for text in texts))).decode()
+    found = np.empty((len(dataset), 8), np.uint8)
+    for row, item, sha256 in zip(found, dataset, image_sha256, strict=True):
+        row[:] = np.frombuffer(hashlib.sha256(f"{item.id}\0{bytes(sha256).hex()}".encode()).digest()[:8], np.uint8)
+    return base64.b64encode(np.sort(found.reshape(-1).view(">u8")).tobytes()).decode()
+
+
+def _by_id(dataset: LabelledImages) -> Sequence[int]:
+    """Return the positions of the images in the order of their ids, in which they stand unless somebody chose another one."""
+    if all(first.id <= second.id for first, second in itertools.pairwise(dataset)):
+        return range(len(dataset))
+    return sorted(range(len(dataset)), key=lambda i: dataset.items[i].id)
 
 
 def _check(max_drop: float | None, max_unreadable: float, diagnose: str, reference: object) -> None:
@@ -181,8 +192,9 @@ def _journal(comparison: Comparison, dataset: LabelledImages, *, resume: bool) -
         del runtime["threads"]
     models = [None if m is None else (m.sha256, m.contract.to_json()) for m in (candidate, reference)]
     # The other columns count where they are inputs; as targets they only enter the summary.
-    fed = [item.targets for item in dataset] if candidate.contract.extra_inputs else None
-    name = key("validation", __version__, models, runtimes, [_stamp(item) for item in dataset], *([fed] if fed else []))
+    fed = bool(candidate.contract.extra_inputs)
+    stamps = ((*_stamp(item), *(item.targets if fed else ())) for item in dataset)
+    name = key("validation", __version__, models, runtimes, key_of(stamps))
     return Journal(cache_folder() / "validate", name, comparison.dtype, resume=resume)
 
 
@@ -196,22 +208,23 @@ def _stamp(item: ImageItem) -> tuple[str, str, int, int]:
 
 def _run(comparison: Comparison, dataset: LabelledImages, journal: Journal, max_unreadable: float, stream: TextIO | None) -> None:
     allowed = int(max_unreadable * len(dataset))
-    unreadable = [dataset.items[i] for i in np.flatnonzero(journal.records()["status"] == UNREADABLE)]
+    unreadable = np.flatnonzero(journal.records()["status"] == UNREADABLE).tolist()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(Progress(len(dataset), "validate", stream)) if stream is not None else None
         if progress is not None:
             progress.skip(journal.count)
-        chunks = list(_chunks(dataset.items[journal.count :], comparison))
+        chunks = _chunks(dataset.items[journal.count :], comparison)
         # One thread more than interpreters: it decodes while all of them are at work.
-        for chunk, records in zip(chunks, ordered(comparison.records, chunks, comparison.pool.size + 1), strict=True):
+        for records in ordered(comparison.records, chunks, comparison.pool.size + 1):
+            unreadable += (journal.count + np.flatnonzero(records["status"] == UNREADABLE)).tolist()
             journal.extend(records)
-            unreadable += [item for item, status in zip(chunk, records["status"], strict=True) if status == UNREADABLE]
             if len(unreadable) > allowed:
                 break
             if progress is not None:
-                progress.advance(len(chunk))
+                progress.advance(len(records))
     if len(unreadable) > allowed:
-        named, reason = shown([item.id for item in unreadable]), comparison.why_unreadable(unreadable[0])
+        first = [dataset.items[i] for i in unreadable[: MOST_SHOWN + 1]]
+        named, reason = shown([item.id for item in first], len(unreadable)), comparison.why_unreadable(first[0])
         raise DatasetError(
             f"{dataset.root}: {len(unreadable)} of the first {journal.count} images cannot be read, of {len(dataset)} at most"
             f" {max_unreadable:.1%} may: {named} ({reason}); repair or remove them, or allow more (--max-unreadable)"
@@ -240,21 +253,21 @@ def _truth(comparison: Comparison, dataset: LabelledImages, output: Output, head
 def _report(
     comparison: Comparison,
     dataset: LabelledImages,
-    records: NDArray[Any],
+    journal: Journal,
     truths: dict[str, NDArray[Any] | None],
     headline: OutputSpec | None,
     max_drop: float | None,
     diagnose: str,
     stream: TextIO | None,
 ) -> ValidationReport:
-    broken = np.flatnonzero(records["status"] != READ)
-    unreadable = {dataset.items[i].id: comparison.why_unreadable(dataset.items[i]) for i in broken}
-    contents = [bytes(row).hex() for row in records["sha256"]]
-    sha256, digests = dataset_sha256(dataset, contents), image_digests(dataset, contents)
+    records = journal.records()
+    broken = [dataset.items[int(i)] for i in np.flatnonzero(records["status"] != READ)]
+    unreadable = {item.id: comparison.why_unreadable(item) for item in broken}
+    sha256, digests = dataset_sha256(dataset, records["sha256"]), image_digests(dataset, records["sha256"])
     total = len(dataset)
     if unreadable:
         read = np.flatnonzero(records["status"] == READ)
-        records, dataset = records[read], dataclasses.replace(dataset, items=tuple(dataset.items[i] for i in read))
+        records, dataset = journal.records(read), dataset.take(read)
         truths = {name: None if truth is None else truth[read] for name, truth in truths.items()}
     if not len(dataset):
         raise DatasetError(f"{dataset.root}: none of the {total} images can be read")

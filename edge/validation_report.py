@@ -21,6 +21,7 @@ from .model import Model
 from .reference import ReferenceOutputs
 
 SCHEMA_VERSION = 1
+MOST_NAMED = 10_000  # images in each of ``lost``, ``won`` and ``changed``; their numbers are counted in full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,9 @@ class ValidationReport:
     """All rates are fractions 0..1; a drop is reference minus candidate.
 
     ``headline`` is the first output with classes; ``outputs`` has every output by name. ``lost`` and ``won`` are the images that
-    only the reference, or only the candidate, has right. ``verdict`` is None where no ``max_drop`` was given. ``unreadable`` maps
-    image to reason. ``note`` says why the run could not have been resumed. ``published``: see `edge.published.compare`.
+    only the reference, or only the candidate, has right, the first `MOST_NAMED` of them, as of ``changed``. ``verdict`` is None where no
+    ``max_drop`` was given. ``unreadable`` maps image to reason. ``note`` says why the run could not have been resumed.
+    ``published``: see `edge.published.compare`.
     """
 
     model: Mapping[str, Any]
@@ -146,7 +148,7 @@ def build(
                 candidate=class_name(headline.spec, int(after[i])),
                 margin=None if headline.margins is None else float(headline.margins[i]),
             )
-            for i in positions
+            for i in positions[:MOST_NAMED]
         )
 
     candidate, reference = comparison.candidate, comparison.reference

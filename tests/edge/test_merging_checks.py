@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge.dataset import ImageItem, LabelledImages
@@ -17,7 +18,7 @@ from edge.validation import dataset_sha256, image_digests
 def _share(*names: str, **changes: Any) -> dict[str, Any]:
     items = tuple(ImageItem(id=name, path=Path(name), label=0) for name in names)
     dataset = LabelledImages(root=Path("x"), items=items, labels=("rose",))
-    contents = [f"{name:0>64}" for name in names]
+    contents = np.array([list(f"{name:0>32}".encode()) for name in names], np.uint8)
     rate = {"top1": 0.5, "top5": 1.0, "ece": None}
     report = {
         "schema_version": 1,

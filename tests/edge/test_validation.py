@@ -329,10 +329,10 @@ def test_a_record_is_small_however_many_classes_there_are() -> None:
 
 def test_the_data_sets_hash_covers_content_and_labels(colours: Colours, tmp_path: Path) -> None:
     dataset = LabelledImages.open(colours.photos)
-    sha256 = [hashlib.sha256(item.path.read_bytes()).hexdigest() for item in dataset]
+    sha256 = np.stack([np.frombuffer(hashlib.sha256(item.path.read_bytes()).digest(), np.uint8) for item in dataset])
     plain = dataset_sha256(dataset, sha256)
     assert validate(colours.candidate, colours.photos).to_dict()["dataset_sha256"] == plain
-    assert dataset_sha256(dataset, [sha256[1], sha256[0], *sha256[2:]]) != plain
+    assert dataset_sha256(dataset, sha256[[1, 0, *range(2, len(sha256))]]) != plain
     assert dataset_sha256(LabelledImages.open(colours.photos, unlabelled=True), sha256) != plain
 
 
