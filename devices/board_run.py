@@ -20,7 +20,8 @@ from .errors import DeviceError, RemoteError
 from .images import Listing
 from .request import ON_THE_BOARD, Request
 from .session import Session
-from .shell import clean, one_line
+from .shell import one_line
+from .texts import clean
 
 _TIMEOUT_S = 24 * 3600.0
 

@@ -20,7 +20,8 @@ from . import payload, wheels
 from .errors import BoardRefusedError, DeviceError, RemoteError
 from .probe import BoardFacts, ask
 from .session import DEFAULT_FOLDER, Session
-from .shell import Shell, clean, one_line
+from .shell import Shell, one_line
+from .texts import clean
 
 KEEP = 3
 MAX_REPORT_BYTES = 16 << 20

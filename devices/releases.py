@@ -9,7 +9,8 @@ from . import service
 from .deploy import Report, model_path, selftest
 from .errors import NoReleaseError
 from .session import DEFAULT_FOLDER, Session
-from .shell import Shell, clean
+from .shell import Shell
+from .texts import clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

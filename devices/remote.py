@@ -21,7 +21,8 @@ from .origin import THIS_MACHINE, of_board
 from .probe import BoardFacts, ask
 from .request import Request
 from .session import Session
-from .shell import Shell, clean
+from .shell import Shell
+from .texts import clean
 
 _ELAPSED = re.compile(r"\b(done|stopped) in [^,;]+$")  # how edge.progress ends
 __all__ = ["Outcome", "bit_equal", "board", "carry_out", "quotable"]

@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from .errors import BoardBusyError, BoardConnectionError, BoardRefusedError, RemoteError
-from .shell import Shell, clean, end, one_line
+from .shell import Shell, end, one_line
+from .texts import clean
 
 DEFAULT_FOLDER = ".edgekit"  # in the home folder on the board
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -15,14 +14,10 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from .errors import DeviceError, RemoteError
+from .texts import clean
 
 MAX_OUTPUT_BYTES = 16 << 20  # what a board says is not trusted to be short
 _SHOWN_STDERR = 400
-
-# Escape sequences (CSI, OSC and the rest), then every control character but newline and tab: nothing that a board sends moves the
-# cursor, renames the window or answers in the user's name.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +53,6 @@ class Shell(Protocol):
 
     def close(self) -> None:
         """End what `connect` began. Nothing stays behind on either side."""
-
-
-def clean(text: str) -> str:
-    """Return ``text`` without terminal escapes, control characters and direction overrides; newlines and tabs stay."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
 def one_line(text: str, limit: int = _SHOWN_STDERR) -> str:

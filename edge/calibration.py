@@ -19,6 +19,7 @@ from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
 
+from . import jsontext
 from .errors import UsageError
 from .files import atomic_write_text
 
@@ -62,7 +63,7 @@ def load(path: Path | None = None) -> dict[str, list[Run]]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        data = json.loads(text)
+        data = jsontext.loads(text)
         entries = {str(key): [Run(**run) for run in runs] for key, runs in data["entries"].items()}
         if data["schema_version"] != _VERSION or not all(0 < run.ratio < 1e6 for runs in entries.values() for run in runs):
             raise ValueError("unknown version or ratio")

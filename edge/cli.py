@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
+from . import terminal
 from .errors import EdgeError, MissingExtraError
 from .version import __version__
 
@@ -118,7 +119,11 @@ def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     with ``--store FILE``. Usage errors leave through ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse
     does.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    with terminal.guarded():
+        return _main(sys.argv[1:] if argv is None else list(argv), remember=remember)
+
+
+def _main(words: list[str], *, remember: bool) -> int:
     begin = time.monotonic()
     args = argparse.Namespace()
     failure: Exception | None = None

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from . import jsontext
 from .errors import ContractError
 
 if typing.TYPE_CHECKING:
@@ -125,6 +126,8 @@ class OutputSpec:
 
     def __post_init__(self) -> None:
         _check(self.kind in OUTPUT_KINDS, f"outputs[{self.name}].kind", self.kind, f"one of {', '.join(OUTPUT_KINDS)}")
+        broken = next((label for label in self.labels if "\n" in label or "\r" in label), "")
+        _check(not broken, f"outputs[{self.name}].labels", broken, "names of one line each")
         _check(0.0 < self.threshold < 1.0, f"outputs[{self.name}].threshold", self.threshold, "between 0 and 1")
         if self.background_index is not None:
             top = len(self.labels) if self.labels else 1 << 20
@@ -236,8 +239,8 @@ class Contract:
         Raises ContractError for malformed JSON, unknown or missing keys, wrong types and newer schema versions.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = jsontext.loads(text)
+        except ValueError as error:
             raise ContractError(
                 f"{where}: contract.json is not JSON ({error}); the artefact is damaged, make it again"
             ) from error
@@ -245,7 +248,7 @@ class Contract:
             raise ContractError(f"{where}: contract.json holds {type(data).__name__}, expected an object")
         version = data.get("schema_version")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise ContractError(f"{where}: contract.json has schema_version {version!r}, expected a whole number from 1 on")
+            raise ContractError(f"{where}: contract.json has schema_version {version!r:.40}, expected a whole number from 1 on")
         if version > SCHEMA_VERSION:
             writer = data.get("written_by") or "a newer edgekit"
             raise ContractError(
@@ -271,7 +274,7 @@ def __getattr__(name: str) -> Any:
 
 def _check(fits: bool, key: str, value: object, expected: str) -> None:
     if not fits:
-        raise ContractError(f"{key} is {value!r}, expected {expected}")
+        raise ContractError(f"{key} is {value!r:.200}, expected {expected}")
 
 
 def _parse(value: Any, kind: Any, key: str) -> Any:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.texts import clean
+
 from .errors import InterpreterError, ShapeError
 from .stderr import diverted
 from .tensors import QuantParams, TensorSpec
@@ -254,7 +256,7 @@ def _quiet_stderr() -> Iterator[Any]:
             if not taken:
                 for line in _without_chatter(kept):
                     with contextlib.suppress(OSError):
-                        os.write(2, line + b"\n")
+                        os.write(2, clean(line.decode("utf-8", "replace")).encode() + b"\n")
 
 
 @contextlib.contextmanager

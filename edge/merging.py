@@ -18,7 +18,7 @@ from typing import Any
 
 from devices import origin
 
-from . import statistics
+from . import jsontext, statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
 from .report_text import ANOTHER_LOOK, near_the_edge, points
@@ -199,11 +199,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-drop", type=float)
     args = parser.parse_args(argv)
     try:
-        report = merge([json.loads(path.read_text("utf-8")) for path in args.files], args.max_drop)
+        report = merge([jsontext.loads(path.read_bytes()) for path in args.files], args.max_drop)
     except EdgeError as error:
         print(f"edgekit: error: {error}", file=sys.stderr)
         return error.exit_code
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         print(f"edgekit: error: a report cannot be merged ({type(error).__name__}: {error})", file=sys.stderr)
         return 2
     json.dump({"report": report, "text": to_text(report)}, sys.stdout)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
 
+from .terminal import CLEAR_LINE
+
 _REDRAW_S = 0.1  # a bar redrawn more often costs more than it tells
 _LOG_LINE_S = 10.0  # a log gets a line about this often, whatever the number of items
 _BAR = 30
@@ -42,7 +44,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         end = "done" if kind is None else "stopped"
         text = f"{self.label}: {self.done}/{self.total} {end} in {seconds(self.elapsed_s)}"
-        self._line(f"\r\x1b[K{text}" if self._live else text)
+        self._line(f"{CLEAR_LINE}{text}" if self._live else text)
 
     @property
     def elapsed_s(self) -> float:
@@ -64,7 +66,7 @@ class Progress:
         text = f"{self.done}/{self.total} {share:4.0%} {seconds(self.elapsed_s)}{self._remaining()}"
         if self._live:
             filled = min(_BAR, round(share * _BAR))
-            self._write(f"\r\x1b[K{self.label} [{'#' * filled}{'.' * (_BAR - filled)}] {text}")
+            self._write(f"{CLEAR_LINE}{self.label} [{'#' * filled}{'.' * (_BAR - filled)}] {text}")
         else:
             self._line(f"{self.label}: {text}")
 
@@ -96,7 +98,7 @@ def stage(label: str, stream: TextIO | None = None) -> Iterator[None]:
         yield
         end = "done in"
     finally:
-        clear = "\r\x1b[K" if live else ""
+        clear = CLEAR_LINE if live else ""
         elapsed = seconds(time.monotonic() - start)
         _put(out, f"{clear}{label}: {end} {elapsed}\n")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from devices import origin
 from devices.origin import Origin
+
+from . import jsontext
 
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
@@ -203,7 +204,7 @@ def parse(text: str, *, time: str, source: str) -> tuple[Run, ...]:
 
     Raises ValueError if it is no JSON at all.
     """
-    data = json.loads(text, parse_constant=_refuse)
+    data = jsontext.loads(text)
     if not isinstance(data, Mapping):
         return ()
     if DOCUMENT in data:
@@ -212,10 +213,6 @@ def parse(text: str, *, time: str, source: str) -> tuple[Run, ...]:
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record of a run ({error})") from error
     return tuple(run for part in split(data) if (run := from_report(part, time=time, source=source)) is not None)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _model_sha256(file: str) -> str | None:

@@ -157,7 +157,7 @@ class RunStore:
                     yield connection
             finally:
                 connection.close()
-        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise StoreError(
                 f"{self.path}: the history of runs cannot be used ({error}); name another with --store FILE"
             ) from error

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
-from edge import child
+from edge import child, terminal
 from edge.errors import EdgeError, MissingExtraError
 from edge.stderr import diverted
 
@@ -141,7 +141,7 @@ class _Stream(io.TextIOBase):
         if self._descriptor is None:
             return self._original.write(text)
         with contextlib.suppress(OSError):  # a process may have no descriptor 2
-            os.write(self._descriptor, text.encode(self._original.encoding or "utf-8", "backslashreplace"))
+            os.write(self._descriptor, terminal.shown(text).encode(self._original.encoding or "utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:

@@ -33,6 +33,7 @@ LEAVES = {
             "own_boards",
             "manifests",
             "origin",
+            "texts",
         ),
     )
 }

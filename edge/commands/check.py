@@ -113,19 +113,18 @@ def _op_lines(report: CheckReport) -> list[str]:
 
 
 def _learn(args: argparse.Namespace, options: Any) -> None:
-    import json
+    from pathlib import Path
 
     from devices import fit, profiles
 
-    from .. import calibration, container
+    from .. import calibration, container, jsontext
     from ..errors import UsageError
     from ..network import network_of
 
     if args.board == "all":
         raise UsageError("--learn needs the --board that was measured")
     try:
-        with open(args.learn, encoding="utf-8") as stream:
-            measured = json.load(stream)
+        measured = jsontext.loads(Path(args.learn).read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
     source = container.read(args.file)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from devices.errors import DeviceError, RemoteError
-from devices.shell import Shell, clean, one_line, quote
+from devices.shell import Shell, one_line, quote
+from devices.texts import clean
 
 NASTY = [
     "plain",

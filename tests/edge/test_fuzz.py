@@ -1,4 +1,6 @@
-"""Thousands of damaged files, ours (with old hashes, and with new ones that fit) and foreign: each is answered with an error or a model, and nothing crashes or hangs."""
+"""Thousands of damaged files, ours (with old hashes, and with new ones that fit) and foreign: each is answered with an error or a
+model, and nothing crashes or hangs.
+"""
 
 from __future__ import annotations
 
