@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import memory
 from .errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _VERSION = 20
 _EPOCH = 1 << 5 | 1  # 1980-01-01, the first day a zip can name: the same content is the same bytes
 _MAX_COMMENT = (1 << 16) - 1
 _MAX_MEMBERS = 1024
-_MAX_MEMBER_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20  # of all members together, unpacked
+_MEMORY_SHARE = 8  # and at most this part of the machine's memory
 
 
 class Archive(NamedTuple):
@@ -61,7 +63,7 @@ def read(data: Buffer) -> Archive | None:
     """Return the archive at the end of ``data``, None if there is none.
 
     Raises ArtefactError if there is one and it is not intact: a checksum that does not match, a gap or an overlap between its
-    parts, a member that is encrypted, too large, or whose name leaves the archive.
+    parts, a member that is encrypted or whose name leaves the archive, or members that are too large together.
     """
     position = _find_end(data)
     if position is None:
@@ -75,6 +77,7 @@ def read(data: Buffer) -> Archive | None:
     _check(directory + directory_bytes == position, "its directory is not where its end says")
     members: dict[str, bytes] = {}
     starts: list[tuple[int, int]] = []
+    room, unread = min(_MAX_BYTES, memory.total_bytes() // _MEMORY_SHARE), directory
     at = directory
     for _ in range(count):
         _check(at + _CENTRAL.size <= position, "its directory is cut off")
@@ -89,7 +92,11 @@ def read(data: Buffer) -> Archive | None:
         name = raw_name.decode("utf-8", "replace")
         _check(_is_plain(name) and name not in members, f"its member {name!r} has no acceptable name")
         _check(not flags & _ENCRYPTED, f"its member {name!r} is encrypted")
-        _check(size <= _MAX_MEMBER_BYTES and packed <= _MAX_MEMBER_BYTES, f"its member {name!r} has {size} bytes")
+        room, unread = room - size, unread - packed
+        _check(
+            room >= 0, f"its members have more than {_MAX_BYTES >> 20} MiB together, or more than an eighth of the memory here"
+        )
+        _check(unread >= 0, "there is an overlap between its members")
         content, end = _member(data, offset, directory, raw_name, method, packed)
         members[name] = _unpack(content, method, size, name)
         _check(zlib.crc32(members[name]) == crc, f"its member {name!r} does not match its checksum")

@@ -1,7 +1,8 @@
 """Reads flatbuffers without a schema compiler, and trusts no byte of them.
 
 Every offset is checked against the end of the data and against its alignment before it is followed. Nothing recurses, and each
-`Flatbuffer` counts the bytes that it hands out: tables that share their content cannot make a small file into endless work.
+`Flatbuffer` counts the tables and the bytes that it hands out: tables that share their content cannot make a small file into endless
+work, nor a large one into more than a machine has memory for.
 Format: https://flatbuffers.dev/internals/
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import memory
 from .errors import ArtefactError
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
@@ -24,9 +26,16 @@ _I32 = struct.Struct("<i").unpack_from
 _U32 = struct.Struct("<I").unpack_from
 _SCALARS = {kind: struct.Struct(f"<{kind}") for kind in "bBhHiIqQf?"}
 
-# Each byte may be handed out several times (names and vectors that tables share), not without end.
-_READS_PER_BYTE = 16
+# Each byte may be handed out several times (names and vectors that tables share), not without end; weights are not handed out.
+_READS_PER_BYTE = 4
 _READS_AT_LEAST = 1 << 16
+_READS_AT_MOST = 64 << 20
+_MEMORY_SHARE = 64  # what is handed out takes several times its bytes as Python objects
+# Tables take microseconds each to read. Those of an honest file share no bytes, so together with the offsets to them they are no
+# larger than it is (with some room for writers that name an empty table twice); networks of a thousand layers have ten thousand.
+_SHARED_TABLE_BYTES = 1 << 15
+_OFFSET_BYTES = 4
+_TABLES_AT_MOST = 200_000
 
 
 class Flatbuffer:
@@ -35,7 +44,9 @@ class Flatbuffer:
     def __init__(self, data: Buffer, size: int | None = None) -> None:
         self.data = data
         self.size = len(data) if size is None else size
-        self._budget = _READS_PER_BYTE * self.size + _READS_AT_LEAST
+        most = min(_READS_AT_MOST, memory.total_bytes() // _MEMORY_SHARE)
+        self._budget = min(_READS_PER_BYTE * self.size + _READS_AT_LEAST, most)
+        self._table_bytes, self._tables = self.size + _SHARED_TABLE_BYTES, _TABLES_AT_MOST
         self._layouts: dict[int, tuple[int, tuple[int, ...]]] = {}
         if not 8 <= self.size <= len(data):
             raise ArtefactError(f"{self.size} bytes are too few for a flatbuffer")
@@ -53,6 +64,14 @@ class Flatbuffer:
         self._budget -= count
         if self._budget < 0:
             raise ArtefactError("its tables refer to the same bytes over and over")
+
+    def begin(self, size: int) -> None:
+        """Count a table of ``size`` bytes as read. Raises ArtefactError when there are more than an honest file has."""
+        self._tables -= 1
+        self._table_bytes -= size + _OFFSET_BYTES
+        if self._tables < 0 or self._table_bytes < 0:
+            raise ArtefactError("its tables refer to the same bytes over and over, or are more than any model has")
+        self.spend(size)
 
     def follow(self, position: int) -> int:
         """Return where the offset at ``position`` points to: a multiple of 4 with at least 4 bytes left."""
@@ -109,7 +128,7 @@ class Table:
         self._bytes, self._fields = file.layout(position - _I32(file.data, position)[0])
         if position + self._bytes > file.size:
             raise ArtefactError(f"the table at {position} reaches beyond the end")
-        file.spend(self._bytes)
+        file.begin(self._bytes)
 
     def field(self, slot: int, width: int) -> int:
         """Return the position of a field of ``width`` bytes, 0 if it is absent."""

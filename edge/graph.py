@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import outline
+from . import operands, outline
 from .errors import ArtefactError
 from .flatbuffer import Buffer, Table
 from .opcodes import BUILTIN_OPS, CUSTOM, FLOAT_TYPES, TENSOR_TYPES, TYPE_BITS
@@ -43,37 +43,6 @@ _OPTIONS: dict[str, dict[int, tuple[str, str]]] = {
     "STRIDED_SLICE": {2: ("ellipsis_mask", "i"), 3: ("new_axis_mask", "i")},
     "PACK": {1: ("axis", "i")},
 }
-# Operands that may be absent (-1), by position, as in TensorFlow's tfl_ops.td; those of all other ops are required.
-_LSTM = frozenset({1, 5, 9, 10, 11, 12, 16, 17, 20, 21, 22, 23})
-_MAY_BE_ABSENT: dict[str, frozenset[int]] = {
-    "CONV_2D": frozenset({2}),
-    "DEPTHWISE_CONV_2D": frozenset({2}),
-    "FULLY_CONNECTED": frozenset({2}),
-    "CONV_3D": frozenset({2}),
-    "TRANSPOSE_CONV": frozenset({3}),
-    "CONV_3D_TRANSPOSE": frozenset({3}),
-    "SVDF": frozenset({3}),
-    "LSTM": _LSTM,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
-    # Forwards 1 to 17, backwards 18 to 34 (each: input gate, peepholes, projection), then the auxiliary input and its weights.
-    "BIDIRECTIONAL_SEQUENCE_LSTM": frozenset({1, 5, 9, 10, 11, 12, 16, 17, 18, 22, 26, 27, 28, 29, 33, 34, *range(39, 48)}),
-    "BIDIRECTIONAL_SEQUENCE_RNN": frozenset({9, 10, 11}),
-}
-# How many operands these read at least: their kernels take what is not there for a tensor.
-_LEAST_OPERANDS = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "GATHER_ND"), 2),
-    **dict.fromkeys(("CONV_3D", "PAD", "MIRROR_PAD", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), 2),
-    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "PRELU"), 2),
-    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE", "TILE", "EXPAND_DIMS", "BROADCAST_TO"), 2),
-    **dict.fromkeys(("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "ARG_MAX", "ARG_MIN"), 2),
-    **dict.fromkeys(("LOGICAL_AND", "LOGICAL_OR", "FLOOR_DIV", "FLOOR_MOD", "REVERSE_V2", "TOPK_V2", "SPLIT"), 2),
-    **dict.fromkeys(("PADV2", "SLICE", "SELECT", "SELECT_V2", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "SPLIT_V"), 3),
-    **dict.fromkeys(("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "SCATTER_ND", "RANGE"), 3),
-    **{"STRIDED_SLICE": 4, "ONE_HOT": 4, "SVDF": 5, "RNN": 5, "UNIDIRECTIONAL_SEQUENCE_RNN": 5, "BIDIRECTIONAL_SEQUENCE_RNN": 12},
-    **{"LSTM": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 20, "BIDIRECTIONAL_SEQUENCE_LSTM": 39},
-}
-# Ops of control flow and of variables, which may read or write nothing; and custom ones, of which nothing is known.
-_MAY_BE_BARE = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "VAR_HANDLE", "ASSIGN_VARIABLE", "HASHTABLE", "HASHTABLE_IMPORT"})
 _DEFAULTS = {"dilation_w": 1, "dilation_h": 1}
 
 
@@ -294,25 +263,11 @@ def _op(table: Table, index: int, codes: Sequence[tuple[str, int, bool]], tensor
     if outputs and not 0 <= min(outputs) <= max(outputs) < tensors:
         raise ArtefactError(f"op {index} ({name}) writes a tensor that does not exist")
     if not is_custom:
-        _check_operands(index, name, inputs, outputs)
+        operands.check(index, name, inputs, outputs)
     options, values = table.table(4), {}
     if options is not None and name in _OPTIONS and not is_custom:
         values = {key: options.integer(slot, kind, _DEFAULTS.get(key, 0)) for slot, (key, kind) in _OPTIONS[name].items()}
     return Op(index=index, name=name, version=version, inputs=inputs, outputs=outputs, options=values, is_custom=is_custom)
-
-
-def _check_operands(index: int, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-    """Every operand that the kernel reads must be there."""
-    if -1 in inputs:
-        optional = _MAY_BE_ABSENT.get(name, frozenset[int]())
-        missing = [place for place, tensor in enumerate(inputs) if tensor < 0 and place not in optional]
-        if missing and not name.startswith("STABLEHLO_"):
-            raise ArtefactError(f"op {index} ({name}) has no operand {missing[0]}, which it needs")
-    least = _LEAST_OPERANDS.get(name, 1)
-    if name not in _MAY_BE_BARE and not name.startswith("STABLEHLO_") and (len(inputs) < least or not outputs):
-        raise ArtefactError(
-            f"op {index} ({name}) reads {len(inputs)} tensors and writes {len(outputs)}, expected at least {least} and 1"
-        )
 
 
 def _check_order(subgraph: Subgraph) -> None:

@@ -10,9 +10,10 @@ import importlib
 import io
 import os
 import re
+import stat
 import struct
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 import numpy as np
@@ -21,12 +22,18 @@ from PIL import Image, ImageFile
 
 from devices.manifests import suffix
 
-from . import picture_kinds
+from . import memory, picture_kinds
 from .errors import ImageError, ShapeError
 
 Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 
 MAX_PIXELS = 100_000_000
+# What a pixel takes at the most while it is decoded (measured): Pillow's own picture, the RGB copy, one that is turned; WebP's decoder
+# keeps two more. And what a progressive JPEG keeps for each of its pixels, however small it is decoded.
+PIXEL_BYTES = 12
+_WEBP_BYTES = 16
+_PROGRESSIVE_BYTES = 7
+MEMORY_SHARE = 3  # a third of the memory is for pictures: all that are decoded at once, by however many threads
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 only if that still leaves this many times the pixels per side that the input needs.
 DRAFT_MARGIN = 2
@@ -60,6 +67,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_STRIP_PIXELS = 1 << 20  # converted at a time, where it takes several times the memory
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 # What Pillow's decoders are known to raise for damaged files.
 _BROKEN = (
@@ -78,8 +86,18 @@ _BROKEN = (
 )
 
 
+_budget = memory.Budget(MEMORY_SHARE)
+
+
 def open_rgb(source: Source, *, needed: tuple[int, int] | None = None) -> Image.Image:
-    """Return ``source`` as an upright 8-bit RGB picture.
+    """Return ``source`` as an upright 8-bit RGB picture (see `opened`)."""
+    with opened(source, needed=needed) as picture:
+        return picture
+
+
+@contextmanager
+def opened(source: Source, *, needed: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+    """Yield ``source`` as an upright 8-bit RGB picture, and hold its share of the memory for pictures meanwhile.
 
     source: path, bytes, open binary file, Pillow image, or uint8 array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` RGB or
     ``(H, W, 4)`` RGBA. needed: the upright ``(width, height)`` that the input needs: a JPEG of more than twice (DRAFT_MARGIN) as
@@ -94,6 +112,11 @@ def open_rgb(source: Source, *, needed: tuple[int, int] | None = None) -> Image.
 
     Raises ImageError for a missing, truncated, unreadable or too large picture, ShapeError for any other array.
     """
+    with ExitStack() as held:
+        yield _open_rgb(source, needed, held)
+
+
+def _open_rgb(source: Source, needed: tuple[int, int] | None, held: ExitStack) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
@@ -103,10 +126,10 @@ def open_rgb(source: Source, *, needed: tuple[int, int] | None = None) -> Image.
                 " pass PIL.ImageOps.exif_transpose(image), or do image.info.clear() if it is upright already"
             )
         # Not reduced while decoding: that would alter the caller's object.
-        return _decode(source, "image", None)
+        return _decode(source, "image", None, held)
     with ExitStack() as stack:
         where, stream = _open(source, stack)
-        return _decode(_identify(stream, where), where, needed)
+        return _decode(_identify(stream, where), where, needed, held)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -127,6 +150,9 @@ def _open(source: Any, stack: ExitStack) -> tuple[str, IO[bytes]]:
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         try:
+            mode = os.stat(path).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe among the pictures would be waited for without end
+                raise ImageError(f"{path}: is no file; expected a picture")
             return path, stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise ImageError(f"{path}: cannot be opened ({error.strerror or error}); check the path") from error
@@ -170,7 +196,7 @@ def _plugin(start: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) -> Image.Image:
+def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None, held: ExitStack) -> Image.Image:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{where}: {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} million; scale it down first")
@@ -178,6 +204,7 @@ def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) ->
         if needed is not None and picture.format == "JPEG":
             across, down = needed if _orientation(picture.info) not in _SIDEWAYS else needed[::-1]
             picture.draft(None, (across * DRAFT_MARGIN, down * DRAFT_MARGIN))
+        held.enter_context(_budget.taken(_cost(picture, width * height, where)))
         picture.load()
         rgb = _to_rgb(picture)
         turn = _UPRIGHT.get(
@@ -186,6 +213,18 @@ def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None) ->
         return rgb if turn is None else rgb.transpose(turn)
     except _BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded ({_reason(error)}); replace it or leave it out") from error
+
+
+def _cost(picture: Image.Image, pixels: int, where: str) -> int:
+    """Return how many bytes a picture of ``pixels`` takes when it is decoded at the size that it has been set to."""
+    progressive = _PROGRESSIVE_BYTES * pixels if picture.info.get("progressive") else 0
+    bytes_ = (_WEBP_BYTES if picture.format == "WEBP" else PIXEL_BYTES) * picture.width * picture.height + progressive
+    if bytes_ > _budget.bytes:
+        raise ImageError(
+            f"{where}: {pixels / 1e6:.0f} million pixels take {bytes_ >> 20} MiB to decode, and a third of this machine's memory is"
+            f" {_budget.bytes >> 20} MiB; scale it down first"
+        )
+    return bytes_
 
 
 def _orientation(info: Mapping[Any, Any]) -> int:
@@ -226,9 +265,18 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
     if picture.mode.startswith("I"):
-        # 16-bit grey. Pillow would saturate at 255; the high byte is what it keeps of 16-bit colour.
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+        picture = _high_bytes(picture)
     return picture.convert("RGB")
+
+
+def _high_bytes(picture: Image.Image) -> Image.Image:
+    """Return 16-bit grey as 8-bit grey. (Pillow would saturate at 255; the high byte is what it keeps of 16-bit colour.)"""
+    grey = np.empty((picture.height, picture.width), np.uint8)
+    step = max(1, _STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, step):
+        rows = np.asarray(picture.crop((0, top, picture.width, min(top + step, picture.height))))
+        grey[top : top + step] = rows.clip(0, 65535) >> 8
+    return Image.fromarray(grey)
 
 
 def _reason(error: BaseException) -> str:

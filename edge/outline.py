@@ -1,7 +1,7 @@
 """The little of a ``.tflite`` that opening an artefact needs: what goes in, what comes out, and the names of its metadata.
 
-`edge.graph` reads (and checks) everything, which takes longer than importing the interpreter. An artefact whose SHA-256 is right
-was checked in full when it was packed.
+`edge.graph` reads (and checks) everything, which takes longer than importing the interpreter. That is done the first time that a file
+is loaded on a machine (`edge.trust`).
 """
 
 from __future__ import annotations

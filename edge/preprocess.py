@@ -18,7 +18,7 @@ from PIL import Image
 from . import tensors
 from .contract import InputSpec
 from .errors import ShapeError
-from .images import Source, open_rgb
+from .images import Source, opened
 from .tensors import TensorSpec
 
 __all__ = ["Source", "Sources", "load_pixels", "lookup_table", "preprocess", "to_tensor"]
@@ -44,8 +44,9 @@ def load_pixels(source: Sources, spec: InputSpec) -> NDArray[np.uint8]:
         return _stack(source, spec)
     if isinstance(source, list | tuple):
         raise ShapeError(f"the model takes one picture, got a sequence of {len(source)}")
-    picture = open_rgb(cast("Source", source), needed=_needed(spec))
-    picture = _fit(picture, spec)
+    with opened(cast("Source", source), needed=_needed(spec)) as whole:
+        picture = _fit(whole, spec)
+        del whole  # before others may have its memory
     if spec.color == "gray":
         return np.asarray(picture.convert("L"))[:, :, np.newaxis]
     pixels: NDArray[np.uint8] = np.asarray(picture)

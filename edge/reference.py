@@ -27,6 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from . import zips
 from .contract import Contract, InputSpec
 from .errors import ArtefactError, ContractError, DatasetError, OutputError, ShapeError
 from .files import sha256_file
@@ -143,7 +144,7 @@ class ReferenceOutputs:
                 values = tuple(_array(where, archive, f"output{i}", "<f4", 2) for i in range(len(contract.outputs)))
         except ContractError:
             raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except zips.DAMAGED as error:
             raise ArtefactError(
                 f"{where}: no intact file of reference outputs ({error}); make it again with quantize.reference_outputs"
             ) from error

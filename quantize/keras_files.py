@@ -11,14 +11,13 @@ import platform
 import re
 import shutil
 import stat
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge import zips
 from edge.errors import EdgeError
 
 from . import h5_files, keras_config, keras_forms, keras_rewrite, keras_weights
@@ -30,12 +29,6 @@ from .scan import Known, scan_config
 MAX_CONFIG_BYTES = 64 << 20
 MAX_WEIGHTS_BYTES = h5_files.MAX_BYTES
 MAX_MEMBERS = 10_000
-
-# What zipfile is known to raise for damaged archives.
-_DAMAGED_ZIP = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
-    *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError),
-)
 
 # What marshal says of bytecode of another version of Python, and base64 of what is none.
 _UNREADABLE_CODE = re.compile(r"marshal data|bad marshal|code object|incorrect padding|EOF read where|unknown opcode", re.I)
@@ -68,7 +61,7 @@ def load_zip(
                 load_weights(model, weights, where=where)
     except EdgeError:
         raise
-    except _DAMAGED_ZIP as error:
+    except zips.DAMAGED as error:
         reason = first_line(error)
         raise LoadError(f"{where}: damaged archive, {path.stat().st_size:,} bytes ({reason}); copy or save it again") from error
     return model, notes

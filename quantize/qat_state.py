@@ -7,13 +7,13 @@ import dataclasses
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge import zips
 from edge.dataset import LabelledImages
 from edge.errors import OutputError
 
@@ -103,7 +103,7 @@ def _read(folder: Path, *, arrays: bool) -> tuple[dict[str, Any], dict[str, np.n
         with np.load(path, allow_pickle=False) as stored:
             meta = json.loads(bytes(stored[_META]))
             return meta, {name: stored[name] for name in stored.files if name != _META} if arrays else {}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except zips.DAMAGED as error:
         raise TrainingError(f"{path}: not an intact training state ({error}); start again without --resume") from error
 
 

@@ -58,7 +58,17 @@ def _serve(parts: tuple[object, ...], line: bytes, *, looking: bool) -> Answer:
             raise Refused(f"{name!r} is no operation", "bug")
         operation: Callable[..., Answer] = found[0]
         return {"ok": True, **operation(**request)}
-    except (Refused, OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
+    except (
+        Refused,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        StopIteration,
+        zipfile.BadZipFile,
+    ) as error:
         return failure(error)
 
 

@@ -41,7 +41,7 @@ def unpack(wheels: Sequence[Path], root: Path) -> None:
                     place = root / _SITE / name
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(archive.read(entry))
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
+        except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
             raise VirtualBoardError(f"{path}: cannot be unpacked ({error})") from error
 
 

@@ -63,12 +63,13 @@ def _is_foreign(file: str) -> bool:
     """Return whether a file has no contract of its own, cheaply: hashing it would count as loading time."""
     import zipfile
 
+    from .. import zips
     from ..container import CONTRACT_FILE
 
     try:
         with zipfile.ZipFile(file) as archive:
             return CONTRACT_FILE not in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except zips.DAMAGED:
         return True  # nothing packed, or damaged, which loading says
 
 

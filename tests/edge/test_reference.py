@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import struct
 import zipfile
 from pathlib import Path
 
@@ -143,3 +145,20 @@ def test_headers_that_lie_or_are_spoilt_are_refused(stored: Path, shape: str) ->
 def test_a_compressed_copy_is_refused(stored: Path) -> None:
     with pytest.raises(ArtefactError, match="compressed"):
         ReferenceOutputs.open(rewritten(stored, "output0", npy(np.zeros((5, 3), np.float32)), zipfile.ZIP_DEFLATED))
+
+
+@pytest.mark.parametrize(("place", "value"), [("flags", 1), ("version", 99), ("method", 99), ("method", 8)])
+def test_archives_that_python_does_not_read_are_refused(stored: Path, place: str, value: int) -> None:
+    """Encrypted, or of a format that is yet to come: zipfile raises what is neither OSError nor ValueError."""
+    data = bytearray(stored.read_bytes())
+    for signature, at in (
+        (b"PK\x01\x02", {"version": 6, "flags": 8, "method": 10}),
+        (b"PK\x03\x04", {"version": 4, "flags": 6, "method": 8}),
+    ):
+        start = data.find(signature)
+        while start >= 0:
+            struct.pack_into("<H", data, start + at[place], value)
+            start = data.find(signature, start + 4)
+    stored.write_bytes(data)
+    with pytest.raises(ArtefactError, match=re.escape(str(stored))):
+        ReferenceOutputs.open(stored)
