@@ -3,7 +3,10 @@
     report = drive(open_source("0"), predictor(model), send, safe={"steering": 0.0, "throttle": 0.0}, window=window_of(model.contract))
 
 `send` gets every command: a print, a CSV, a serial port. The first and the last one are the safe command; in between the watchdog
-gives it whenever no fresh command was given for ``deadline_s``, whatever stalls: the camera, the model, or `send` itself.
+gives it whenever no fresh command was delivered for ``deadline_s``, whatever stalls: the camera, the model, or `send` itself. A
+command is delivered when `send` has returned, and its frame's age counts until then.
+
+The watchdog does not wait for a `send` that has not returned at the deadline: it calls `send` beside it, from its own thread.
 """
 
 from __future__ import annotations
@@ -75,10 +78,11 @@ class CsvCommands:
 
 @dataclass(slots=True, kw_only=True)
 class DriveReport:
-    """What happened. Rates and times are measured; ``late`` frames were too old to act on, ``refused`` answers were not finite.
+    """What happened. Rates and times are measured; ``refused`` answers were not finite.
 
-    age: from the capture of the frame to its command. inference: what the model took. gap: between two commands that were no safe
-    ones. safe: how many safe commands, by reason. stalls: how often the watchdog had to step in.
+    late: frames that were too old to act on, or too old when `send` had delivered their command. commands: those sent, such late
+    ones too. age: from the capture of a frame until its command was delivered. inference: what the model took. gap: between two
+    commands that were no safe ones. safe: how many safe commands, by reason. stalls: how often the watchdog had to step in.
     """
 
     source: str
@@ -129,7 +133,7 @@ class DriveReport:
 
 
 class _Outlet:
-    """Hands commands over, one at a time, from the loop and from the watchdog."""
+    """Hands commands over, one at a time as far as `send` returns in time, from the loop and from the watchdog."""
 
     def __init__(self, send: Send, safe: Mapping[str, float], report: DriveReport, patience_s: float) -> None:
         self._send = send
@@ -141,35 +145,48 @@ class _Outlet:
         self._ended = False
 
     def give(self, values: Mapping[str, float], frame: Frame, watchdog: Watchdog, max_age_s: float) -> None:
-        """Send a command, unless its frame has become too old meanwhile; then the watchdog is not fed."""
+        """Send a command, unless its frame has become too old meanwhile.
+
+        One that is too old once it is delivered may have come after the watchdog's safe one: it does not feed the watchdog, and
+        the safe command follows it at once.
+        """
         with self._turn:
-            now = time.monotonic()
-            age_s = now - frame.captured_at
+            began = time.monotonic()
+            age_s = began - frame.captured_at
             if age_s > max_age_s:
                 self._report.late += 1
                 return
-            self._send(Command(values=values, given_at=now, frame=frame.index, age_ms=age_s * 1e3))
-            watchdog.feed()
+            self._send(Command(values=values, given_at=began, frame=frame.index, age_ms=age_s * 1e3))
+            age_s = time.monotonic() - frame.captured_at
             self._report.commands += 1
             self._report.age.add(age_s * 1e3)
             if self._last is not None:
-                self._report.gap.add((now - self._last) * 1e3)
-            self._last = now
+                self._report.gap.add((began - self._last) * 1e3)
+            self._last = began
+            if age_s > max_age_s:
+                self._report.late += 1
+                self._send_safe(STALL)
+            else:
+                watchdog.feed()
 
     def stop(self, reason: str, still: Callable[[], bool] = lambda: True) -> None:
         """Send the safe command, if it is ``still`` called for when its turn comes.
 
-        A command that is being sent and does not return is not waited for: a receiver that hangs is a stall too.
+        A command that is being sent is not waited for at a stall, as the deadline is over by then, and at the start and the end for
+        ``patience_s`` only: a receiver that hangs is a stall too.
         """
-        mine = self._turn.acquire(timeout=self._patience_s)
+        mine = self._turn.acquire(timeout=0.0 if reason == STALL else self._patience_s)
         try:
             if still() and not self._ended:
                 self._ended = reason == END
-                self._report.safe[reason] += 1
-                self._send(Command(values=self._safe, given_at=time.monotonic(), reason=reason))
+                self._send_safe(reason)
         finally:
             if mine:
                 self._turn.release()
+
+    def _send_safe(self, reason: str) -> None:
+        self._report.safe[reason] += 1
+        self._send(Command(values=self._safe, given_at=time.monotonic(), reason=reason))
 
 
 def drive(
@@ -188,7 +205,8 @@ def drive(
 
     predict: gets the newest ``window`` frames in a row, the oldest first, and returns the command's values by name. safe: the
     command for when there is no other. deadline_s: so long may no fresh command come before the watchdog gives the safe one.
-    max_age_s: no command is given on a frame older than that (default: the deadline). limits: (low, high) by name; values are held
+    max_age_s: no command is given on a frame older than that (default: the deadline), and one whose delivery took it past that age is
+    followed by the safe command. limits: (low, high) by name; values are held
     within. Values that are not finite are refused: the watchdog steps in if no better ones follow.
 
     Raises UsageError for limits that make no sense, and what ``source``, ``predict`` or ``send`` raise.
