@@ -32,7 +32,7 @@ class Output(Protocol):
 
 
 def open_output(path: str | os.PathLike[str], source: FrameSource) -> Output:
-    """Return where frames of ``source`` go: a ``.mp4`` or ``.avi``, an image file (for one image), or any other name a folder.
+    """Return where frames of ``source`` go: a ``.mp4``, ``.mkv`` or ``.avi``, an image file (for one image), or any other name a folder.
 
     Raises UsageError where the name's suffix does not fit, MissingExtraError where a video needs OpenCV and it is not installed.
     """
@@ -92,7 +92,8 @@ class VideoOutput:
         self.path = path
         self._fps = fps
         self._live = live
-        self._beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        # Not hidden: of a process that was killed, this is what is left, and a player opens it.
+        self._beside = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
         self._writer: VideoWriter | None = None
         self._size = (0, 0)
         self._began = 0.0
@@ -114,20 +115,31 @@ class VideoOutput:
         self._due, self._pending = max(due, self._due), drawn
 
     def close(self) -> None:
-        """Complete the file and give it its name. Without a single frame there is no file."""
+        """Complete the file and give it its name. Without a single frame there is no file.
+
+        Raises OutputError if a frame is missing in it, which a full disk does; where it can be played all the same, it stays.
+        """
         if self._writer is None:
             return
         writer, self._writer = self._writer, None
         try:
-            if self._pending is not None:
-                writer.write(self._pending)
-            writer.close()
-            os.replace(self._beside, self.path)
+            self._complete(writer)
         except OSError as error:
+            if isinstance(error, OutputError):
+                raise
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error}); choose another place") from error
         finally:
             with contextlib.suppress(OSError):
                 self._beside.unlink(missing_ok=True)
+
+    def _complete(self, writer: VideoWriter) -> None:
+        try:
+            if self._pending is not None:
+                writer.write(self._pending)
+        finally:
+            writer.close()
+            if writer.frames:
+                os.replace(self._beside, self.path)
 
     def _open(self, drawn: NDArray[np.uint8], began: float) -> None:
         # Codecs store colour for two by two pixels, so sides are even.
@@ -137,7 +149,7 @@ class VideoOutput:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error}); choose another place") from error
-        self._writer = VideoWriter(self._beside, self._size, self._fps, self.path.suffix)
+        self._writer = VideoWriter(self._beside, self._size, self._fps, self.path.suffix, name=str(self.path))
 
     def _fitted(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         width, height = self._size

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +22,17 @@ from .errors import DatasetError, MissingExtraError, OutputError, UsageError
 from .frames import Frame
 
 # File name suffix -> the codec that OpenCV's own builds can always write. mp4v is MPEG-4 Part 2, MJPG is one JPEG a frame.
-WRITES = {".mp4": "mp4v", ".avi": "MJPG"}
+# Whatever ends the process, all that was written can be played, up to the last quarter of a MiB that FFmpeg still held.
+WRITES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+
+# A plain .mp4 has its index at the end, and is lost without. Under this name FFmpeg writes the same in fragments, each with its own
+# index; OpenCV has no other way to ask for that. Only the brand in the first bytes differs.
+_FRAGMENTED = ".ismv"
+_BRAND_AT, _BRAND, _ISO_BRAND = 4, b"ftypisml\x00\x00\x02\x00ismlpiff", b"ftypiso5\x00\x00\x02\x00iso5mp41"
+
+# What stays free for what the encoder still holds back and for the index, which grows with the frames.
+_SPARE_BYTES = 1 << 20
+_INDEX_BYTES = 64
 
 # A damaged place is skipped if a whole frame follows within so many.
 _MAX_BROKEN_RUN = 25
@@ -155,25 +168,86 @@ class Camera:
 
 
 class VideoWriter:
-    """Writes frames of one size to a video file at a fixed rate. `close` completes the file; it is not readable before."""
+    """Writes frames of one size to a video file at a fixed rate. `close` completes the file and checks that all frames are in it.
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float, suffix: str) -> None:
-        """``size`` is (width, height), ``suffix`` chooses the codec (see WRITES), whatever ``path`` is called. Raises OutputError."""
+    OpenCV does not tell when a disk is full: the space is looked at before each frame, and the file is opened once more at the end.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, suffix: str, *, name: str = "") -> None:
+        """``size`` is (width, height), ``suffix`` chooses the codec (see WRITES), whatever ``path`` is called.
+
+        name: for messages, where ``path`` is not what the user calls it. Raises OutputError.
+        """
         cv2 = _cv2()
+        self.frames = 0
+        self._path = path
+        self._name = name or str(path)
         self._to_bgr = cv2.COLOR_RGB2BGR
         self._convert = cv2.cvtColor
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec(suffix)), fps, size)
+        self._fragmented = suffix.lower() == ".mp4"
+        self._opened = path.with_name(f"{path.name}{_FRAGMENTED}") if self._fragmented else path
+        self._writer = cv2.VideoWriter(str(self._opened), cv2.VideoWriter_fourcc(*codec(suffix)), fps, size)
         if not self._writer.isOpened():
+            self._writer.release()
+            with contextlib.suppress(OSError):
+                self._opened.unlink(missing_ok=True)
             raise OutputError(
-                f"{path}: OpenCV cannot write a video here; check the folder, or try the other of {', '.join(WRITES)}"
+                f"{self._name}: OpenCV cannot write a video here; check the folder and its free space, or try another of"
+                f" {', '.join(WRITES)}"
             )
 
+        if self._fragmented and sys.platform != "win32":  # which renames no open file
+            self._name_it()
+
     def write(self, pixels: NDArray[np.uint8]) -> None:
-        """Append a frame: uint8 ``(H, W, 3)`` RGB of the size that was given."""
+        """Append a frame: uint8 ``(H, W, 3)`` RGB of the size that was given. Raises OutputError before the disk is full."""
+        free = shutil.disk_usage(self._path.parent).free
+        if free < _SPARE_BYTES + _INDEX_BYTES * self.frames + pixels.nbytes:
+            raise OutputError(
+                f"{self._name}: the disk is full ({free // 1024} KiB left) after {self.frames} frames; free some space there, or"
+                " choose another place"
+            )
         self._writer.write(self._convert(pixels, self._to_bgr))
+        self.frames += 1
 
     def close(self) -> None:
+        """Complete the file. Raises OutputError if it does not hold what was written."""
         self._writer.release()
+        if self._fragmented:
+            if self._opened != self._path:
+                self._name_it()
+            self._set_brand()
+        held = _frames_in(self._path)
+        if held < self.frames - 1:  # the count is reckoned from the duration, in milliseconds
+            raise OutputError(
+                f"{self._name}: holds {held} of {self.frames} frames, as its disk was full or failed; free some space there, or"
+                " choose another place"
+            )
+
+    def _name_it(self) -> None:
+        os.replace(self._opened, self._path)
+        self._opened = self._path
+
+    def _set_brand(self) -> None:
+        with open(self._path, "r+b") as stream:
+            stream.seek(_BRAND_AT)
+            if stream.read(len(_BRAND)) == _BRAND:
+                stream.seek(_BRAND_AT)
+                stream.write(_ISO_BRAND)
+
+
+def _frames_in(path: Path) -> int:
+    """Return how many frames a finished video has by its index, 0 if it cannot be opened or its last one is not there."""
+    cv2 = _cv2()
+    capture = cv2.VideoCapture(str(path))
+    try:
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        if count <= 0 or count > 1e9:
+            return 0
+        capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 2))
+        return count if capture.grab() else 0
+    finally:
+        capture.release()
 
 
 def codec(suffix: str) -> str:

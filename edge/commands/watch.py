@@ -38,7 +38,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a .tflite")
     parser.add_argument("source", metavar="SOURCE", help=source_flags.SOURCE_HELP)
     parser.add_argument(
-        "--output", metavar="PATH", help="write the drawn frames to a video (.mp4, .avi), a folder, or an image for one image"
+        "--output",
+        metavar="PATH",
+        help="write the drawn frames to a video (.mp4, .mkv, .avi), a folder, or an image for one image",
     )
     parser.add_argument("--top", type=source_flags.count, default=1, metavar="K", help="how many classes to show (default 1)")
     parser.add_argument("--read", metavar="NAME", help="the output to read, where the model has several with classes")

@@ -92,7 +92,7 @@ def test_a_long_line_ends_inside_the_frame() -> None:
 
 def test_the_kind_of_output_follows_from_its_name(tmp_path: Path, folder: Path) -> None:
     source = open_source(folder)
-    with pytest.raises(UsageError, match=r"\.gif is none of \.mp4, \.avi"):
+    with pytest.raises(UsageError, match=r"\.gif is none of \.mp4, \.mkv, \.avi"):
         open_output(tmp_path / "a.gif", source)
     with pytest.raises(UsageError, match="has more than one frame"):
         open_output(tmp_path / "a.jpg", source)
@@ -114,6 +114,42 @@ def test_a_video_is_there_when_it_is_complete_and_not_before(tmp_path: Path) -> 
     assert len(frames) == 6
     assert frames[0].pixels is not None
     assert frames[0].pixels.shape == (48, 64, 3)  # sides are even in a video
+
+
+@needs_opencv
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_of_a_process_that_is_killed_a_video_is_left_that_can_be_played(tmp_path: Path, suffix: str) -> None:
+    script = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from edge.frame_output import VideoOutput
+from edge.frames import Frame
+output = VideoOutput(Path(sys.argv[1]), 10.0, live=False)
+for index in range(100):
+    noise = np.random.default_rng(index).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    output.write(Frame(index=index, captured_at=0.0), noise)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / f"out{suffix}")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left.name.startswith("out."), left.suffix) == (True, suffix)
+    frames = [frame.pixels for frame in open_source(left)]
+    whole = [pixels for pixels in frames if pixels is not None]
+    assert len(whole) >= 85  # the rest was in a buffer of FFmpeg's
+    first = np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    assert np.corrcoef(whole[0].ravel(), first.ravel())[0, 1] > 0.5
+
+
+@needs_opencv
+def test_a_finished_mp4_is_one_for_any_player(tmp_path: Path) -> None:
+    output = VideoOutput(tmp_path / "out.mp4", 10.0, live=False)
+    for index in range(3):
+        output.write(Frame(index=index, captured_at=0.0), pattern("rings", 48, 64))
+    output.close()
+    assert (tmp_path / "out.mp4").read_bytes()[4:24] == b"ftypiso5\x00\x00\x02\x00iso5mp41"
 
 
 @needs_opencv
