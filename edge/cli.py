@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import platform
+import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 from . import terminal
-from .errors import EdgeError, MissingExtraError
+from .errors import EdgeError, MissingExtraError, OutputError
 from .version import __version__
 
 ENTRY_POINT_GROUP = "edgekit.commands"
@@ -61,6 +63,9 @@ ON_BOARD = ("validate", "benchmark", "selftest")
 _ON_BOARD_MODULE = "devices.commands.on_board"
 
 SOFTWARE = 70  # exit code of what was not foreseen: os.EX_SOFTWARE, which not every system's Python has
+
+# No space, no quota, a file larger than allowed: whatever was being written.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 # Commands whose runs are remembered (`edgekit runs`).
 REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch", "validate", "benchmark", "selftest", "check", "deploy")
@@ -133,6 +138,7 @@ def _main(words: list[str], *, remember: bool) -> int:
         if getattr(args, "on", None):
             run = importlib.import_module(_ON_BOARD_MODULE).run
         code = run(args)
+        sys.stdout.flush()  # here, where a full disk behind `> FILE` is still told, and not while Python ends
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PROVIDED_BY:
@@ -144,9 +150,11 @@ def _main(words: list[str], *, remember: bool) -> int:
         return 130
     except BrokenPipeError:
         # The reader went away (`edgekit boards | head`). Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 141
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            error = _full(error)
         # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
         if not isinstance(getattr(error, "exit_code", None), int):
             return _own_fault()
@@ -157,6 +165,33 @@ def _main(words: list[str], *, remember: bool) -> int:
 
         recording.record(args, words, code, seconds=time.monotonic() - begin, error=failure, by_default=remember)
     return code
+
+
+def _full(error: OSError) -> OutputError:
+    """Return what a full disk is for the user. Writers that know their file say it themselves; this is for all others."""
+    what = error.filename or "an output, the cache (EDGEKIT_HOME) or a temporary file (TMPDIR)"
+    if error.filename is None and _stdout_is_full():
+        what = "standard output"
+        _give_up_stdout()
+    return OutputError(f"{what}: cannot be written ({error.strerror}); free some space there, or choose another place")
+
+
+def _stdout_is_full() -> bool:
+    import shutil
+
+    try:
+        sys.stdout.flush()
+        descriptor = sys.stdout.fileno()
+        # Unbuffered, nothing is left to be flushed; then the disk behind it tells.
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and shutil.disk_usage(descriptor).free == 0
+    except ValueError:  # no file behind it
+        return False
+    except OSError:
+        return True
+
+
+def _give_up_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _own_fault() -> int:

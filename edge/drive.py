@@ -11,6 +11,7 @@ The watchdog does not wait for a `send` that has not returned at the deadline: i
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
@@ -52,28 +53,48 @@ Send = Callable[[Command], None]
 class CsvCommands:
     """Writes commands to a CSV file, a row each and at once, so that they are there after a power failure: a context manager.
 
-    ``names`` are the columns behind time, frame, age and reason. Raises OutputError if the file cannot be written.
+    ``names`` are the columns behind time, frame, age and reason. Raises OutputError if the file cannot be written, a full disk
+    at any row included.
     """
 
     def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
         self._names = tuple(names)
+        self._path = os.fspath(path)
         try:
             self._stream = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by __exit__
         except OSError as error:
-            raise OutputError(f"{os.fspath(path)}: cannot be written ({error.strerror}); choose another place") from error
+            raise self._unwritable(error) from error
         self._rows = csv.writer(self._stream)
-        self._rows.writerow(["given_at_s", "frame", "age_ms", "reason", *self._names])
+        try:
+            self._write(["given_at_s", "frame", "age_ms", "reason", *self._names])
+        except OutputError:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            raise
 
     def __enter__(self) -> CsvCommands:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stream.close()
+        try:
+            self._stream.close()
+        except OSError as problem:
+            if error is None:  # what could not be written was said then
+                raise self._unwritable(problem) from problem
 
     def __call__(self, command: Command) -> None:
         frame, age = ("", "") if command.age_ms is None else (command.frame, f"{command.age_ms:.1f}")
         values = [f"{command.values[name]:.6g}" for name in self._names]
-        self._rows.writerow([f"{command.given_at:.4f}", frame, age, command.reason, *values])
+        self._write([f"{command.given_at:.4f}", frame, age, command.reason, *values])
+
+    def _write(self, row: Sequence[Any]) -> None:
+        try:
+            self._rows.writerow(row)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._path}: cannot be written ({error.strerror or error}); choose another place")
 
 
 @dataclass(slots=True, kw_only=True)

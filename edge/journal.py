@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cache
+from .errors import OutputError
 
 if sys.platform != "win32":
     import fcntl
@@ -51,8 +52,9 @@ def key_of(parts: Iterable[Any]) -> str:
 class Journal:
     """An append-only file of records of one dtype. Opened for reading and writing; locked against a second run of the same key.
 
-    ``note`` says why the run cannot be resumed, where that is so: the place is read-only, or another run holds the file. The
-    results then go to a temporary file. ``resume=False`` forgets what an earlier run left.
+    ``note`` says why the run cannot be resumed, where that is so: the place is read-only or full, or another run holds the file.
+    The results then go to a temporary file. ``resume=False`` forgets what an earlier run left. Raises OutputError where results
+    cannot be written; those before stay, for a run that goes on from there.
     """
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype[Any], *, resume: bool = True) -> None:
@@ -61,7 +63,12 @@ class Journal:
         self._header = json.dumps({"edgekit_journal": 1, "key": name, "record_bytes": dtype.itemsize}).encode() + b"\n"
         self._path: Path | None = folder / f"{name[:32]}.journal"
         self._stream: IO[bytes] = self._open(self._path)
-        self.count = self._recover(resume=resume)
+        try:
+            self.count = self._recover(resume=resume)
+        except OSError as error:
+            self._abandon()
+            self._stream = self._temporary(f"{folder}: {error.strerror or error}")
+            self.count = self._recover(resume=resume)
 
     def __enter__(self) -> Journal:
         return self
@@ -72,15 +79,23 @@ class Journal:
             self._stream.flush()
             if kind is None and self._path is not None:
                 self._path.unlink(missing_ok=True)
-        self._stream.close()
+        self._abandon()
 
     def extend(self, records: NDArray[Any]) -> None:
         """Add records (N,) of the journal's dtype."""
-        for record in records:
-            data = record.tobytes()
-            self._stream.write(data + zlib.crc32(data).to_bytes(4, "little"))
-        # Out of this process at once: what was appended survives a SIGKILL.
-        self._stream.flush()
+        try:
+            for record in records:
+                data = record.tobytes()
+                self._stream.write(data + zlib.crc32(data).to_bytes(4, "little"))
+            # Out of this process at once: what was appended survives a SIGKILL.
+            self._stream.flush()
+        except OSError as error:
+            place = tempfile.gettempdir() if self._path is None else self._path.parent
+            name = "TMPDIR" if self._path is None else "EDGEKIT_HOME"
+            raise OutputError(
+                f"{place}: the results so far cannot be kept ({error.strerror or error}) after {self.count} images; free some"
+                f" space there, or set {name} to a folder elsewhere"
+            ) from error
         self.count += len(records)
 
     def records(self, positions: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -123,6 +138,11 @@ class Journal:
                 stream.close()
                 return self._temporary(f"another run of the same comparison is using {path}")
         return stream
+
+    def _abandon(self) -> None:
+        # Closing flushes again what could not be written before.
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
     def _temporary(self, reason: str) -> IO[bytes]:
         self.note = f"this run cannot be resumed ({reason})"

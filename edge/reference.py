@@ -9,6 +9,7 @@ A ``.npz`` with these arrays, uncompressed so that they are read in place whatev
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -95,7 +96,8 @@ class ReferenceWriter:
             raise self._unwritable(problem) from problem
         finally:
             for stream in self._rows:
-                stream.close()
+                with contextlib.suppress(OSError):  # closing flushes again what could not be written before
+                    stream.close()
 
     def _finish(self) -> None:
         if not self._keys:

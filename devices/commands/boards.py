@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -210,10 +210,12 @@ def _write_json(target: str, data: dict[str, Any]) -> None:
         sys.stdout.write(text)
         return
     path = Path(target)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # Beside the target and renamed: a reader sees the old file or the new one, never half of it.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise DeviceError(f"{target}: cannot be written ({error.strerror}); name another file after --json") from error

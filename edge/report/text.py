@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from ..errors import OutputError
 from ..statistics import PASS
 from . import table
 from .chart import distinct
@@ -109,11 +110,19 @@ def to_junit(facts: Facts) -> str:
 
 
 def add_to_job_summary(facts: Facts) -> None:
-    """Append the Markdown to the summary of a GitHub Actions job, where this is one (``GITHUB_STEP_SUMMARY`` names its file)."""
+    """Append the Markdown to the summary of a GitHub Actions job, where this is one (``GITHUB_STEP_SUMMARY`` names its file).
+
+    Raises OutputError if it cannot be written.
+    """
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if place:
-        with open(place, "a", encoding="utf-8") as stream:
-            stream.write(to_markdown(facts) + "\n")
+        try:
+            with open(place, "a", encoding="utf-8") as stream:
+                stream.write(to_markdown(facts) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{place}: cannot be written ({error.strerror or error}); GITHUB_STEP_SUMMARY names it, unset it for no summary"
+            ) from error
 
 
 def escaped(text: str) -> str:
