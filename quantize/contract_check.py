@@ -142,6 +142,11 @@ def stated(preprocess: str | InputSpec | Mapping[str, Any], *, height: int, widt
 
 
 def _agreement(spec: InputSpec, inside: InsideNormalisation, *, where: str) -> tuple[str, ...]:
+    if inside.opaque and not inside.names:
+        return (
+            f"layer {inside.opaque!r} may normalise the input as well, which cannot be seen from outside: that it does not do what the"
+            " contract does already was not checked",
+        )
     if not inside.names:
         return ()
     if not inside.known:

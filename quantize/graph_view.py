@@ -10,7 +10,6 @@ _PASS = frozenset(
     {"Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "Cast", "EnsureShape", "CheckNumerics"}
 )
 _MAX_STEPS = 100_000
-_MAX_DEPTH = 50  # calls in calls; a function that calls itself never ends
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,29 +101,6 @@ class GraphView:
             tensor = function.ret[returned]
             scope = Scope(self.body(target), function, (scope, node), scope.depth + 1)
         return None
-
-    def consumers(self, tensor: str, scope: Scope | None = None) -> list[tuple[Any, int, Scope]]:
-        """Return (node, which of its inputs, where) for everything that reads ``tensor``, looking into calls."""
-        found: list[tuple[Any, int, Scope]] = []
-        stack = [(tensor, scope or Scope(self.main))]
-        for _ in range(_MAX_STEPS):
-            if not stack:
-                break
-            tensor, scope = stack.pop()
-            name = _node(tensor)
-            for node in scope.nodes.values():
-                for position, item in enumerate(node.input):
-                    if item.startswith("^") or _node(item) != name:
-                        continue
-                    target = self._target(node)
-                    if target is None:
-                        found.append((node, position, scope))
-                        continue
-                    function = self.functions[target]
-                    if position < len(function.signature.input_arg) and scope.depth < _MAX_DEPTH:
-                        inner = Scope(self.body(target), function, (scope, node), scope.depth + 1)
-                        stack.append((function.signature.input_arg[position].name, inner))
-        return found
 
     def _target(self, node: Any) -> str | None:
         """Return the one function that a call node calls, or None for other nodes."""

@@ -7,12 +7,14 @@ offset per channel, maybe with red and blue exchanged, or it is not recognised.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import tf_private
 from .contract_check import PIXEL_RANGE, InsideNormalisation
 from .quiet import import_tensorflow, quiet
 
@@ -22,7 +24,11 @@ _REAL = frozenset(
 )
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile"})
 _SHAPES = frozenset({"Shape", "ShapeN", "Rank", "Size"})
-_CHANGES = frozenset({"Mul", "RealDiv", "Div", "DivNoNan", "AddV2", "Add", "BiasAdd", "Sub", "Neg", "ReverseV2", "GatherV2"})
+# What the name of an op begins with that no layer of its own made: models, and calls written out.
+_NO_LAYER = re.compile(r"(?:functional|model|sequential|(?:Stateful)?PartitionedCall)(?:_\d+)*")
+_CHANGES = frozenset(
+    {"Mul", "RealDiv", "Div", "DivNoNan", "AddV2", "Add", "BiasAdd", "Sub", "Neg", "ReverseV2", "GatherV2", "StridedSlice"}
+)
 _LEVELS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (30, 120, 210))
 _TOLERANCE = 2e-3
 
@@ -30,15 +36,21 @@ _TOLERANCE = 2e-3
 def measure(concrete: Any, shape: tuple[int, int, int], known: InsideNormalisation) -> InsideNormalisation:
     """Return what the traced function does to its first input, a picture of ``shape``.
 
-    known: what reading the model's layers told; it gives the names, and stands where nothing can be measured (a graph of calls).
+    known: what reading the model's layers told, of a SavedModel nothing; it gives the names.
     """
-    graph_def = concrete.graph.as_graph_def()
     if shape[2] not in (1, 3) or not concrete.inputs:
         return known
+    graph_def = concrete.graph.as_graph_def()
     found = _beginning(graph_def, concrete.inputs[0].op.name)
     if found is None:
-        return known
+        concrete = _written_out(concrete)
+        graph_def = None if concrete is None else concrete.graph.as_graph_def()
+        found = None if concrete is None else _beginning(graph_def, concrete.inputs[0].op.name)
+    if found is None:
+        return known if known.names or known.opaque else dataclasses.replace(known, opaque="its beginning")
     tensors, changes = found
+    if not tensors:
+        return known
     names = known.names or tuple(dict.fromkeys(map(_short, changes)))
     measured = [_colours(concrete, graph_def, tensor, shape) for tensor in tensors]
     first = measured[0]
@@ -70,12 +82,24 @@ def measure(concrete: Any, shape: tuple[int, int, int], known: InsideNormalisati
     )
 
 
+def _written_out(concrete: Any) -> Any:
+    """Return the traced function without calls in its graph, or None where TensorFlow cannot write it like that."""
+    with quiet():
+        try:
+            return tf_private.inlined(concrete)
+        except (import_tensorflow().errors.OpError, RuntimeError, ValueError, TypeError):
+            return None
+
+
 def _beginning(graph_def: Any, start: str) -> tuple[list[str], list[str]] | None:
-    """Return the tensors that the first real ops read, and the nodes before them that change values; None where calls hide them."""
+    """Return the tensors that the first real ops read (maybe none), and the nodes before them that change values; None where calls or
+    branches hide them.
+    """
     readers: dict[str, list[tuple[Any, str]]] = {}
     for node in graph_def.node:
         for tensor in node.input:
-            readers.setdefault(tensor.lstrip("^").split(":")[0], []).append((node, tensor))
+            if not tensor.startswith("^"):  # "^name" only says what runs before
+                readers.setdefault(tensor.split(":")[0], []).append((node, tensor))
     tensors: dict[str, None] = {}
     changes: list[str] = []
     seen, waiting = {start}, [start]
@@ -89,7 +113,7 @@ def _beginning(graph_def: Any, start: str) -> tuple[list[str], list[str]] | None
                 seen.add(node.name)
                 waiting.append(node.name)
                 changes += [node.name] if node.op in _CHANGES else []
-    return (list(tensors), changes) if tensors else None
+    return list(tensors), changes
 
 
 def _colours(concrete: Any, graph_def: Any, tensor: str, shape: tuple[int, int, int]) -> NDArray[np.float64] | None:
@@ -133,5 +157,6 @@ def _captured(concrete: Any, part: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _short(node: str) -> str:
+    """Return the layer that made a node, or the node's own last name where it was made in no layer."""
     parts = node.split("/")
-    return parts[-2] if len(parts) > 1 else parts[0]
+    return parts[-1] if len(parts) == 1 or _NO_LAYER.fullmatch(parts[-2]) else parts[-2]

@@ -26,7 +26,9 @@ ARITHMETIC = {
     "math.add": "Add",
     "__operators__.add": "Add",
 }
-
+# What `preprocess_input` is also made of: channels in another order, and a number for each channel.
+SLICE, BIAS_ADD = "__operators__.getitem", "nn.bias_add"
+SLICE_CLASS, STACK_CLASS = "GetItem", "Stack"
 
 CAST, CAST_CLASS = "cast", "Cast"
 """``tf.cast`` as Keras 2 records it, and Keras 3's operation."""
@@ -79,10 +81,13 @@ def is_convnext_layer(layer: Mapping[str, Any]) -> bool:
 
 
 def is_known_operation(layer: Mapping[str, Any]) -> bool:
-    """Whether a TFOpLambda layer is a cast, or plain arithmetic of a tensor with a number or another tensor."""
+    """Whether a layer of an operation is a cast, a slice, or plain arithmetic of a tensor with numbers or another tensor."""
     inner = layer.get("config")
-    known = (*ARITHMETIC, CAST)
-    return layer.get("class_name") == "TFOpLambda" and isinstance(inner, Mapping) and inner.get("function") in known
+    if not isinstance(inner, Mapping):
+        return False
+    if layer.get("class_name") == "SlicingOpLambda":
+        return inner.get("function") == SLICE
+    return layer.get("class_name") == "TFOpLambda" and inner.get("function") in (*ARITHMETIC, CAST, BIAS_ADD)
 
 
 def is_bare_operation(layer: Mapping[str, Any]) -> bool:
@@ -92,7 +97,9 @@ def is_bare_operation(layer: Mapping[str, Any]) -> bool:
         return False
     if layer.get("class_name") == CAST_CLASS:
         return set(inner) == {"name", "dtype"}
-    return set(inner) == {"name"} and layer.get("class_name") in ARITHMETIC.values()
+    if layer.get("class_name") == STACK_CLASS:
+        return set(inner) == {"name", "axis"}
+    return set(inner) == {"name"} and layer.get("class_name") in (*ARITHMETIC.values(), SLICE_CLASS)
 
 
 def spatial_shape(config: Mapping[str, Any], *, where: str) -> tuple[int | None, int | None, int | None]:

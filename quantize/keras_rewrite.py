@@ -13,12 +13,15 @@ from typing import Any
 from .errors import LoadError
 from .keras_config import (
     ARITHMETIC,
+    BIAS_ADD,
     CAST,
     CAST_CLASS,
     CONVNEXT_MODULE,
     MODEL_CLASSES,
     SCALE_CLASS,
     SCALE_MODULE,
+    SLICE,
+    SLICE_CLASS,
     batch_shape,
     is_bare_operation,
     is_convnext_layer,
@@ -197,28 +200,64 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
 
 
 def _operation(layer: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """Return a TFOpLambda of arithmetic with a number as the Keras 3 operation (how ``preprocess_input(x)`` was recorded)."""
+    """Return an operation that Keras 2 recorded as a layer as Keras 3's (how ``preprocess_input(x)`` was recorded)."""
     name, function = layer_name(layer), layer["config"]["function"]
+    config: dict[str, Any] = {"name": name}
+    if function == CAST:
+        config["dtype"] = "float32"
     calls: list[dict[str, Any]] = []
     for call in layer.get("inbound_nodes", []):
         # One call: ["layer", node, tensor, {"y": 127.5, "name": null}]
         usual = isinstance(call, list) and len(call) == 4 and isinstance(call[0], str) and isinstance(call[3], Mapping)
-        if usual and function == CAST and str(call[3].get("dtype")) in _FLOATS:
-            calls.append({"args": [_tensor(call)], "kwargs": {}})
-            continue
-        other = call[3].get("y") if usual else None
-        if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
-            other = _tensor(other)
-        elif type(other) not in (int, float):
+        others = _others(function, call[3]) if usual else None
+        if others is None:
             raise LoadError(f"{where}: layer {name!r} calls {function} in a way that edgekit cannot rebuild")
-        calls.append({"args": [_tensor(call), other], "kwargs": {}})
-    if function == CAST:
-        config = {"name": name, "dtype": "float32"}
-        new = {"module": _CASTS, "class_name": CAST_CLASS, "registered_name": CAST_CLASS, "config": config}
-        return {**new, "name": name, "inbound_nodes": calls}
-    operation = ARITHMETIC[function]
-    new = {"module": _OPERATIONS, "class_name": operation, "registered_name": operation, "config": {"name": name}}
+        calls.append({"args": [_tensor(call), *others], "kwargs": {}})
+    operation = {CAST: CAST_CLASS, SLICE: SLICE_CLASS, BIAS_ADD: "Add"}.get(function) or ARITHMETIC[function]
+    module = _CASTS if function == CAST else _OPERATIONS
+    new = {"module": module, "class_name": operation, "registered_name": operation, "config": config}
     return {**new, "name": name, "inbound_nodes": calls}
+
+
+def _others(function: str, arguments: Mapping[str, Any]) -> list[Any] | None:
+    """Return what an operation takes beside its first tensor, as Keras 3 writes it; None for what cannot be rebuilt."""
+    if function == CAST:
+        return [] if str(arguments.get("dtype")) in _FLOATS else None
+    if function == SLICE:
+        key = _key(arguments.get("slice_spec"))
+        return None if key is None else [key]
+    if function == BIAS_ADD and arguments.get("data_format") not in (None, "NHWC"):
+        return None
+    other = arguments.get("bias" if function == BIAS_ADD else "y")
+    if type(other) in (int, float):
+        return [other]
+    if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
+        return [_tensor(other)]
+    return [{"class_name": "__numpy__", "config": {"value": other, "dtype": "float32"}}] if _is_numbers(other) else None
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) in (int, float) or _is_numbers(each) for each in value)
+
+
+def _key(items: Any) -> list[Any] | None:
+    """Return the key of a slice, numbers, ellipses and slices, as Keras 3 writes it; None for anything else (a tensor)."""
+    if not isinstance(items, list):
+        return None
+    found: list[Any] = []
+    for item in items:
+        if isinstance(item, Mapping) and set(item) == {"start", "stop", "step"} and all(_whole(each) for each in item.values()):
+            item = {"class_name": "__slice__", "config": dict(item)}
+        elif isinstance(item, Mapping) and item.get("class_name") == "__ellipsis__":
+            item = {"class_name": "__ellipsis__", "config": {}}
+        elif type(item) is not int:
+            return None
+        found.append(item)
+    return found
+
+
+def _whole(value: Any) -> bool:
+    return value is None or type(value) is int
 
 
 def _tensor(reference: Sequence[Any]) -> dict[str, Any]:

@@ -252,7 +252,7 @@ def _from_saved_model(path: Path, shape: tuple[int, int, int] | None, *, where: 
         model=None,
         input_shape=loaded.input_shape,
         outputs=loaded.outputs,
-        inside=loaded.inside,
+        inside=InsideNormalisation.nothing(),
         architecture=loaded.architecture,
         parameters=sum(int(variable.shape.num_elements()) for variable in loaded.signature.variables),
         notes=("a SavedModel does not tell where its first batch normalisation is; the pixel range was not checked against it",),

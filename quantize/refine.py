@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.model import Feed
 from edge.progress import stage
 
-from . import activations, adaptive_rounding, bias_correction, output_error
+from . import adaptive_rounding, bias_correction, output_error, unsaturated
 from .activations import Tensors
 from .auto_ranges import held_out
 from .float_weights import FloatWeights
@@ -25,7 +24,9 @@ MOST_HELD_OUT = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Refinement:
-    """``flatbuffer``: the int8 file, edited or as it was. ``kept``: what was kept. ``error``: mean held-out error by step."""
+    """``flatbuffer``: the int8 file, edited or as it was. ``kept``: what was kept. ``error``: mean held-out error by step, measured where
+    nothing saturates (`unsaturated`).
+    """
 
     flatbuffer: bytes
     kept: tuple[str, ...]
@@ -48,11 +49,8 @@ def refine(
     """
     with stage("refine weights and biases"):
         held, fit = _divided(tensors)
-        reference = activations.run(float_flatbuffer, held)
         compared = output_error.kinds(Int8File(float_flatbuffer).graph, None if kinds is None else tuple(kinds))
-
-        def error(flatbuffer: bytes) -> NDArray[np.float64]:
-            return output_error.per_image(reference, activations.run(flatbuffer, held), compared)
+        error = unsaturated.measure(float_flatbuffer, held, compared).error
 
         def fitting() -> Iterator[Feed]:
             fitted = 0

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import tf_private
 from .architecture import recognise
-from .contract_check import InsideNormalisation
 from .errors import LoadError, UnsafeModelError, first_line
 from .graph_scan import random_op, scan, string_op
 from .graph_view import GraphView
@@ -27,8 +24,6 @@ _ENDINGS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "BiasAdd": "linear", "Ma
 _MAP_OPS = frozenset(
     {"Mean", "Max", "MaxPool", "AvgPool", "Relu", "Relu6", "Conv2D", "FusedBatchNormV3", "ConcatV2", "LeakyRelu"}
 )
-_SHAPE_OPS = frozenset({"Shape", "Identity", "Cast", "EnsureShape", "StopGradient", "Pad", "PadV2", "MirrorPad"})
-_ARITHMETIC = frozenset({"Mul", "RealDiv", "AddV2", "Add", "Sub"})
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,7 +35,6 @@ class LoadedSavedModel:
     input_name: str
     input_shape: tuple[int, int, int]
     outputs: tuple[FoundOutput, ...]
-    inside: InsideNormalisation
     architecture: str
     tensorflow_version: str
 
@@ -60,7 +54,7 @@ def load_directory(path: Path, *, input_shape: tuple[int, int, int] | None, wher
         found = ", ".join(sorted(n for n in meta_graph.signature_def if not n.startswith("__"))) or "none"
         raise LoadError(f"{where}: has no signature {SIGNATURE!r} (it has {found}); save it with model.export(DIR)")
     signature = meta_graph.signature_def[SIGNATURE]
-    name, shape, tensor = _input(signature, view, input_shape, where=where)
+    name, shape = _input(signature, view, input_shape, where=where)
     outputs = tuple(_output(key, signature.outputs[key], view) for key in sorted(signature.outputs))
     with quiet():
         try:
@@ -73,7 +67,6 @@ def load_directory(path: Path, *, input_shape: tuple[int, int, int] | None, wher
         input_name=name,
         input_shape=shape,
         outputs=outputs,
-        inside=_inside(view, tensor),
         architecture=recognise(node.name for body in (view.main, *map(view.body, view.functions)) for node in body.values()),
         tensorflow_version=str(meta_graph.meta_info_def.tensorflow_version),
     )
@@ -119,8 +112,8 @@ def installed_ops() -> dict[str, bool]:
 
 def _input(
     signature: Any, view: GraphView, asked: tuple[int, int, int] | None, *, where: str
-) -> tuple[str, tuple[int, int, int], str]:
-    """Return name, (height, width, channels) and tensor of the signature's only input."""
+) -> tuple[str, tuple[int, int, int]]:
+    """Return name and (height, width, channels) of the signature's only input."""
     tf = import_tensorflow()
     if len(signature.inputs) != 1:
         names = ", ".join(sorted(signature.inputs))
@@ -161,7 +154,7 @@ def _input(
             raise LoadError(f"{where}: input {name!r} has {axis} {size}, {wanted} was asked for; a SavedModel cannot be resized")
         fixed.append(size if size is not None else wanted)
     height, width, channels = (int(value or 0) for value in fixed)
-    return name, (height, width, channels), info.name
+    return name, (height, width, channels)
 
 
 def _output(name: str, info: Any, view: GraphView) -> FoundOutput:
@@ -176,40 +169,3 @@ def _output(name: str, info: Any, view: GraphView) -> FoundOutput:
         op = "Conv2D" if before and before[0].op == "Conv2D" else op
     ending = _ENDINGS.get(op, "features" if op in _MAP_OPS else "other")
     return FoundOutput(name=name, shape=shape, ending=ending if len(shape) == 1 else "features")
-
-
-def _inside(view: GraphView, tensor: str) -> InsideNormalisation:
-    """Follow the input through arithmetic with constants, up to the first real op."""
-    names: list[str] = []
-    scale, offset, known = np.ones(1), np.zeros(1), True
-    scope = None
-    for _ in range(50):
-        readers = [item for item in view.consumers(tensor, scope) if item[0].op != "Shape"]
-        if len(readers) != 1:
-            break
-        node, position, scope = readers[0]
-        if node.op in _ARITHMETIC and len(node.input) == 2:
-            names.append(node.name)
-            constant = _constant(view, node.input[1 - position], scope)
-            if constant is None or (position == 1 and node.op in ("RealDiv", "Sub")):
-                known = False
-            elif node.op == "Mul":
-                scale, offset = scale * constant, offset * constant
-            elif node.op == "RealDiv":
-                scale, offset = scale / constant, offset / constant
-            else:
-                offset = offset + (constant if node.op != "Sub" else -constant)
-        elif node.op not in _SHAPE_OPS:
-            break
-        tensor = node.name
-    short = tuple(name.split("/")[-2] if "/" in name else name for name in names)
-    return InsideNormalisation(names=tuple(dict.fromkeys(short)), scale=scale, offset=offset, known=known)
-
-
-def _constant(view: GraphView, tensor: str, scope: Any) -> Any:
-    """Return the float64 values of a constant, flat, or None for anything else."""
-    found = view.producer(tensor, scope)
-    if found is None or found[0].op != "Const":
-        return None
-    values = np.ravel(np.asarray(import_tensorflow().make_ndarray(found[0].attr["value"].tensor), np.float64))
-    return values if values.size in (1, 3) else None

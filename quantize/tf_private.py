@@ -32,6 +32,8 @@ NAMES = MappingProxyType(
         "op_def_pb2": "tensorflow.core.framework.op_def_pb2:",
         "TF_GetBuffer": "tensorflow.python.client.pywrap_tf_session:TF_GetBuffer",
         "TF_GetAllOpList": "tensorflow.python.client.pywrap_tf_session:TF_GetAllOpList",
+        # A network without the calls in it, so that a tensor in its middle can be asked for.
+        "convert_variables_to_constants_v2": "tensorflow.python.framework.convert_to_constants:convert_variables_to_constants_v2",
         # A function with the mark by which the converter knows an LSTM.
         "function": "tensorflow.python.eager.polymorphic_function.polymorphic_function:function",
         "CustomScaleLayer": "keras.src.applications.inception_resnet_v2:CustomScaleLayer",
@@ -74,6 +76,12 @@ def per_channel_dense(converter: Any, wanted: bool) -> None:
 def quantize_wrapper(calibrated: bytes) -> Any:
     """Return the C++ object that quantizes ``calibrated`` (``QuantizeModel``); fed with nothing, it keeps the ranges that are there."""
     return get("Calibrator")(calibrated)._calibrator
+
+
+def inlined(concrete: Any) -> Any:
+    """Return a concrete function with all that it calls written out in one graph, its variables as constants."""
+    convert = get("convert_variables_to_constants_v2")
+    return convert(concrete, lower_control_flow=False, aggressive_inlining=True)
 
 
 def ops_details(interpreter: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ samples of the rounding's noise, and one photo in the statistics.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ class Measure:
     def error(self, flatbuffer: bytes, numbers: Sequence[int] | None = None) -> Floats:
         """Return the error of each photo (of those of ``numbers``), the mean of the photo and its mirror image."""
         chosen = range(len(self.images)) if numbers is None else numbers
-        answers = _answers(flatbuffer, self.squashed, _both([self.images[i] for i in chosen]))
+        answers = _answers(flatbuffer, self.squashed, _both(self.images[i] for i in chosen))
         reference = [self.reference[2 * i + mirror] for i in chosen for mirror in (0, 1)]
         total = np.zeros(len(reference))
         for name, kind in self.compared.items():
@@ -74,7 +74,7 @@ def measure(float_flatbuffer: bytes, images: list[Feed], compared: Mapping[str, 
     return Measure(images=images, reference=reference, compared=ways, squashed=squashed, temperatures=heat)
 
 
-def _answers(flatbuffer: bytes, squashed: Collection[str], images: list[Feed]) -> list[Answer]:
+def _answers(flatbuffer: bytes, squashed: Collection[str], images: Iterable[Feed]) -> list[Answer]:
     names = output_names(graph.read(flatbuffer))
     return activations.run(before_squashing(flatbuffer, squashed), images, names=names)
 
@@ -105,8 +105,11 @@ def _squashing_op(model: graph.Graph, index: int) -> graph.Op | None:
     return op if op is not None and op.name in _SQUASHING else None
 
 
-def _both(images: Sequence[Feed]) -> list[Feed]:
-    return [feed for image in images for feed in (image, _mirrored(image))]
+def _both(images: Iterable[Feed]) -> Iterator[Feed]:
+    """Yield each picture and its mirror image, made when it is asked for: a copy of all would double what they take."""
+    for image in images:
+        yield image
+        yield _mirrored(image)
 
 
 def _mirrored(image: Feed) -> Feed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,27 @@ def steps(small_network: Any, digits_folder: Path, tmp_path_factory: pytest.Temp
     tensors = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
     calibrated = conversion.calibrate(reference, tensors)
     return Steps(reference=reference, calibrated=calibrated, int8=conversion.quantize_int8(calibrated), tensors=tensors)
+
+
+@pytest.fixture(scope="session")
+def louder() -> Callable[[bytes, float], bytes]:
+    """Return a float network with the weights and biases of its last dense layer multiplied: as sure of everything as one likes."""
+    from edge import graph
+    from quantize import flatbuffer_edit
+
+    def multiplied(flatbuffer: bytes, factor: float) -> bytes:
+        schema, parsed = flatbuffer_edit._schema(), graph.read(flatbuffer)
+        model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+        last = next(op for op in reversed(parsed.ops) if op.name == "FULLY_CONNECTED")
+        for index in last.inputs[1:3]:
+            tensor = model.subgraphs[0].tensors[index]
+            values = np.array(model.buffers[tensor.buffer].data, np.uint8).view(np.float32) * np.float32(factor)
+            model.buffers.append(schema.BufferT())
+            model.buffers[-1].data = values.view(np.uint8)
+            tensor.buffer = len(model.buffers) - 1
+        return bytes(flatbuffer_edit._pack(schema, model))
+
+    return multiplied
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge import graph
-from quantize import activations, adaptive_rounding, bias_correction, conversion, output_error
+from quantize import activations, adaptive_rounding, bias_correction, conversion, output_error, unsaturated
 from quantize.auto_ranges import held_out
 from quantize.float_weights import FloatWeights
 from quantize.int8_file import Int8File
@@ -57,6 +58,24 @@ def test_refine_keeps_what_helps_and_drops_what_does_not(steps: Any) -> None:
     healthy = refine(steps.int8, steps.reference, lambda: steps.tensors)
     assert (healthy.flatbuffer == steps.int8) == (not healthy.kept)  # nothing kept is nothing changed, and the other way about
     assert _error(steps, healthy.flatbuffer) <= 1.1 * _error(steps, steps.int8)
+
+
+def test_refining_sees_what_saturated_probabilities_hide(steps: Any, louder: Callable[[bytes, float], bytes]) -> None:
+    """The same network, surer of everything by far: a bias that is off hardly moves a probability, and is corrected all the same."""
+    sure = louder(steps.reference, 30.0)
+    file = Int8File(conversion.quantize_int8(conversion.calibrate(sure, steps.tensors)))
+    op = file.weighted[1]
+    file.set_weights(op, np.clip(file.weights(op).astype(np.int16) + 4, -127, 127).astype(np.int8))
+    before = file.pack()
+    measure = unsaturated.measure(sure, steps.tensors, output_error.kinds(graph.read(sure)))
+
+    better = refine(before, sure, lambda: steps.tensors)
+
+    assert better.kept
+    assert measure.error(better.flatbuffer).mean() < 0.8 * measure.error(before).mean()
+    assert better.error["before"] == pytest.approx(
+        measure.error(before, [i for i in range(len(steps.tensors)) if held_out(i)]).mean(), rel=0.2
+    )
 
 
 @pytest.mark.parametrize("io", ["uint8", "float32"])

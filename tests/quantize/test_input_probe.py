@@ -116,14 +116,65 @@ def test_a_network_that_takes_pixels_as_they_come_is_said_not_to_normalise() -> 
         quantize.load(_network(import_keras(), lambda x: x))
 
 
-@pytest.mark.parametrize("beginning", [_caffe, lambda x: x / 127.5 - 1], ids=["caffe", "operators"])
-def test_tf_keras_networks_are_measured_alike(beginning: Callable[[Any], Any]) -> None:
-    network = _network(import_tf_keras(), beginning)
+def _beginnings(keras: Any) -> dict[str, Callable[[Any], Any]]:
+    layers, applications = keras.layers, keras.applications
+    return {
+        "cast": _documented(keras),
+        "operators": lambda x: x / 127.5 - 1,
+        "caffe": _caffe,
+        "resnet50": applications.resnet50.preprocess_input,
+        "densenet": applications.densenet.preprocess_input,
+        "normalization": layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3600.0, 3500.0, 3400.0]),
+        "resizing": lambda x: layers.Rescaling(1 / 255)(layers.Resizing(20, 20)(x)),
+    }
 
-    source = quantize.load(network)
 
-    assert source.contract.input.scale == (1.0, 1.0, 1.0)
-    assert any("normalises its input itself" in note for note in source.notes)
+@pytest.mark.parametrize(
+    ("module", "form"),
+    [(import_keras, "h5"), (import_keras, "export"), *((import_tf_keras, form) for form in ("object", "h5", "export", "tf"))],
+)
+@pytest.mark.parametrize("name", ["cast", "operators", "caffe", "resnet50", "densenet", "normalization", "resizing"])
+def test_no_form_of_a_network_is_normalised_twice(module: Any, name: str, form: str, tmp_path: Path) -> None:
+    keras = module()
+    network: Any = _network(keras, _beginnings(keras)[name])
+    picture = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.float32)
+    expected = np.asarray(network(picture))[0]
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old forms
+        if form == "h5":
+            network.save(tmp_path / "network.h5")
+        elif form == "export":
+            network.export(str(tmp_path / "network"))
+        elif form == "tf":
+            network.save(tmp_path / "network", save_format="tf")
+    given = network if form == "object" else tmp_path / ("network.h5" if form == "h5" else "network")
+    already = {"caffe", "resnet50"}
+
+    source = quantize.load(given)
+
+    assert (source.contract.input.mean, source.contract.input.scale) == ((0.0,) * 3, (1.0,) * 3)
+    assert source.predict(picture)[source.output_names[0]] == pytest.approx(expected, abs=1e-5)
+    (note,) = [note for note in source.notes if "normalises its input itself in" in note]
+    assert "functional" not in note and ("red and blue exchanged" in note) == (name in already)
+    with pytest.raises(LoadError, match="contract does so too"):
+        quantize.load(given, preprocess={"color": "bgr", "mean": MEAN, "scale": (1.0,) * 3} if name in already else "inception")
+
+
+def test_a_saved_model_that_takes_pixels_as_they_come_is_said_not_to_normalise(tmp_path: Path) -> None:
+    with quiet():
+        _network(import_keras(), lambda x: x).export(str(tmp_path / "plain"))
+        _network(import_keras(), _tanh).export(str(tmp_path / "unread"))
+
+    with pytest.raises(LoadError, match="does not normalise its input itself"):
+        quantize.load(tmp_path / "plain")
+    assert not [note for note in quantize.load(tmp_path / "plain", preprocess="inception").notes if "normalise" in note]
+    with pytest.raises(LoadError, match="may normalise the input, which cannot be seen from outside"):
+        quantize.load(tmp_path / "unread")
+    assert [
+        note
+        for note in quantize.load(tmp_path / "unread", preprocess="inception").notes
+        if "may normalise the input as well" in note
+    ]
 
 
 def test_notes_and_findings_say_only_what_was_checked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from quantize import (
     blend_share,
     calibrated,
     conversion,
-    flatbuffer_edit,
     output_error,
     ranges,
     same_range,
@@ -218,9 +218,11 @@ def test_noise_alone_hardly_ever_beats_the_blend() -> None:
     assert taken / 400 < 0.22
 
 
-def test_what_is_measured_is_not_blind_where_probabilities_are_saturated(steps: Any) -> None:
+def test_what_is_measured_is_not_blind_where_probabilities_are_saturated(
+    steps: Any, louder: Callable[[bytes, float], bytes]
+) -> None:
     """The same network, surer of everything by far: probabilities hardly tell two ranges apart any more, the measure does."""
-    sure = _with_louder_logits(steps.reference, 30.0)
+    sure = louder(steps.reference, 30.0)
     tensors = steps.tensors[:24]
     made = []
     for share in (1.0, 0.05):
@@ -236,20 +238,6 @@ def test_what_is_measured_is_not_blind_where_probabilities_are_saturated(steps: 
     assert np.median(plain[0]) == np.median(plain[1]) <= 1 / 512
     assert np.median(found.error(made[1])) > 2 * np.median(found.error(made[0]))
     np.testing.assert_allclose(found.error(sure), 0.0, atol=1e-4)
-
-
-def _with_louder_logits(flatbuffer: bytes, factor: float) -> bytes:
-    """Return the network with the weights and biases of its last dense layer multiplied."""
-    schema, parsed = flatbuffer_edit._schema(), graph.read(flatbuffer)
-    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-    last = next(op for op in reversed(parsed.ops) if op.name == "FULLY_CONNECTED")
-    for index in last.inputs[1:3]:
-        tensor = model.subgraphs[0].tensors[index]
-        values = np.array(model.buffers[tensor.buffer].data, np.uint8).view(np.float32) * np.float32(factor)
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = values.view(np.uint8)
-        tensor.buffer = len(model.buffers) - 1
-    return bytes(flatbuffer_edit._pack(schema, model))
 
 
 def test_the_gain_is_that_of_the_finished_ranges_on_the_images_that_chose(steps: Any) -> None:
