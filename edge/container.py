@@ -14,6 +14,7 @@ import functools
 import math
 import mmap
 import os
+import stat
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,8 @@ def read(path: str | os.PathLike[str], *, meanwhile: Callable[[], object] | None
     """
     path = os.fsdecode(path)
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for without end
+            raise ArtefactError(f"{path}: is no file, expected a .tflite file")
         with open(path, "rb") as stream:
             stamp = _stamp(os.fstat(stream.fileno()))
             _check_start(path, stream.read(8), stamp[1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_LABEL = -1
+_MOST_PICTURE_BYTES = 512 << 20
 
 # Of file names that are no text, as `os.fsdecode` gives them. The order of the bytes is that of the characters with it too.
 _ENCODING = ("utf-8", "surrogatepass")
@@ -38,8 +42,8 @@ class ImageItem:
         return self.frames or (self.path,)
 
     def read(self) -> bytes | list[bytes]:
-        """Return the file's content, or that of each frame. Raises OSError."""
-        return [path.read_bytes() for path in self.frames] if self.frames else self.path.read_bytes()
+        """Return the file's content, or that of each frame. Raises OSError, also for what is no file or larger than a picture is."""
+        return [_content(path) for path in self.frames] if self.frames else _content(self.path)
 
 
 class Texts:
@@ -182,3 +186,12 @@ def labels_of(items: Iterable[ImageItem]) -> NDArray[np.int32]:
     if isinstance(items, ImageList):
         return items.labels()
     return np.array([NO_LABEL if item.label is None else item.label for item in items], np.int32)
+
+
+def _content(path: Path) -> bytes:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        raise OSError(errno.EINVAL, "is no file", os.fspath(path))
+    if status.st_size > _MOST_PICTURE_BYTES:
+        raise OSError(errno.EFBIG, f"has more than {_MOST_PICTURE_BYTES >> 20} MiB", os.fspath(path))
+    return path.read_bytes()

@@ -23,7 +23,7 @@ from PIL import Image, ImageFile
 from devices.manifests import suffix
 
 from . import memory, picture_kinds
-from .errors import ImageError, ShapeError
+from .errors import EdgeError, ImageError, ShapeError
 
 Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 
@@ -69,21 +69,9 @@ _UPRIGHT = {
 }
 _STRIP_PIXELS = 1 << 20  # converted at a time, where it takes several times the memory
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-# What Pillow's decoders are known to raise for damaged files.
-_BROKEN = (
-    OSError,
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    EOFError,
-    MemoryError,
-    ArithmeticError,
-    struct.error,
-    SyntaxError,  # frame sequences of animated PNGs
-    Image.DecompressionBombError,  # the WebP plugin asks Pillow's own limit first
-)
+# Pillow's decoders raise anything for damaged files, by version: OSError and ValueError, SyntaxError (PNG, TIFF), DecompressionBombError,
+# struct.error, KeyError, RuntimeError (AVIF), warnings where these are errors. All of it means the same.
+_BROKEN = Exception
 
 
 _budget = memory.Budget(MEMORY_SHARE)
@@ -178,6 +166,8 @@ def _identify(stream: IO[bytes], where: str) -> Image.Image:
         try:
             module = importlib.import_module(plugin[0])
             picture: Image.Image = getattr(module, plugin[1])(stream, where)
+        except EdgeError:
+            raise
         except _BROKEN as error:
             raise ImageError(f"{where}: is damaged ({_reason(error)}); replace it or leave it out") from error
         return picture
@@ -211,6 +201,8 @@ def _decode(picture: Image.Image, where: str, needed: tuple[int, int] | None, he
             _orientation(picture.info)
         )  # only now: a PNG may say it behind the pixels, Pillow turns a TIFF itself
         return rgb if turn is None else rgb.transpose(turn)
+    except EdgeError:
+        raise
     except _BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded ({_reason(error)}); replace it or leave it out") from error
 
@@ -280,4 +272,5 @@ def _high_bytes(picture: Image.Image) -> Image.Image:
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split())[:200]
+    return said if said and isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {said}".rstrip(": ")

@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 _MOST_DIGITS = 19  # of a whole number in 64 bits
-_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # of a character beyond 16 bits: two of them are one character
+_LONE = re.compile("[\ud800-\udfff]")  # once Python has read it, two halves that belong together are one character
+_HALF = re.compile(rf"\\u[dD][89a-fA-F]|{_LONE.pattern}")  # as JSON may write them: both halves of a character, or one alone
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, mend: bool = False) -> Any:
     """Return the JSON in ``text`` (bytes: as UTF-8) as plain data.
 
-    Raises ValueError for what is no JSON, and for NaN and infinity, whole numbers beyond 64 bits, fractions beyond float64, halves
-    of characters (lone surrogates, which no file can hold), and nesting without end.
+    mend: put U+FFFD in the place of halves of characters, which is what names of files become that are no UTF-8.
+
+    Raises ValueError for what is no JSON, and for NaN and infinity, whole numbers beyond 64 bits, fractions beyond float64, nesting
+    without end, and halves of characters (lone surrogates), which no file can hold.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     try:
         data = json.loads(text, parse_int=_whole, parse_float=_fraction, parse_constant=_refuse)
         if _HALF.search(text) is not None:
-            _check_text(data)
+            data = _each_text(data, _mended if mend else _checked)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     return data
@@ -45,14 +49,21 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _check_text(data: Any) -> None:
-    """Raise ValueError (UnicodeEncodeError is one) for text that no file can hold."""
+def _each_text(data: Any, change: Callable[[str], str]) -> Any:
     if isinstance(data, str):
-        data.encode()
-    elif isinstance(data, list):
-        for item in data:
-            _check_text(item)
-    elif isinstance(data, dict):
-        for key, item in data.items():
-            key.encode()
-            _check_text(item)
+        return change(data)
+    if isinstance(data, list):
+        return [_each_text(item, change) for item in data]
+    if isinstance(data, dict):
+        return {change(key): _each_text(item, change) for key, item in data.items()}
+    return data
+
+
+def _mended(text: str) -> str:
+    return _LONE.sub("\ufffd", text)
+
+
+def _checked(text: str) -> str:
+    if _LONE.search(text) is not None:
+        raise ValueError(f"the text {text[:40]!r} has half a character (a lone surrogate)")
+    return text

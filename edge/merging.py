@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-drop", type=float)
     args = parser.parse_args(argv)
     try:
-        report = merge([jsontext.loads(path.read_bytes()) for path in args.files], args.max_drop)
+        report = merge([jsontext.loads(path.read_bytes(), mend=True) for path in args.files], args.max_drop)
     except EdgeError as error:
         print(f"edgekit: error: {error}", file=sys.stderr)
         return error.exit_code

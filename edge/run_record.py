@@ -204,7 +204,7 @@ def parse(text: str, *, time: str, source: str) -> tuple[Run, ...]:
 
     Raises ValueError if it is no JSON at all.
     """
-    data = jsontext.loads(text)
+    data = jsontext.loads(text, mend=True)
     if not isinstance(data, Mapping):
         return ()
     if DOCUMENT in data:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from devices.texts import clean
 
@@ -27,8 +27,8 @@ def shown(text: str, encoding: str | None = None) -> str:
 def guarded() -> Iterator[None]:
     """Make ``sys.stdout`` and ``sys.stderr`` print what is safe to print, and nothing that they cannot encode an error."""
     before = sys.stdout, sys.stderr
-    guards = tuple(stream if stream is None or isinstance(stream, _Guarded) else _Guarded(stream) for stream in before)
-    sys.stdout, sys.stderr = cast("tuple[TextIO, TextIO]", guards)
+    guards = _guard(before[0]), _guard(before[1])
+    sys.stdout, sys.stderr = guards
     try:
         yield
     finally:
@@ -36,6 +36,10 @@ def guarded() -> Iterator[None]:
             sys.stdout = before[0]
         if sys.stderr is guards[1]:
             sys.stderr = before[1]
+
+
+def _guard(stream: TextIO | None) -> Any:
+    return stream if stream is None or isinstance(stream, _Guarded) else _Guarded(stream)
 
 
 class _Guarded:

@@ -126,7 +126,8 @@ def image_digests(dataset: LabelledImages, image_sha256: NDArray[np.uint8]) -> s
     """
     found = np.empty((len(dataset), 8), np.uint8)
     for row, item, sha256 in zip(found, dataset, image_sha256, strict=True):
-        row[:] = np.frombuffer(hashlib.sha256(f"{item.id}\0{bytes(sha256).hex()}".encode()).digest()[:8], np.uint8)
+        text = f"{item.id}\0{bytes(sha256).hex()}"
+        row[:] = np.frombuffer(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], np.uint8)
     return base64.b64encode(np.sort(found.reshape(-1).view(">u8")).tobytes()).decode()
 
 

@@ -124,7 +124,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     if args.board == "all":
         raise UsageError("--learn needs the --board that was measured")
     try:
-        measured = jsontext.loads(Path(args.learn).read_bytes())
+        measured = jsontext.loads(Path(args.learn).read_bytes(), mend=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
     source = container.read(args.file)

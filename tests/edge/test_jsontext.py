@@ -38,7 +38,16 @@ def test_everything_else_is_read_as_python_does() -> None:
     assert jsontext.loads(json.dumps(data, ensure_ascii=False).encode()) == data
 
 
-@pytest.mark.parametrize("said", ['"\\ud800"', "1" * 400, "1e999", "NaN"])
+def test_names_of_files_that_are_no_text_can_be_mended() -> None:
+    for text in ('{"a\\udcff": ["\\ud83d\\udc08", "\\udc08\\ud83d", {"b": "\\udcfe"}]}', '"\ud800"'):
+        with pytest.raises(ValueError, match="half a character"):
+            jsontext.loads(text)
+    assert jsontext.loads('{"a\\udcff": ["\\ud83d\\udc08", "\\udc08\\ud83d", {"b": "\\udcfe"}]}', mend=True) == {
+        "a\ufffd": ["🐈", "\ufffd\ufffd", {"b": "\ufffd"}]
+    }
+
+
+@pytest.mark.parametrize("said", ["1" * 400, "1e999", "NaN"])
 def test_a_record_with_such_values_is_left_out(said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         '{"edgekit_run": 1, "id": null, "time": "2026-01-01T00:00:00Z", "command": "validate", "arguments": [], "exit_code": 0,'
