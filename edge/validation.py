@@ -300,6 +300,7 @@ def _report(
         dataset,
         dataset_sha256=sha256,
         digests=digests,
+        contents=records["sha256"],
         unreadable=unreadable,
         headline=summary,
         outputs=outputs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ MOST_NAMED = 10_000  # images in each of ``lost``, ``won`` and ``changed``; thei
 class Flip:
     """An image whose first answer differs between reference and candidate. ``label`` is empty where it is not known.
 
-    ``margin``: how sure the reference was, the probability of its first class minus that of its second.
+    ``margin``: how sure the reference was, the probability of its first class minus that of its second. ``sha256``: of the file's
+    content, by which a report knows the picture again (of all that a model is fed with, where that is more than one picture).
     """
 
     image: str
@@ -36,6 +37,7 @@ class Flip:
     reference: str
     candidate: str
     margin: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,6 +124,7 @@ def build(
     *,
     dataset_sha256: str,
     digests: str,
+    contents: NDArray[np.uint8],
     unreadable: Mapping[str, str],
     headline: ClassSummary | None,
     outputs: Mapping[str, Mapping[str, Any]],
@@ -129,7 +132,10 @@ def build(
     max_drop: float | None,
     answers: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
 ) -> ValidationReport:
-    """Return the report. dataset: the images that could be read. answers: class ids (N,) of reference and of candidate."""
+    """Return the report.
+
+    dataset: the images that could be read; contents: their SHA-256, (N, 32). answers: class ids (N,) of reference and of candidate.
+    """
     drop = headline.drop if headline is not None else None
     verdict = None if max_drop is None or drop is None else statistics.verdict(drop.ci95, max_drop)
     more = None
@@ -147,6 +153,7 @@ def build(
                 reference=class_name(headline.spec, int(before[i])),
                 candidate=class_name(headline.spec, int(after[i])),
                 margin=None if headline.margins is None else float(headline.margins[i]),
+                sha256=bytes(contents[i]).hex(),
             )
             for i in positions[:MOST_NAMED]
         )

@@ -38,13 +38,14 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """An image that only one of the two has right. ``margin``: how sure the reference was (0..1), where it is known."""
+    """An image that only one of the two has right. ``margin``: how sure the reference was (0..1), ``sha256``: of the file, where known."""
 
     image: str
     label: str
     reference: str
     candidate: str
     margin: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,7 +221,11 @@ def _is_matrix(side: Sequence[Sequence[int]], classes: Sequence[Any]) -> bool:
 
 def _flips(entries: Iterable[Mapping[str, Any]]) -> tuple[Flip, ...]:
     return tuple(
-        Flip(**{name: str(entry[name]) for name in ("image", "label", "reference", "candidate")}, margin=entry.get("margin"))
+        Flip(
+            **{name: str(entry[name]) for name in ("image", "label", "reference", "candidate")},
+            margin=entry.get("margin"),
+            sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
+        )
         for entry in entries
     )
 

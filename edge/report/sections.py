@@ -301,7 +301,7 @@ def _flips(facts: Facts, pictures: Pictures | None) -> Iterator[FlipGroup]:
                     reference=flip.reference,
                     candidate=flip.candidate,
                     candidate_word=word,
-                    picture=None if pictures is None else pictures.get(entry.dataset, flip.image),
+                    picture=None if pictures is None else pictures.get(entry.dataset, flip.image, flip.sha256),
                 )
                 for flip in flips[:_FLIPS]
             )

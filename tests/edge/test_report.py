@@ -399,11 +399,28 @@ def test_pictures_come_from_inside_the_folder_only(tmp_path: Path, tiny_images: 
     image = next(tiny_images.rglob("*.png"))
     shutil.copy(image, inside / "a.png")
     shutil.copy(image, tmp_path / "secret.png")
-    pictures = Pictures()
-    made = pictures.get(str(inside), "a.png")
-    assert made is not None and made.startswith("data:image/png;base64,")
-    assert pictures.get(str(inside), "../secret.png") is None
-    assert pictures.get(str(inside), "missing.png") is None
+    known = hashlib.sha256(image.read_bytes()).hexdigest()
+    for pictures in (Pictures(), Pictures(str(inside))):
+        made = pictures.get(str(inside), "a.png", known)
+        assert made is not None and made.startswith("data:image/png;base64,")
+        assert pictures.get(str(inside), "../secret.png", known) is None
+        assert pictures.get(str(inside), str(tmp_path / "secret.png"), known) is None
+        assert pictures.get(str(inside), "missing.png", known) is None
+        assert pictures.get(str(inside), "a\0.png", known) is None
+
+
+def test_a_report_shows_no_picture_that_it_does_not_know(tmp_path: Path, results: Path, tiny_images: Path) -> None:
+    """One that somebody sent: its data set is ``/``, and it names pictures of whoever opens it."""
+    secret = tmp_path / "secret.png"
+    shutil.copy(next(tiny_images.rglob("*.png")), secret)
+    report = json.loads((results / "validate.int8.json").read_text(encoding="utf-8"))
+    report["dataset"]["path"] = "/"
+    flip = {"image": str(secret)[1:], "label": "a", "reference": "a", "candidate": "b", "margin": 0.5}
+    for sha256, shown in ((None, False), ("0" * 64, False), (hashlib.sha256(secret.read_bytes()).hexdigest(), True)):
+        report["lost"], report["won"] = [flip if sha256 is None else {**flip, "sha256": sha256}], []
+        (tmp_path / "sent.json").write_text(json.dumps(report), encoding="utf-8")
+        made = page.render(gathering.gather(*sources.collect([str(tmp_path / "sent.json")], RunStore(tmp_path / "none.sqlite"))))
+        assert ("data:image" in made) == shown
 
 
 def test_heat_is_shown_where_a_board_tells_it(facts: Facts) -> None:
