@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from . import terminal
 from .errors import EdgeError, MissingExtraError, OutputError
+from .interrupt import Terminated, termination_interrupts
 from .version import __version__
 
 ENTRY_POINT_GROUP = "edgekit.commands"
@@ -62,6 +63,7 @@ COMMANDS = {
 ON_BOARD = ("validate", "benchmark", "selftest")
 _ON_BOARD_MODULE = "devices.commands.on_board"
 
+TERMINATED = 143  # exit code after SIGTERM, as shells count it, where that is no clean end of what was asked for
 SOFTWARE = 70  # exit code of what was not foreseen: os.EX_SOFTWARE, which not every system's Python has
 
 # No space, no quota, a file larger than allowed: whatever was being written.
@@ -89,7 +91,7 @@ the usual order:
   edgekit classify out/flowers.int8.tflite rose.jpg
 
 exit codes: 0 done or passed, 1 a verdict does not say yes, 2 wrong usage or input, 3 the board or the connection failed,
-70 a fault of edgekit itself
+70 a fault of edgekit itself; 130 after Ctrl-C, 143 after SIGTERM (edgekit watch: 0, with its report), both with nothing half-written
 """
 
 
@@ -133,21 +135,24 @@ def _main(words: list[str], *, remember: bool) -> int:
     args = argparse.Namespace()
     failure: Exception | None = None
     try:
-        args = _parse(words)
-        run: Callable[[argparse.Namespace], int] = args.run
-        if getattr(args, "on", None):
-            run = importlib.import_module(_ON_BOARD_MODULE).run
-        code = run(args)
-        sys.stdout.flush()  # here, where a full disk behind `> FILE` is still told, and not while Python ends
+        with termination_interrupts():
+            args = _parse(words)
+            run: Callable[[argparse.Namespace], int] = args.run
+            if getattr(args, "on", None):
+                run = importlib.import_module(_ON_BOARD_MODULE).run
+            code = run(args)
+            sys.stdout.flush()  # here, where a full disk behind `> FILE` is still told, and not while Python ends
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PROVIDED_BY:
             return _own_fault()
         install = f"pip install '{_PROVIDED_BY[missing]}'"
         return _fail(MissingExtraError(f"this command needs {missing}, which is not installed in {sys.prefix}; {install}"))
-    except KeyboardInterrupt:
-        print("edgekit: interrupted; nothing half-written is left behind", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        terminated = isinstance(interrupt, Terminated)
+        how = "ended by SIGTERM" if terminated else "interrupted"
+        print(f"edgekit: {how}; nothing half-written is left behind", file=sys.stderr)
+        return TERMINATED if terminated else 130
     except BrokenPipeError:
         # The reader went away (`edgekit boards | head`). Python would complain once more when it flushes stdout at exit.
         _give_up_stdout()

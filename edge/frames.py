@@ -6,7 +6,7 @@
 
 A folder and a video give every frame, as fast as they are asked for. A camera gives frames at its own time; so does a folder or
 video that is played at a rate (``fps``), to rehearse for a camera. What must not fall behind such a source takes the newest frame
-through `edge.latest`. Folders need Pillow only; videos and cameras need OpenCV, which `edge.video` alone imports.
+through `edge.latest`. Folders need Pillow only; videos and cameras (`edge.camera`) need OpenCV, which `edge.video` alone imports.
 """
 
 from __future__ import annotations
@@ -138,12 +138,13 @@ class Paced:
         self._source.stop()
 
 
-def open_source(source: str | os.PathLike[str], *, fps: float | None = None) -> FrameSource:
+def open_source(source: str | os.PathLike[str], *, fps: float | None = None, reconnect_s: float | None = None) -> FrameSource:
     """Return the frames of an image, a folder of images (sub-folders too), a video file or a camera.
 
     source: a path; or a camera: its number (``0``), its device (``/dev/video0``), or the address of a stream (``rtsp://...``,
     ``http://...``). fps: play files at so many frames per second, as a camera would; None gives each frame when it is asked for.
-    Cameras have a rate of their own, so ``fps`` is an error there.
+    Cameras have a rate of their own, so ``fps`` is an error there. reconnect_s: so long a camera that has gone is looked for
+    (`edge.camera.Camera`), None for a minute.
 
     The images of a folder come in the order of their file names, numbers counted as numbers (2 before 10). Where the same file
     name is in several sub-folders, they come one sub-folder after the other.
@@ -154,9 +155,9 @@ def open_source(source: str | os.PathLike[str], *, fps: float | None = None) -> 
     if is_camera(text):
         if fps is not None:
             raise UsageError(f"{text}: a camera has its own rate; leave --fps out")
-        from .video import Camera
+        from .camera import RECONNECT_S, Camera
 
-        return Camera(text)
+        return Camera(text, reconnect_s=RECONNECT_S if reconnect_s is None else reconnect_s)
     found = _files(Path(text))
     return found if fps is None else Paced(found, fps)
 

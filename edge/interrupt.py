@@ -9,17 +9,30 @@ from collections.abc import Iterator
 from typing import Any
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: somebody else ends this process, and waits a little before SIGKILL."""
+
+
 @contextlib.contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt in the main thread for SIGTERM too, as long as the block lasts. Elsewhere it changes nothing."""
+    """Raise Terminated in the main thread at SIGTERM, as long as the block lasts. Elsewhere it changes nothing.
+
+    Once only: what is put in order afterwards is not interrupted by a second SIGTERM. Where somebody handles SIGTERM already, or
+    ignores it, that stays.
+    """
     if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL:
         yield
         return
 
     def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise Terminated
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

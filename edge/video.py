@@ -1,11 +1,10 @@
-"""Video files and cameras through OpenCV: the only module that imports it, and only when one is opened (extra ``[video]``)."""
+"""Video files through OpenCV: the only module that imports it, and only when one is opened (extra ``[video]``)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
-import re
 import shutil
 import sys
 import threading
@@ -36,13 +35,6 @@ _INDEX_BYTES = 64
 
 # A damaged place is skipped if a whole frame follows within so many.
 _MAX_BROKEN_RUN = 25
-# A camera that fails for so long has gone.
-_CAMERA_PATIENCE_S = 5.0
-_CAMERA_RETRY_S = 0.05
-# FFmpeg itself would wait half a minute for a stream.
-_STREAM_OPEN_MS = 10_000
-_STREAM_READ_MS = 5_000
-_PASSWORD = re.compile(r"://[^/@]*@")
 
 
 class VideoFile:
@@ -55,7 +47,7 @@ class VideoFile:
         self.name = str(path)
         self._stopped = threading.Event()
         capture = self._open()
-        cv2 = _cv2()
+        cv2 = opencv()
         fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
         self.fps: float | None = float(fps) if 0.0 < fps < 1000.0 else None
@@ -90,7 +82,7 @@ class VideoFile:
         self._stopped.set()
 
     def _open(self) -> Any:
-        capture = _cv2().VideoCapture(str(self.path))
+        capture = opencv().VideoCapture(str(self.path))
         if not capture.isOpened():
             raise DatasetError(
                 f"{self.path}: OpenCV cannot open it as a video (cut off, damaged, or a codec that it does not have)"
@@ -102,69 +94,10 @@ class VideoFile:
         for skipped in range(_MAX_BROKEN_RUN):
             read, picture = capture.read()
             if read:
-                return _rgb(picture), skipped
+                return rgb(picture), skipped
             if self._stopped.is_set():
                 break
         return None, 0
-
-
-class Camera:
-    """A camera by number, device or address. It is opened at once, so that a missing one is known before anything starts.
-
-    ``captured_at`` is when OpenCV handed the frame over: what exposure, transfer and driver took before is not in it.
-    A frame that cannot be read is broken; a camera that gives none for five seconds has gone, and the iteration raises DatasetError.
-    """
-
-    live = True
-
-    def __init__(self, name: str) -> None:
-        self.name = f"camera {name}" if name.isdecimal() else _PASSWORD.sub("://***@", name)
-        self._address: int | str = int(name) if name.isdecimal() else name
-        self._stopped = threading.Event()
-        self._capture: Any = self._open()
-        fps = self._capture.get(_cv2().CAP_PROP_FPS)
-        self.fps: float | None = float(fps) if 0.0 < fps < 1000.0 else None
-
-    def __iter__(self) -> Iterator[Frame]:
-        capture, self._capture = self._capture or self._open(), None
-        index, last_good = 0, time.monotonic()
-        try:
-            while not self._stopped.is_set():
-                # grab takes the frame, retrieve decodes it: the time between them is the frame's age already.
-                grabbed = capture.grab()
-                captured_at = time.monotonic()
-                _, picture = capture.retrieve() if grabbed else (False, None)
-                if picture is not None:
-                    last_good = captured_at
-                    yield Frame(index=index, captured_at=captured_at, pixels=_rgb(picture))
-                elif captured_at - last_good > _CAMERA_PATIENCE_S:
-                    raise DatasetError(f"{self.name}: no frame for {_CAMERA_PATIENCE_S:.0f} s; is it still connected?")
-                else:
-                    yield Frame(index=index, captured_at=captured_at, error=f"{self.name}: frame {index} could not be read")
-                    self._stopped.wait(_CAMERA_RETRY_S)
-                index += 1
-        finally:
-            capture.release()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _open(self) -> Any:
-        cv2 = _cv2()
-        if isinstance(self._address, int) or self._address.startswith("/dev/"):
-            capture = cv2.VideoCapture(self._address)
-            hint = (
-                "no such camera, or another program has it; on Linux, ls /dev/video* lists them, and your user must be in the"
-                " group video"
-            )
-        else:
-            patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_READ_MS]
-            capture = cv2.VideoCapture(self._address, cv2.CAP_FFMPEG, patience)
-            hint = "no stream there; check address, user and password, and that this machine reaches it"
-        if not capture.isOpened():
-            raise DatasetError(f"{self.name}: {hint}")
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver can: less waits inside it
-        return capture
 
 
 class VideoWriter:
@@ -178,7 +111,7 @@ class VideoWriter:
 
         name: for messages, where ``path`` is not what the user calls it. Raises OutputError.
         """
-        cv2 = _cv2()
+        cv2 = opencv()
         self.frames = 0
         self._path = path
         self._name = name or str(path)
@@ -238,7 +171,7 @@ class VideoWriter:
 
 def _frames_in(path: Path) -> int:
     """Return how many frames a finished video has by its index, 0 if it cannot be opened or its last one is not there."""
-    cv2 = _cv2()
+    cv2 = opencv()
     capture = cv2.VideoCapture(str(path))
     try:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
@@ -259,10 +192,11 @@ def codec(suffix: str) -> str:
 
 def require() -> None:
     """Raise MissingExtraError if OpenCV is not installed."""
-    _cv2()
+    opencv()
 
 
-def _cv2() -> ModuleType:
+def opencv() -> ModuleType:
+    """Return the module cv2. Raises MissingExtraError if it is not installed."""
     # FFmpeg reports damaged frames on stderr by itself; here they are counted and reported once. Read by OpenCV when it is loaded.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -279,7 +213,8 @@ def _cv2() -> ModuleType:
     return module
 
 
-def _rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
+def rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a picture of OpenCV's (BGR, BGRA or grey) as RGB ``(H, W, 3)``."""
     if picture.ndim == 2:
         picture = picture[:, :, np.newaxis]
     if picture.shape[2] == 1:

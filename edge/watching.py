@@ -19,6 +19,7 @@ from .drawing import draw
 from .errors import DatasetError
 from .frame_model import numbers_of, pictures_of, warm_up, window_of
 from .frames import Frame, FrameSource
+from .interrupt import Terminated
 from .latest import CaptureCounts, LatestFrames, every
 from .model import Model
 from .timings import Timings
@@ -40,15 +41,18 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class WatchReport:
-    """All of it. latency: preprocessing and model. age: from a live frame's capture to its answer. best: how often each class came
-    first. error: what ended a camera.
+    """All of it. interrupted: by Ctrl-C or, if also ``terminated``, by SIGTERM. latency: preprocessing and model. age: from a live
+    frame's capture to its answer. best: how often each class came first. error: what ended a camera. reconnects: how often a camera
+    had gone and came back.
     """
 
     source: str
     live: bool
     seconds: float = 0.0
     interrupted: bool = False
+    terminated: bool = False
     error: str = ""
+    reconnects: int = 0
     answered: int = 0
     counts: CaptureCounts = field(default_factory=lambda: CaptureCounts(captured=0, broken=0, dropped=0, taken=0))
     latency: Timings = field(default_factory=Timings)
@@ -67,6 +71,7 @@ class WatchReport:
             "seconds": self.seconds,
             "interrupted": self.interrupted,
             "error": self.error,
+            "reconnects": self.reconnects,
             "answered": self.answered,
             "frames": self.counts.to_dict(),
             "frames_per_second": self.per_second,
@@ -79,7 +84,8 @@ class WatchReport:
     def to_text(self) -> str:
         lines = [
             f"{self.source}: {self.answered} frames in {self.seconds:.1f} s ({self.per_second:.1f} a second),"
-            f" {self.counts.dropped} dropped, {self.counts.broken} broken",
+            f" {self.counts.dropped} dropped, {self.counts.broken} broken"
+            + (f", connected again {self.reconnects} times" if self.reconnects else ""),
             f"  latency  {self.latency.to_text()}",
         ]
         if self.live:
@@ -122,13 +128,14 @@ def watch(
                 seen = _seen(model, window, report, top=top, output=output, drawing=drawing, began=began)
                 if not show(seen) or report.answered == frames:
                     break
-    except KeyboardInterrupt:
-        report.interrupted = True
+    except KeyboardInterrupt as interrupt:
+        report.interrupted, report.terminated = True, isinstance(interrupt, Terminated)
     except DatasetError as error:
         if not report.answered:
             raise
         report.error = str(error)
     report.seconds = time.monotonic() - began
+    report.reconnects = getattr(source, "reconnects", 0)
     if report.counts.captured and report.counts.broken == report.counts.captured:
         raise DatasetError(f"{source.name}: none of its {report.counts.captured} frames can be read ({_last_error(report)})")
     return report

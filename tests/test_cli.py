@@ -167,6 +167,24 @@ def test_an_interrupt_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
     assert "interrupted" in one_line(result.stderr)
 
 
+def test_sigterm_ends_any_command_in_one_line_and_with_its_files_in_order(tmp_path: Path) -> None:
+    install_command(
+        tmp_path,
+        "wait",
+        "import os, signal, tempfile\n\n"
+        "def run(args):\n"
+        f"    with tempfile.TemporaryDirectory(dir={str(tmp_path / 'place')!r}):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        signal.pause()\n\n"
+        "def add_parser(subparsers):\n    subparsers.add_parser('wait', help='ended').set_defaults(run=run)\n",
+    )
+    (tmp_path / "place").mkdir()
+    result = run(["wait"], path=tmp_path)
+    assert result.returncode == 143
+    assert one_line(result.stderr) == "edgekit: ended by SIGTERM; nothing half-written is left behind"
+    assert list((tmp_path / "place").iterdir()) == []
+
+
 @pytest.mark.parametrize("fault", ["{}['a bug of ours']", "__import__('nobody_has_this')", "(1).missing"])
 def test_an_unforeseen_error_keeps_its_traceback_and_is_no_verdict(fault: str, tmp_path: Path) -> None:
     install_command(

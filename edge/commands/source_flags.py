@@ -17,6 +17,24 @@ def add_fps(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reconnect(parser: argparse.ArgumentParser) -> None:
+    """Add ``--reconnect``."""
+    parser.add_argument(
+        "--reconnect",
+        type=not_negative,
+        metavar="S",
+        help="look for a camera that has gone for S seconds, with growing pauses (default 60; 0: end at once)",
+    )
+
+
+def not_negative(text: str) -> float:
+    """Return a number from zero on, for argparse."""
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is below zero")
+    return value
+
+
 def positive(text: str) -> float:
     """Return a number above zero, for argparse."""
     value = float(text)

@@ -22,7 +22,8 @@ examples:
   edgekit watch flowers.int8.tflite photos/ --fps 10 --seconds 60      a rehearsal for a camera
   edgekit watch flowers.int8.tflite rtsp://10.0.0.7/stream --seconds 60 --json seen.json
 
-Ctrl-C ends it, with the video complete. Videos and cameras need the extra: pip install 'edgekit[video]'
+Ctrl-C ends it (exit code 130), and so does SIGTERM (exit code 0, as systemctl stop expects), both with the video complete and the
+report written. Videos and cameras need the extra: pip install 'edgekit[video]'
 """
 
 
@@ -45,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--top", type=source_flags.count, default=1, metavar="K", help="how many classes to show (default 1)")
     parser.add_argument("--read", metavar="NAME", help="the output to read, where the model has several with classes")
     source_flags.add_fps(parser)
+    source_flags.add_reconnect(parser)
     parser.add_argument("--frames", type=source_flags.count, metavar="N", help="end after N answers")
     parser.add_argument("--seconds", type=source_flags.positive, metavar="S", help="end after S seconds")
     parser.add_argument("--headless", action="store_true", help="open no window (what happens without a display anyway)")
@@ -56,13 +58,13 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch, and report. Ctrl-C is how one ends a camera: the report is printed, and the exit code is 130."""
+    """Watch, and report. Ctrl-C is how one ends a camera (exit code 130), SIGTERM how a service is stopped (0); both with the report."""
     from ..frame_output import open_output
     from ..frames import open_source
     from ..interrupt import termination_interrupts
     from ..watching import watch
 
-    source = open_source(args.source, fps=args.fps)
+    source = open_source(args.source, fps=args.fps, reconnect_s=args.reconnect)
     output = None if args.output is None else open_output(args.output, source)
     model = model_flags.load(args)
     screen = _Screen(args, output)
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if report.error:
         print(f"edgekit: error: {report.error}", file=sys.stderr)
         return DatasetError.exit_code
-    return 130 if report.interrupted else 0
+    return 130 if report.interrupted and not report.terminated else 0
 
 
 class _Screen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -345,3 +346,68 @@ def test_a_network_camera_gives_frames_until_it_is_stopped(address: str) -> None
     assert len(brightness) == 5
     assert brightness == sorted(brightness)
     assert all(a.captured_at <= b.captured_at for a, b in zip(seen, seen[1:], strict=False))
+
+
+@pytest.fixture
+def stalling() -> Iterator[str]:
+    """A network camera that sends three frames at each connection and then nothing more, without closing it."""
+    done = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            data = io.BytesIO()
+            Image.fromarray(grey(90)).save(data, "JPEG")
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data.getvalue())}\r\n\r\n"
+            # FFmpeg looks at some of them before it gives the first.
+            self.wfile.write((head.encode() + data.getvalue() + b"\r\n") * 30)
+            done.wait()
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/video.mjpg"
+    done.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@needs_opencv
+def test_a_camera_that_stalls_is_connected_again(stalling: str) -> None:
+    from edge.camera import Camera
+
+    source = Camera(stalling, patience_s=0.3, reconnect_s=60.0)
+    whole, gone = 0, []
+    for frame in source:
+        if frame.pixels is not None:
+            whole += 1
+        elif "is it still connected" in frame.error:
+            gone.append(frame.error)
+        if source.reconnects == 2 and frame.pixels is not None:
+            source.stop()
+    assert len(gone) >= 2
+    assert gone[0] == f"{stalling}: no frame for 0.3 s; is it still connected?"
+    assert whole >= 3
+
+
+@needs_opencv
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_camera_that_never_answers_is_an_error(tmp_path: Path) -> None:
+    """A pipe that nobody writes to: no time limit of OpenCV's or FFmpeg's ends the call, as with a driver that hangs."""
+    from edge.camera import Camera
+
+    place = Path("/dev/shm") / f"{tmp_path.parent.name}-{os.getpid()}.mjpeg"  # noqa: S108 - a camera's name begins with /dev/
+    os.mkfifo(place)
+    try:
+        with pytest.raises(DatasetError, match=r"\.mjpeg: does not answer within 0\.2 s"):
+            Camera(str(place), open_s=0.2)
+    finally:
+        os.close(os.open(place, os.O_RDWR))  # lets the call return
+        place.unlink()

@@ -333,12 +333,25 @@ def test_flags_that_make_no_sense_are_one_line(
 
 
 @needs_opencv
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it_with_the_video_complete(tiny_int8_artefact: Path, folder: Path, tmp_path: Path, name: str) -> None:
-    out = tmp_path / "out.mp4"
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 0)])
+def test_a_signal_ends_it_with_the_video_complete(
+    tiny_int8_artefact: Path, folder: Path, tmp_path: Path, name: str, code: int
+) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "seen.json"
     (folder / "2.jpg").unlink()
     # 3 frames at 0.01 a second: after the first answer it waits, until the signal comes.
-    argv = ["watch", str(tiny_int8_artefact), str(folder), "--fps", "0.01", "--output", str(out), "--headless"]
+    argv = [
+        "watch",
+        str(tiny_int8_artefact),
+        str(folder),
+        "--fps",
+        "0.01",
+        "--output",
+        str(out),
+        "--headless",
+        "--json",
+        str(report),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "edge", *argv], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -346,11 +359,13 @@ def test_a_signal_ends_it_with_the_video_complete(tiny_int8_artefact: Path, fold
     first = process.stdout.readline()
     process.send_signal(getattr(signal, name))
     rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert first.startswith(str(folder / "0.jpg"))
     assert "1 frames in" in rest
     assert errors == ""
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.mp4"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file() and path != report] == ["out.mp4"]
+    seen = json.loads(report.read_text("utf-8"))
+    assert (seen["answered"], seen["interrupted"], seen["reconnects"]) == (1, True, 0)
     frames: list[NDArray[np.uint8] | None] = [frame.pixels for frame in open_source(out)]
     assert len(frames) == 1
     assert frames[0] is not None
