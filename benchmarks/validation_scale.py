@@ -1,17 +1,23 @@
 """Does validation stay small: peak memory over a million images and ten thousand classes, and the time that ranking takes?
 
-    python benchmarks/validation_scale.py [--counts 100000 1000000] [--classes 10000] [--folder DIR]
+    python benchmarks/validation_scale.py [--real 20000] [--counts 100000 1000000] [--classes 10000] [--folder DIR]
 
-Makes a network of one dense layer that knows each class by its pattern, a float32 and an int8 file of it, and for each count as many
-pictures of 4 x 4 pixels in class folders, noisy enough that some answers are wrong, one of them damaged. Then runs
-``edgekit validate`` on them as anybody would, int8 against float32, report and history of runs included, and takes the peak of that
-process's resident memory as the kernel counted it. Ranking is timed on one core: ``edge.classify.rank`` and its first five classes.
-Appends what it found to ``benchmarks/results/validation_scale.json``. A million pictures take 4 GiB of disk in DIR for the time.
+Makes a network of one dense layer that knows each class by its pattern, and a float32 and an int8 file of it. Then runs ``edgekit
+validate`` in processes of their own, int8 against float32, report, history of runs and JSON included, and takes the peak of their
+resident memory as the kernel counted it:
+
+* over ``--real`` pictures of 4 x 4 pixels in class folders, noisy enough that some answers are wrong, one of them damaged;
+* over each of ``--counts`` files with synthetic answers: the interpreters are opened, but what they and the decoder would give is drawn
+  from a thousand answers that the class scorer measured, so that a million take minutes. All else is the code that anybody runs.
+
+Ranking is timed on one core: ``edge.classify.rank`` and its first five classes. Appends what it found to
+``benchmarks/results/validation_scale.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -20,12 +26,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from record import append
+
+if TYPE_CHECKING:
+    from edge.dataset import ImageItem, LabelledImages
 
 SIDE = 4
 NOISE = 80.0
@@ -36,24 +46,34 @@ _BMP += struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 24, 0, 3 * SIDE * SIDE, 2
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=[100_000, 1_000_000], help="images (default 100000 1000000)")
+    parser.add_argument("--real", type=int, default=20_000, help="pictures that the networks answer (default 20000)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[100_000, 1_000_000], help="synthetic (default 100000 1000000)")
     parser.add_argument("--classes", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="where the pictures are made and removed again (default: the system's)")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--synthetic", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args = parser.parse_args()
     patterns = np.random.default_rng(1).choice([-1.0, 1.0], (args.classes, SIDE, SIDE, 3)).astype(np.float32)
     if args.make is not None:
         _models(args.make, patterns)
         return 0
-    if min(args.counts) < 2 * args.classes:
-        parser.error(f"--counts: at least {2 * args.classes}, two pictures a class")
+    if args.synthetic is not None:
+        return _with_synthetic_answers(args.synthetic)
+    if min(args.real, *args.counts) < 2 * args.classes:
+        parser.error(f"--real, --counts: at least {2 * args.classes}, two pictures a class")
     runs = []
     with tempfile.TemporaryDirectory(prefix="edgekit-", dir=args.folder) as name:
         folder = Path(name)
         # TensorFlow in a process of its own: a process starts with the peak of the one that it comes from.
         subprocess.run([sys.executable, __file__, "--make", name, "--classes", str(args.classes)], check=True)
-        for count in args.counts:
-            runs.append(_validated(folder, patterns, count))
+        for count, real in ((args.real, True), *((count, False) for count in args.counts)):
+            photos = folder / f"photos{count}"
+            if real:
+                _pictures(photos, patterns, count)
+                (photos / "class 00001" / "00001.bmp").write_bytes(b"BM, and no picture")
+            else:
+                _empty(photos, args.classes, count)
+            runs.append(_validated(folder, photos, real=real))
             print(json.dumps(runs[-1]), flush=True)
     figures = {
         "classes": args.classes,
@@ -99,12 +119,50 @@ def _pictures(folder: Path, patterns: NDArray[np.float32], count: int) -> None:
             (place / f"{i:05}.bmp").write_bytes(_BMP + picture[::-1, :, ::-1].tobytes())
 
 
-def _validated(folder: Path, patterns: NDArray[np.float32], count: int) -> dict[str, Any]:
-    photos, report = folder / f"photos{count}", folder / "report.json"
-    _pictures(photos, patterns, count)
-    (photos / "class 00001" / "00001.bmp").write_bytes(b"BM, and no picture")
+def _empty(folder: Path, classes: int, count: int) -> None:
+    """Make as many files without content in a folder per class."""
+    for number in range(classes):
+        place = folder / f"class {number:05}"
+        place.mkdir(parents=True)
+        for i in range(count // classes + (number < count % classes)):
+            os.mknod(place / f"{i:05}.bmp", 0o600)
+
+
+def _with_synthetic_answers(argv: Sequence[str]) -> int:
+    """Run the command with answers drawn from a thousand that were measured: as often right, and as often changed, as real ones."""
+    from edge import cli, comparison, validation
+
+    class Synthetic(comparison.Comparison):
+        def __init__(self, *args: Any, dataset: LabelledImages, **named: Any) -> None:
+            super().__init__(*args, dataset=dataset, **named)
+            rng, scorer = np.random.default_rng(3), self.outputs[0].scorer
+            self._measured = np.zeros(1000, scorer.dtype)
+            for i in range(len(self._measured)):
+                values = rng.dirichlet(np.full(scorer.size, 0.01)).astype(np.float32)
+                self._measured[i] = scorer.measure(values, values + rng.normal(0, 1e-4, values.size).astype(np.float32))
+
+        def records(self, items: Sequence[ImageItem]) -> NDArray[Any]:
+            records = np.zeros(len(items), self.dtype)
+            for record, item in zip(records, items, strict=True):
+                sha256 = hashlib.sha256(item.id.encode()).digest()
+                record["sha256"] = np.frombuffer(sha256, np.uint8)
+                lot = int.from_bytes(sha256[:4], "little")
+                record["output0"] = self._measured[lot % 1000]
+                for side, chance in (("reference", lot % 5), ("candidate", (lot % 5) * (lot % 101))):
+                    if chance:  # right, but for a fifth of the images, and of the candidate for one of a hundred more or less
+                        record["output0"][side]["top"][0] = item.label
+            records["status"][[item.id == "class 00001/00001.bmp" for item in items]] = comparison.UNREADABLE
+            return records
+
+    validation.Comparison = Synthetic  # type: ignore[misc]
+    return cli.main(argv)
+
+
+def _validated(folder: Path, photos: Path, *, real: bool) -> dict[str, Any]:
+    report = folder / "report.json"
     files = [str(folder / f"{variant}.tflite") for variant in ("int8", "float32")]
-    command = [sys.executable, "-m", "edge", "validate", files[0], "--images", str(photos), "--reference", files[1]]
+    way = ["-m", "edge"] if real else [__file__, "--synthetic"]
+    command = [sys.executable, *way, "validate", files[0], "--images", str(photos), "--reference", files[1]]
     began = time.monotonic()
     # A home of its own: no journal or history of other runs, and none left behind.
     environment = {**os.environ, "EDGEKIT_HOME": str(folder / "home")}
@@ -121,6 +179,7 @@ def _validated(folder: Path, patterns: NDArray[np.float32], count: int) -> dict[
         raise SystemExit(f"edgekit validate ended with {process.returncode}")
     found = json.loads(report.read_text())
     return {
+        "answers": "real" if real else "synthetic",
         "images": found["images"],
         "unreadable": len(found["unreadable"]),
         "top1": round(found["candidate"]["top1"], 4),

@@ -146,10 +146,10 @@ class ClassScorer:
             if self._order is not None:
                 expected = np.where(self._order >= 0, expected[self._order], np.float32(0.0))
             single = is_two_class(self._reference, reference.size) and self._order is None
-            self._rank(record["reference"], expected, self._reference if single else None)
+            best = self._rank(record["reference"], expected, self._reference if single else None)
             shift = metrics.total_variation(found, expected)
             record["shift"] = shift if np.isfinite(shift) else 1.0  # as far apart as can be
-            record["margin"] = metrics.margin(expected, background=self.spec.background_index)
+            record["margin"] = metrics.margin(expected, best)
         return record
 
     def summary(self, records: NDArray[Any], labels: NDArray[np.int32] | None) -> ClassSummary:
@@ -175,13 +175,17 @@ class ClassScorer:
             confusion=self._confusion(labels, found[:, 0], None if expected is None else expected[:, 0]),
         )
 
-    def _rank(self, side: NDArray[Any], values: NDArray[np.float32], decides: OutputSpec | None) -> None:
-        """Enter the best of ``values``, one per class. decides: whose threshold does it, where one value speaks of two classes."""
+    def _rank(self, side: NDArray[Any], values: NDArray[np.float32], decides: OutputSpec | None) -> NDArray[np.int32]:
+        """Enter the best of ``values``, one per class, and return their ids.
+
+        decides: whose threshold does it, where one value speaks of two classes.
+        """
         ids = metrics.top_k(values, RANKS, background=self.spec.background_index)
         if decides is not None and ids[0] != metrics.NO_CLASS:
             ids[:2] = [1, 0] if values[1] >= decides.threshold else [0, 1]
         side["top"] = ids
         side["confidence"] = values[ids[0]] if ids[0] >= 0 else np.nan
+        return ids
 
     def _rows(
         self, labels: NDArray[np.int32] | None, right: NDArray[np.bool_] | None, before: NDArray[np.bool_] | None

@@ -247,18 +247,19 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str
         subfolders[:] = sorted(name for name in subfolders if not hidden(name))
         for name in subfolders:
             _check_link(here / name, boundary, follow_links=follow_links)
+        inside = here.relative_to(root)
+        prefix = f"{inside.as_posix()}/" if inside.parts else ""
+        label = _composed(inside.parts[0]) if inside.parts and not unlabelled else None
         for name in sorted(files):
             kind = suffix(name)
             if name.startswith(".") or kind not in picture_kinds.PICTURES:
                 continue
             if kind not in readable:
-                skipped.append((here / name).relative_to(root).as_posix())
+                skipped.append(prefix + name)
                 continue
-            path = here / name
-            _check_link(path, boundary, follow_links=follow_links)
-            relative = path.relative_to(root)
-            inside = len(relative.parts) > 1
-            found.add(relative.as_posix(), _composed(relative.parts[0]) if inside and not unlabelled else None)
+            if os.path.islink(os.path.join(folder, name)):
+                _check_link(here / name, boundary, follow_links=follow_links)
+            found.add(prefix + name, label)
     if not found:
         others = f" ({len(skipped)} of other kinds: {shown(skipped)}; {picture_kinds.advice(skipped)})" if skipped else ""
         raise DatasetError(f"{root}: no images here{others}; expected files ending in {', '.join(sorted(readable))}")

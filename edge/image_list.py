@@ -158,6 +158,10 @@ class ImageList(Sequence[ImageItem]):
         """Return the class of every image (N,), `NO_LABEL` where it has none."""
         return self._labels[self._order]
 
+    def ids(self) -> Iterator[str]:
+        """Yield the id of every image, which is all that is made of it."""
+        return (self._rows.ids[int(row)] for row in self._order)
+
     def column(self, position: int) -> tuple[str, ...]:
         """Return the text of a column for every image; equal texts are kept once."""
         texts, known = self._rows.targets[position], dict[str, str]()
@@ -186,6 +190,11 @@ def labels_of(items: Iterable[ImageItem]) -> NDArray[np.int32]:
     if isinstance(items, ImageList):
         return items.labels()
     return np.array([NO_LABEL if item.label is None else item.label for item in items], np.int32)
+
+
+def ids_of(items: Iterable[ImageItem]) -> Iterator[str]:
+    """Yield the id of every image."""
+    return items.ids() if isinstance(items, ImageList) else (item.id for item in items)
 
 
 def _content(path: Path) -> bytes:

@@ -47,13 +47,13 @@ def leading(scores: Floats, k: int) -> NDArray[np.intp]:
     return np.argsort(-scores, kind="stable")[: max(0, k)]
 
 
-def margin(scores: Floats, *, background: int | None = None) -> float:
-    """Return how sure an answer is: the highest of ``scores`` (C,) minus the second. NaN without two finite scores.
+def margin(scores: Floats, ids: Integers) -> float:
+    """Return how sure an answer is: the highest of ``scores`` (C,) minus the second. ids: the best two or more, as of `top_k`.
 
-    ``background`` is left out.
+    NaN without two finite scores.
     """
-    first, second = (int(i) for i in top_k(scores, 2, background=background))
-    return math.nan if NO_CLASS in (first, second) else float(scores[first]) - float(scores[second])
+    first, second = (int(i) for i in ids[:2])
+    return math.nan if NO_CLASS in (first, second) else abs(float(scores[first]) - float(scores[second]))
 
 
 def hit_rate(ids: Integers, labels: Integers) -> float:

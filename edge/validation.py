@@ -30,6 +30,7 @@ from .contract import OutputSpec
 from .dataset import MOST_SHOWN, ImageItem, LabelledImages, shown
 from .errors import DatasetError, UsageError
 from .findings import Finding
+from .image_list import ids_of
 from .inference import ordered
 from .journal import Journal, cache_folder, key, key_of
 from .model import Model, load
@@ -125,17 +126,17 @@ def image_digests(dataset: LabelledImages, image_sha256: NDArray[np.uint8]) -> s
     that is in two shares.
     """
     found = np.empty((len(dataset), 8), np.uint8)
-    for row, item, sha256 in zip(found, dataset, image_sha256, strict=True):
-        text = f"{item.id}\0{bytes(sha256).hex()}"
+    for row, name, sha256 in zip(found, ids_of(dataset.items), image_sha256, strict=True):
+        text = f"{name}\0{bytes(sha256).hex()}"
         row[:] = np.frombuffer(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], np.uint8)
     return base64.b64encode(np.sort(found.reshape(-1).view(">u8")).tobytes()).decode()
 
 
 def _by_id(dataset: LabelledImages) -> Sequence[int]:
     """Return the positions of the images in the order of their ids, in which they stand unless somebody chose another one."""
-    if all(first.id <= second.id for first, second in itertools.pairwise(dataset)):
+    if all(first <= second for first, second in itertools.pairwise(ids_of(dataset.items))):
         return range(len(dataset))
-    return sorted(range(len(dataset)), key=lambda i: dataset.items[i].id)
+    return sorted(range(len(dataset)), key=list(ids_of(dataset.items)).__getitem__)
 
 
 def _check(max_drop: float | None, max_unreadable: float, diagnose: str, reference: object) -> None:
@@ -235,7 +236,7 @@ def _run(comparison: Comparison, dataset: LabelledImages, journal: Journal, max_
 def _chunks(items: Sequence[ImageItem], comparison: Comparison) -> Iterator[Sequence[ImageItem]]:
     start = 0
     for size in comparison.chunk_sizes(len(items)):
-        yield items[start : start + size]
+        yield tuple(items[start : start + size])
         start += size
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,21 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("EDGEKIT_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     assert cache_folder() == Path("/cache/edgekit")
+
+
+def test_some_of_the_records_are_given_from_a_file_too(tmp_path: Path) -> None:
+    dtype = np.dtype([("number", "<i8"), ("more", "u1", (1000,))])
+    with Journal(tmp_path, "some", dtype) as journal:
+        records = np.zeros(20_000, dtype)
+        records["number"] = np.arange(20_000)
+        journal.extend(records)
+        del records
+        wanted = np.delete(np.arange(20_000), 777)
+        tracemalloc.start()
+        found = journal.records(wanted)
+        assert found["number"].tolist() == wanted.tolist()
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 8 << 20 < 20_000 * dtype.itemsize  # a copy would be 19 MiB
+        assert journal.records(np.zeros(0, np.intp)).size == 0
+    assert found["number"][-1] == 19_999  # valid on its own

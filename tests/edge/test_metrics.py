@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from edge import metrics
+from edge.class_scores import MOST_CELLS, ClassScorer
+from edge.contract import OutputSpec
 
 
 def test_top_k_breaks_ties_by_class_and_leaves_the_background_out() -> None:
@@ -53,6 +55,22 @@ def test_confusion_of_many_classes_needs_memory_for_the_images_only() -> None:
     tracemalloc.stop()
     assert cells[[0, -1]].tolist() == [[0, 999, 2], [999, 0, 2]] and len(cells) == 1000
     assert peak < 1_000_000
+
+
+def test_a_report_lists_so_many_cells_at_most_those_with_the_most_images() -> None:
+    rng, classes = np.random.default_rng(0), 10_000
+    labels = np.repeat(np.arange(classes, dtype=np.int32), 9)
+    answers = np.where(np.arange(labels.size) % 9 < 2, labels, rng.integers(0, classes, labels.size)).astype(np.int32)
+    spec = OutputSpec(name="kind", kind="probabilities")
+    scorer = ClassScorer(spec, classes, reference=None, reference_size=0)
+    records = np.zeros(labels.size, scorer.dtype)
+    records["candidate"]["top"][:, 0] = answers
+    confusion = scorer.summary(records, labels).confusion
+    assert confusion is not None
+    cells = np.array(confusion["candidate"])
+    assert len(metrics.confusion_cells(labels, answers, classes)) > len(cells) == MOST_CELLS
+    assert {(i, i) for i in range(classes)} <= set(map(tuple, cells[:, :2].tolist()))  # two images or more, the others have one
+    assert np.array_equal(cells, cells[np.lexsort((cells[:, 1], cells[:, 0]))])
 
 
 def test_calibration_error_by_hand() -> None:
