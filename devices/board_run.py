@@ -53,7 +53,7 @@ class BoardRun:
         request = self.request
         if request.images is None or request.images_there:
             return None
-        found = images.listed(Path(request.images), request.limit)
+        found = images.listed(Path(request.images), request.limit, follow_links=request.follow_links)
         if request.part is None:
             return found
         which, parts = request.part
@@ -131,9 +131,13 @@ class BoardRun:
                 "with images on the board the reference must be stored outputs (.npz): edgekit outputs FILE --images DIR"
             )
         assert self.request.images is not None
-        whole = listing.names == images.listed(Path(self.request.images), self.request.limit).names
+        whole = (
+            listing.names
+            == images.listed(Path(self.request.images), self.request.limit, follow_links=self.request.follow_links).names
+        )
         place = Path(self.request.images) if whole else listing.copy_to(self._folder("reference"))
         limit = ["--limit", str(self.request.limit)] if whole and self.request.limit is not None else []
+        limit += ["--follow-links"] if whole and self.request.follow_links else []
         self.report(f"running the reference {stored.name} on this machine")
         answers = self._folder("answers") / "reference.npz"
         self._run_here("edge", ["outputs", str(stored), "--images", str(place), "--out", str(answers), *limit])

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from . import manifests
 from .errors import DeviceError
+from .manifests import ManifestError, frames, hidden, suffix
 from .session import Session
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})  # as edge.dataset's
+_SENT = manifests.SUFFIXES
+# A board has no decoder for HEIC, and one for AVIF only with a new Pillow.
+_OTHERS = manifests.HEIF_SUFFIXES | manifests.AVIF_SUFFIXES | manifests.OTHER_PICTURES
 _MANIFESTS = (".csv", ".txt")
-_PATH_COLUMNS = ("path", "file", "image", "filename")
 _BATCH_BYTES = 8 << 20
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +31,31 @@ class Listing:
     """Images of this machine: ``names`` are relative to ``folder``, with forward slashes, sorted.
 
     ``header`` and ``rows`` (a line of the manifest by name) are there where a manifest lists them. There a name may stand for
-    several files, ``OLDEST.jpg;...;NEWEST.jpg``.
+    several files, ``OLDEST.jpg;...;NEWEST.jpg``. ``left_out``: pictures in the folder of kinds that a board may not be able to read.
     """
 
     folder: Path
     names: tuple[str, ...]
     header: str | None = None
     rows: Mapping[str, str] | None = None
+    left_out: tuple[str, ...] = ()
+
+    def warning(self) -> str:
+        """Return the sentence that names the pictures which are not sent, or nothing."""
+        if not self.left_out:
+            return ""
+        more = f" and {len(self.left_out) - _SHOWN:,} more" if len(self.left_out) > _SHOWN else ""
+        return (
+            f"{len(self.left_out):,} pictures are of kinds that are not sent to a board, and left out:"
+            f" {', '.join(self.left_out[:_SHOWN])}{more}; convert them to JPEG or PNG"
+        )
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files behind the names, each once."""
         if self.rows is None:
             return self.names
-        return tuple(dict.fromkeys(file for name in self.names for file in _frames(name)))
+        return tuple(dict.fromkeys(file for name in self.names for file in frames(name)))
 
     def only(self, names: Sequence[str]) -> Listing:
         """Return a part of it."""
@@ -75,13 +90,15 @@ class Listing:
         return folder / _manifest_name(text)
 
 
-def listed(place: Path, limit: int | None) -> Listing:
+def listed(place: Path, limit: int | None, *, follow_links: bool = False) -> Listing:
     """Return the images below a folder, or those that a manifest (.csv) lists; with a limit that many, evenly spread.
 
+    follow_links: also links that lead out of the folder.
     Raises DeviceError if there are none, or the manifest cannot be used on a board.
     """
     if place.is_dir():
-        return Listing(folder=place, names=tuple(sorted(_below(place)))).spread(limit)
+        names, others = _below(place, follow_links=follow_links)
+        return Listing(folder=place, names=tuple(names), left_out=tuple(others)).spread(limit)
     if place.is_file() and place.suffix.lower() in _MANIFESTS:
         return _read_manifest(place).spread(limit)
     raise DeviceError(
@@ -115,46 +132,64 @@ def send(session: Session, listing: Listing, report: Callable[[str], None]) -> s
     return f"{there['path']}/{_manifest_name(text)}"
 
 
-def _below(folder: Path) -> list[str]:
+def _below(folder: Path, *, follow_links: bool) -> tuple[list[str], list[str]]:
+    """Return the pictures that are sent, and those of kinds that a board may not be able to read."""
     found: list[str] = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    others: list[str] = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not hidden(name)]
+        for name in folders:
+            _check_link(Path(place) / name, folder.resolve(), follow_links=follow_links)
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                found.append((Path(place) / name).relative_to(folder).as_posix())
+            kind = suffix(name)
+            if not name.startswith(".") and kind in _SENT | _OTHERS:
+                _check_link(Path(place) / name, folder.resolve(), follow_links=follow_links)
+                (found if kind in _SENT else others).append((Path(place) / name).relative_to(folder).as_posix())
     if not found:
-        raise DeviceError(f"{folder}: no images here; expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return found
+        raise DeviceError(f"{folder}: no images here; expected files ending in {', '.join(sorted(_SENT))}")
+    return sorted(found), sorted(others)
+
+
+def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
+    """Raise DeviceError for a link that `edge.dataset` refuses too."""
+    if not path.is_symlink():
+        return
+    target = path.resolve()
+    if path.is_dir() and target in (boundary, *boundary.parents, *(parent.resolve() for parent in path.parents)):
+        raise DeviceError(f"{path}: a symbolic link to a folder above it ({target}) would go round for ever; remove it")
+    if not follow_links and not target.is_relative_to(boundary):
+        raise DeviceError(f"{path}: a symbolic link that leads out of the dataset ({target}); allow it with --follow-links")
 
 
 def _read_manifest(path: Path) -> Listing:
-    """Return what a manifest lists; its format is that of `edge.dataset`, which looks closer."""
+    """Return what a manifest lists, each picture under the name that `edge.dataset` gives it."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(path.read_text("utf-8-sig")), strict=True) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeviceError(f"{path}: cannot be read as a manifest ({error})") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    headless = bool(header) and Path(header[0]).suffix.lower() in SUFFIXES
-    at = 0 if headless else next((i for i, name in enumerate(header) if name.lower() in _PATH_COLUMNS), 0)
+        manifest = manifests.parse(path.read_bytes(), text_list=suffix(path.name) == ".txt")
+    except (OSError, ManifestError) as error:
+        raise DeviceError(f"{path}: cannot be read as a manifest ({getattr(error, 'strerror', None) or error})") from error
     found: dict[str, str] = {}
-    for row in rows if headless else rows[1:]:
-        name = PurePosixPath(row[at].strip()).as_posix() if at < len(row) else ""
-        for file in map(PurePosixPath, _frames(name)):
-            if file.is_absolute() or ".." in file.parts or not file.parts:
-                raise DeviceError(f"{path}: {row} names no image beside or below the manifest, so it cannot be sent to a board")
-            if not (path.parent / file).is_file():
-                raise DeviceError(f"{path}: there is no image {file}")
+    for line, cells in manifest.rows:
+        cell = cells[manifest.path_at]
+        files = [_spelled(path, part, line) for part in frames(cell)]
+        name = files[0] if len(files) == 1 else cell.replace("\\", "/")
         if name in found:
             raise DeviceError(f"{path}: {name} is listed twice")
-        found[name] = _line(row)
-    if not found:
-        raise DeviceError(f"{path}: it lists no images")
-    return Listing(folder=path.parent, names=tuple(sorted(found)), header=None if headless else _line(rows[0]), rows=found)
+        found[name] = _line([*cells[: manifest.path_at], name, *cells[manifest.path_at + 1 :]])
+    header = None if manifest.headless else _line(manifest.header)
+    return Listing(folder=path.parent, names=tuple(sorted(found)), header=header, rows=found)
 
 
-def _frames(name: str) -> list[str]:
-    parts = [part.strip() for part in name.split(";")]
-    return parts if all(Path(part).suffix.lower() in SUFFIXES for part in parts) else [name]
+def _spelled(manifest: Path, cell: str, line: int) -> str:
+    """Return the picture of a cell as its file is called. Raises DeviceError where there is none that can be sent."""
+    there = [PurePosixPath(text) for text in manifests.spellings(cell) if (manifest.parent / text).is_file()]
+    found = there[0] if there else PurePosixPath(cell.replace("\\", "/"))
+    if found.is_absolute() or ".." in found.parts or not found.parts:
+        raise DeviceError(
+            f"{manifest}: line {line}: {cell!r} names no image beside or below the manifest, so it cannot be sent to a board"
+        )
+    if not there:
+        raise DeviceError(f"{manifest}: line {line}: there is no image {found}")
+    return found.as_posix()
 
 
 def _line(row: Sequence[str]) -> str:

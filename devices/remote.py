@@ -78,6 +78,10 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, Session(shell, folder=request.options.folder) as session:
         run = prepare(session, facts, request, Path(scratch), say)
+        listing = run.listing()
+        warning = "" if listing is None else listing.warning()
+        if warning:
+            say(f"warning: {warning}")
         answered = _answer(run)
     after = ask(shell) if request.verb == "benchmark" else facts
     shown, found = answered.text, answered.report
@@ -86,6 +90,8 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
             found.pop("timing", None)
         shown += "\n(an emulated board: its answers count, its times do not)"
     found["board"] = board(facts)
+    if warning:
+        found["findings"] = [*found.get("findings", []), {"check": "skipped", "severity": "warning", "message": warning}]
     if request.verb == "benchmark":
         reasons = [str(reason) for reason in found.get("not_quotable_because") or ()]
         reasons += [reason for reason in quotable(facts, after)[1:] if reason]

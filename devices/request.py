@@ -50,6 +50,11 @@ class Request:
         return self.images is not None and self.images.startswith(ON_THE_BOARD)
 
     @property
+    def follow_links(self) -> bool:
+        """Whether links may lead out of the folder of images. The board, which gets copies, is told so too."""
+        return "--follow-links" in self.flags
+
+    @property
     def compares_with_itself(self) -> bool:
         """Whether the reference is the very file: then the board is compared with this machine."""
         reference = self.reference

@@ -31,7 +31,7 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
     """Validate in shares. Raises DeviceError where the boards are not equal, or none of them comes to its end."""
     _check(request, targets)
     assert request.images is not None
-    count = len(images.listed(Path(request.images), request.limit).names)
+    count = len(images.listed(Path(request.images), request.limit, follow_links=request.follow_links).names)
     if count < len(targets):
         raise DeviceError(f"{request.images}: {count} images for {len(targets)} boards; name fewer boards")
     looked = fleet.on_each(targets, _look, config=config)

@@ -16,12 +16,12 @@ import platform
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
 from . import terminal
-from .errors import EdgeError, MissingExtraError, OutputError
+from .errors import DatasetError, EdgeError, MissingExtraError, OutputError
 from .interrupt import Terminated, termination_interrupts
 from .version import __version__
 
@@ -163,7 +163,7 @@ def _main(words: list[str], *, remember: bool) -> int:
         # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
         if not isinstance(getattr(error, "exit_code", None), int):
             return _own_fault()
-        code, failure = _fail(error), error
+        code, failure = _fail(error, {f"--{name.replace('_', '-')}" for name in vars(args)}), error
     # What was used wrongly did nothing worth remembering; a board that failed did.
     if words[:1] and words[0] in REMEMBERED and (failure is None or code == 3 or hasattr(args, "report")):
         from . import recording
@@ -273,8 +273,10 @@ def _installed(*distributions: str) -> list[str]:
     return found
 
 
-def _fail(error: Exception) -> int:
-    print(f"edgekit: error: {_one_line(error)}", file=sys.stderr)
+def _fail(error: Exception, flags: Collection[str] = ()) -> int:
+    """Print the error and return its exit code. flags: those of the command; an error that advises others leaves them out."""
+    told = error.told(flags) if isinstance(error, DatasetError) else str(error)
+    print(f"edgekit: error: {' '.join(told.split())}", file=sys.stderr)
     return int(error.exit_code)  # type: ignore[attr-defined]  # checked by the caller
 
 

@@ -198,7 +198,8 @@ def match_labels(
     if missing:
         raise DatasetError(
             f"{where}: {len(missing)} of {len(names)} classes are none of the model's: {shown(missing)};"
-            f" the model has {len(labels)} classes: {shown(labels)}; rename the folders or labels, or ignore them (--unlabelled)"
+            f" the model has {len(labels)} classes: {shown(labels)}",
+            ways=((None, "rename the folders or labels"), ("--unlabelled", "ignore them (--unlabelled)")),
         )
     taken: dict[int, str] = {}
     for name in names:
@@ -224,10 +225,11 @@ def _numbered(
     if offset is None and background is not None and (classes is None or classes - 1 not in numbers.values()):
         shifted = background in numbers.values()
         why = "is among them" if shifted else "is not among them, which need not mean that it is counted"
-        more = "" if shifted else ", or --label-offset 0 where it is the background"
+        ways = [("--label-offset", "say --label-offset 1 where number 0 is the first real class")]
+        ways += [] if shifted else [("--label-offset", "--label-offset 0 where it is the background")]
         raise DatasetError(
-            f"{where}: its classes are bare numbers, and the model's class {background} is the background, which {why};"
-            f" say --label-offset 1 where number 0 is the first real class{more}"
+            f"{where}: its classes are bare numbers, and the model's class {background} is the background, which {why}",
+            ways=(*ways, (None, "give the classes by their names")),
         )
     lowest = min(numbers.values(), default=0)
     if offset is not None and lowest + offset < 0:
@@ -267,8 +269,11 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str
     if loose and loose < len(found) and not unlabelled:
         named = shown([found.ids[i] for i, name in enumerate(found.name_of) if name == NO_LABEL][: MOST_SHOWN + 1], loose)
         raise DatasetError(
-            f"{root}: {loose} images lie beside the class folders ({named}); move them into a class folder, or take"
-            " everything without labels (--unlabelled)"
+            f"{root}: {loose} images lie beside the class folders ({named})",
+            ways=(
+                (None, "move them into a class folder"),
+                ("--unlabelled", "take everything without labels (--unlabelled)"),
+            ),
         )
     return found
 
@@ -309,7 +314,13 @@ def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
     if path.is_dir() and target in (boundary, *boundary.parents, *(p.resolve() for p in path.parents)):
         raise DatasetError(f"{path}: a symbolic link to a folder above it ({target}) would go round for ever; remove it")
     if not follow_links and not target.is_relative_to(boundary):
-        raise DatasetError(f"{path}: a symbolic link that leads out of the dataset ({target}); allow it with --follow-links")
+        raise DatasetError(
+            f"{path}: a symbolic link that leads out of the dataset ({target})",
+            ways=(
+                ("--follow-links", "allow it with --follow-links"),
+                (None, "list the pictures in a manifest (.csv)"),
+            ),
+        )
 
 
 def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[Rows, tuple[str, ...]]:

@@ -14,6 +14,8 @@ EdgeError
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 
 class EdgeError(Exception):
     """Base of all errors for which the user can do something. The command line turns it into one line and ``exit_code``."""
@@ -30,7 +32,25 @@ class ContractError(EdgeError, ValueError):
 
 
 class DatasetError(EdgeError, ValueError):
-    """A folder or manifest of images cannot be used as asked."""
+    """A folder or manifest of images cannot be used as asked.
+
+    ``ways``: what can be done about it, each with the flag of the command line that it names, or None.
+    """
+
+    def __init__(self, message: str = "", *, ways: Sequence[tuple[str | None, str]] = ()) -> None:
+        self._message, self.ways = message, tuple(ways)
+        super().__init__(_with_ways(message, [way for _, way in ways]))
+
+    def told(self, flags: Collection[str]) -> str:
+        """Return the sentence for a command that has these flags: it advises no other."""
+        return _with_ways(self._message, [way for flag, way in self.ways if flag is None or flag in flags])
+
+
+def _with_ways(message: str, ways: Sequence[str]) -> str:
+    if not ways:
+        return message
+    *first, last = ways
+    return f"{message}; " + (f"{', '.join(first)} or {last}" if first else last)
 
 
 class ImageError(EdgeError, ValueError):

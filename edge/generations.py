@@ -48,6 +48,7 @@ def compare(
     *,
     output: str | None = None,
     limit: int | None = None,
+    follow_links: bool = False,
     latency_seconds: float = LATENCY_SECONDS,
     tolerance: float = TOLERANCE,
     progress: TextIO | None = None,
@@ -56,7 +57,8 @@ def compare(
 
     files: two or more, the oldest first: the order in which regressions are looked for. images: a folder of class sub-folders or
     a manifest with labels or a column for the output. output: which output is compared; default the first that all share and
-    the images have the truth of. limit: this many images, evenly spread. latency_seconds: to time each for; 0 leaves it out.
+    the images have the truth of. limit: this many images, evenly spread. follow_links: as of `LabelledImages.open`.
+    latency_seconds: to time each for; 0 leaves it out.
     tolerance: how much an error must grow to be a regression, as a share of the targets' range (numbers only).
 
     Raises UsageError, DatasetError, ContractError, and what `edge.load` raises.
@@ -67,7 +69,9 @@ def compare(
         raise UsageError(f"tolerance is {tolerance}, latency_seconds {latency_seconds}; expected 0 to 1, and no negative time")
     models = [load(file) for file in files]
     spec = _common(models, output)
-    dataset = LabelledImages.open(images, labels=spec.labels if spec.is_classes else None, unlabelled=not spec.is_classes)
+    dataset = LabelledImages.open(
+        images, labels=spec.labels if spec.is_classes else None, unlabelled=not spec.is_classes, follow_links=follow_links
+    )
     dataset = dataset if limit is None else dataset.subset(limit)
     size = math.prod(models[0].outputs[models[0].contract.outputs.index(spec)].shape)
     truth = _truth(dataset, spec, size, only=all(len(model.outputs) == 1 for model in models))

@@ -52,8 +52,9 @@ def load(
         contract = foreign.contract(source, input=input, outputs=outputs, labels=labels, kind=kind, background=background)
     else:
         if any(given is not None for given in (input, outputs, labels, kind, background)):
+            names = "" if labels is None else f", or give it other class names: edgekit relabel {path} LABELS"
             raise ContractError(
-                f"{path}: it carries its own contract, so how to feed and read it cannot be given; leave that out"
+                f"{path}: it carries its own contract, so how to feed and read it cannot be given; leave that out{names}"
             )
         contract = source.contract
     # What was never run here may crash the interpreter, whoever says that it is sound: another process goes first.

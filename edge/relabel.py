@@ -25,7 +25,9 @@ def relabel(container: Container, labels: Sequence[str], *, output: str | None =
     contract = container.contract
     where = str(container.path)
     if contract is None:
-        raise UsageError(f"{where}: no artefact of edgekit; give --labels beside a file of somebody else's")
+        raise UsageError(
+            f"{where}: no artefact of edgekit; for a file of somebody else's, edgekit classify and validate take --labels"
+        )
     spec = _output(contract, output, where=where)
     main = container.graph.main
     classes = class_count(spec, main.tensors[main.outputs[contract.outputs.index(spec)]].elements)

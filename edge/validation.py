@@ -85,7 +85,7 @@ def validate(
     if candidate.runtime.delegate not in BUILT_IN_DELEGATES:
         count = 1
     headline = next((spec for spec in candidate.contract.outputs if spec.is_classes), None)
-    dataset = _dataset(images, headline, unlabelled=unlabelled, follow_links=follow_links, label_offset=label_offset)
+    dataset = _dataset(images, candidate, headline, unlabelled=unlabelled, follow_links=follow_links, label_offset=label_offset)
     dataset = dataset if limit is None else dataset.subset(limit)
     comparison = Comparison(candidate, compared, workers=count, threads=each, dataset=dataset)
     truths = {output.spec.name: _truth(comparison, dataset, output, headline) for output in comparison.outputs}
@@ -158,6 +158,7 @@ def _reference(reference: PathOrModel | ReferenceOutputs | None, threads: int) -
 
 def _dataset(
     images: str | os.PathLike[str] | LabelledImages,
+    model: Model,
     headline: OutputSpec | None,
     *,
     unlabelled: bool,
@@ -179,9 +180,15 @@ def _dataset(
     if headline is not None and dataset.labelled and dataset.labels and dataset.labels != headline.labels:
         # Also where the model has none: the order of the folders would be a guess.
         known = f"labels {shown(headline.labels)}" if headline.labels else "no labels"
+        own = model.container.contract is not None
         raise DatasetError(
             f"{dataset.root}: its classes are {shown(dataset.labels)}, the model has {known}, so it is not known which belong"
-            " together; give the model's labels (--labels), class numbers for names, or ignore the classes (--unlabelled)"
+            " together",
+            ways=(
+                (None, f"edgekit relabel {model.path} LABELS") if own else ("--labels", "give the model's labels (--labels)"),
+                (None, "give class numbers for names"),
+                ("--unlabelled", "ignore the classes (--unlabelled)"),
+            ),
         )
     return dataset
 

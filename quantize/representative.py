@@ -69,6 +69,7 @@ class RepresentativeDataset:
         validation: str | os.PathLike[str] | None = None,
         max_unreadable: float = MAX_UNREADABLE,
         strict: bool = True,
+        follow_links: bool = False,
     ) -> RepresentativeDataset:
         """Choose ``count`` images of a folder (of class sub-folders, or flat) or a CSV manifest, and look through them.
 
@@ -77,13 +78,13 @@ class RepresentativeDataset:
         a sharp turn would cut it off. The choice depends on seed, file names and targets only.
         validation: images that must not be among them, compared by content. max_unreadable: share (0..1) of undecodable images
         above which to give up; up to it they are listed, and others take their place.
-        strict: False turns errors into findings, as far as work can go on.
+        strict: False turns errors into findings, as far as work can go on. follow_links: as of `LabelledImages.open`.
 
         Raises CalibrationError: too few images, too many unreadable ones, images of the validation set. DatasetError: no images.
         """
         if count < 1:
             raise CalibrationError(f"asked for {count} representative images, expected at least {FEWEST}")
-        dataset, strata = _strata(path)
+        dataset, strata = _strata(path, follow_links=follow_links)
         columns = Columns.find(dataset, contract)
         chosen = _Choice(spec=contract.input, columns=columns)
         total = sum(map(len, strata.values()))
@@ -106,7 +107,7 @@ class RepresentativeDataset:
         findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, chosen.items, contract, path)]
         findings += _about_count(len(chosen.items), total, asked, path)
         if validation is not None:
-            findings += _about_overlap(chosen, validation)
+            findings += _about_overlap(chosen, validation, follow_links=follow_links)
         _raise_errors(findings, strict=strict)
         order = sorted(range(len(chosen.items)), key=lambda i: chosen.items[i].id)
         return cls(
@@ -130,6 +131,7 @@ class RepresentativeDataset:
         validation: str | os.PathLike[str] | None = None,
         max_unreadable: float = MAX_UNREADABLE,
         strict: bool = True,
+        follow_links: bool = False,
     ) -> RepresentativeDataset:
         """Like ``from_folder``, and check the preprocessed images against what the network was trained on.
 
@@ -143,6 +145,7 @@ class RepresentativeDataset:
             validation=validation,
             max_unreadable=max_unreadable,
             strict=strict,
+            follow_links=follow_links,
         )
         finding = judge(measure(source.model, dataset.sample(), dataset.spec))
         if finding is None:
@@ -232,10 +235,10 @@ class _Choice:
             yield Finding(check="duplicates", severity=WARNING, message=message)
 
 
-def _strata(path: str | os.PathLike[str]) -> tuple[LabelledImages, dict[str, list[ImageItem]]]:
+def _strata(path: str | os.PathLike[str], *, follow_links: bool) -> tuple[LabelledImages, dict[str, list[ImageItem]]]:
     """Return the images, and by class folder or label; one stratum without a name where there are none."""
     if Path(path).is_dir():
-        dataset = LabelledImages.open(path, unlabelled=True)
+        dataset = LabelledImages.open(path, unlabelled=True, follow_links=follow_links)
         names = [item.id.split("/")[0] if "/" in item.id else "" for item in dataset]
     else:
         dataset = LabelledImages.open(path)
@@ -367,8 +370,8 @@ def _about_classes(
         yield Finding(check="classes_missing", severity=WARNING, message=message)
 
 
-def _about_overlap(chosen: _Choice, validation: str | os.PathLike[str]) -> Iterator[Finding]:
-    held_out = LabelledImages.open(validation, unlabelled=True)
+def _about_overlap(chosen: _Choice, validation: str | os.PathLike[str], *, follow_links: bool) -> Iterator[Finding]:
+    held_out = LabelledImages.open(validation, unlabelled=True, follow_links=follow_links)
     sizes = set(chosen.sizes)
     # Only files of equal size can have equal content: the others need not be read.
     hashes = {sha256_file(i.path): i.id for i in held_out if i.path.is_file() and i.path.stat().st_size in sizes}

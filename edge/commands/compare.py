@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from . import output_flags
+from . import image_flags, output_flags
 
 _EPILOG = """\
 examples:
@@ -32,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--output", metavar="NAME", help="which output (default: the first that all have)")
     parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread")
+    image_flags.add_follow_links(parser)
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         args.images,
         output=args.output,
         limit=args.limit,
+        follow_links=args.follow_links,
         latency_seconds=0.0 if args.no_latency else args.seconds,
         tolerance=args.tolerance,
         progress=sys.stderr,

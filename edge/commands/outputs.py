@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from . import model_flags, output_flags
+from . import image_flags, model_flags, output_flags
 
 _EPILOG = """\
 examples:
@@ -29,6 +29,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--images", required=True, metavar="DIR", help="a folder of images, or a manifest (.csv)")
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the answers go")
     parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread over all")
+    image_flags.add_follow_links(parser)
     model_flags.add_runtime(parser)
     model_flags.add_foreign(parser)
     output_flags.add_json(parser)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ..stored_outputs import store
 
     model = model_flags.load(args)
-    images = LabelledImages.open(args.images, unlabelled=True)
+    images = LabelledImages.open(args.images, unlabelled=True, follow_links=args.follow_links)
     images = images if args.limit is None else images.subset(args.limit)
     with Progress(len(images), "outputs", sys.stderr) as progress:
         unreadable = store(model, images, args.out, progress.advance)

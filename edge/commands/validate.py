@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from . import model_flags, output_flags, report_formats
+from . import image_flags, model_flags, output_flags, report_formats
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -65,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="CARD|top1=F,...",
         help="compare with a published accuracy: omz:inception-resnet-v2-tf, keras:InceptionResNetV2, or its numbers and images",
     )
-    parser.add_argument("--follow-links", action="store_true", help="accept symbolic links that lead out of the folder")
+    image_flags.add_follow_links(parser)
     parser.add_argument(
         "--max-unreadable", type=float, default=0.01, metavar="F", help="share of images that may be unreadable (default 0.01)"
     )

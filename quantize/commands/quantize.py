@@ -23,7 +23,7 @@ Each file is NAME.VARIANT.tflite and carries its contract (how to feed and read 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    from edge.commands import output_flags
+    from edge.commands import image_flags, output_flags
 
     from ..source_flags import add_source
 
@@ -43,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
     data.add_argument(
         "--max-unreadable", type=float, default=0.01, metavar="SHARE", help="give up above it (default: %(default)s)"
     )
+    image_flags.add_follow_links(data)
     what = parser.add_argument_group("what to make")
     what.add_argument(
         "--variants", default="all", help="comma-separated: float32, float16, dynamic, int8, int16x8 (default: all)"
@@ -121,6 +122,7 @@ def _representative(args: argparse.Namespace, source: Any, variants: tuple[str, 
         source=source,
         validation=args.validation,
         max_unreadable=args.max_unreadable,
+        follow_links=args.follow_links,
     )
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge.cli import main
 from edge.dataset import LabelledImages, match_labels
 from edge.errors import DatasetError
 from edge.findings import about_images
@@ -185,3 +188,45 @@ def test_pictures_of_other_kinds_are_counted_and_named(tmp_path: Path) -> None:
         DatasetError, match=r"no images here \(2 of other kinds: owl/2\.PSD, owl/3\.jp2; convert them to JPEG or PNG\)"
     ):
         LabelledImages.open(tmp_path)
+
+
+FLAGS = re.compile(r"--[a-z-]+")
+
+
+@pytest.mark.parametrize("command", ["validate", "compare", "outputs", "quantize", "explain", "tune", "qat", "import", "watch"])
+def test_a_command_advises_only_flags_that_it_has(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    known = set(FLAGS.findall(capsys.readouterr().out))
+    touch(tmp_path, "elsewhere/a.png", "loose/cat/a.png", "loose/b.png", "numbers/1/a.png")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "cat").symlink_to(tmp_path / "elsewhere")
+    wrong: tuple[Callable[[], object], ...] = (
+        lambda: LabelledImages.open(tmp_path / "linked"),
+        lambda: LabelledImages.open(tmp_path / "loose"),
+        lambda: LabelledImages.open(tmp_path / "numbers", labels=("none", "cat", "dog"), background=0),
+        lambda: LabelledImages.open(tmp_path / "loose" / "cat" / "..", labels=("dog",)),
+    )
+    for read in wrong:
+        with pytest.raises(DatasetError) as found:
+            read()
+        told = found.value.told(known)
+        assert set(FLAGS.findall(told)) == set(FLAGS.findall(str(found.value))) & known
+        assert "; " in told  # there is always something to do
+
+
+def test_linked_class_folders_are_read_where_the_command_is_told_so(
+    tiny_int8_artefact: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for folder in tiny_images.iterdir():
+        (tmp_path / "photos" / folder.name).symlink_to(folder)
+    commands = (
+        ["compare", str(tiny_int8_artefact), str(tiny_int8_artefact), "--no-latency"],
+        ["outputs", str(tiny_int8_artefact), "--out", str(tmp_path / "answers.npz")],
+        ["validate", str(tiny_int8_artefact), "--diagnose", "never"],
+    )
+    for command in commands:
+        assert main([*command, "--images", str(tmp_path / "photos")]) == 2
+        assert "allow it with --follow-links or list the pictures in a manifest (.csv)" in capsys.readouterr().err
+        assert main([*command, "--images", str(tmp_path / "photos"), "--follow-links"]) == 0

@@ -49,6 +49,24 @@ def test_names_for_an_artefact_that_had_none(
     assert after.contract is not None and after.contract.outputs[0].labels == NEW
 
 
+def test_where_labels_are_missing_the_advice_can_be_followed(
+    tiny_float_flatbuffer: bytes, tiny_contract: MakeContract, pack: PackArtefact, tiny_images: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    bare = pack(tiny_float_flatbuffer, tiny_contract(outputs=(OutputSpec(name="scores", kind="probabilities"),)))
+    command = ["validate", str(bare), "--images", str(tiny_images), "--diagnose", "never"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"edgekit relabel {bare} LABELS" in said and "--labels" not in said
+    names = tmp_path / "labels.txt"
+    names.write_text("".join(f"{name}\n" for name in LABELS))
+    assert main([*command, "--labels", str(names)]) == 2
+    assert f"edgekit relabel {bare} LABELS" in capsys.readouterr().err
+    assert main(["relabel", str(bare), str(names)]) == 0
+    command[1] = str(bare.with_name("model.relabelled.tflite"))
+    assert main(command) == 0
+
+
 def test_what_cannot_be_relabelled_is_said_and_nothing_written(
     tiny_int8_artefact: Path,
     tiny_two_outputs_flatbuffer: bytes,
