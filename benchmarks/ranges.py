@@ -96,7 +96,7 @@ def _driving(model: Path) -> Any:
 def _frames(manifest: Path, source: Any) -> Photos:
     """Return all rows of the manifest, each with the other inputs."""
     rows = quantize.RepresentativeDataset.open(manifest, count=sys.maxsize, source=source)
-    tensors = list(rows.tensors())
+    tensors: list[Any] = list(rows.tensors())
     return Photos(tensors=tensors, labels=None, ids=tuple(map(str, range(len(tensors)))), unreadable=())
 
 
@@ -222,7 +222,8 @@ class _Row:
             place = {index: position for position, index in enumerate(model.main.inputs)}
             names = {name: place[index] for name, index in model.signatures[0].inputs.items()}
             rows = [tensor if isinstance(tensor, tuple) else (tensor,) for tensor in self.tensors]
-            np.savez(folder / "tensors.npz", **{name: np.stack([row[at] for row in rows]) for name, at in names.items()})
+            arrays: dict[str, Any] = {name: np.stack([row[at] for row in rows]) for name, at in names.items()}
+            np.savez(folder / "tensors.npz", **arrays)
             files = [str(folder / file) for file in ("float.tflite", "tensors.npz", "litert.tflite")]
             weights = [] if self.per_channel else ["--per-tensor"]
             command = [str(python), str(HERE / "litert_static.py"), *files, *weights]

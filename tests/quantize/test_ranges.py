@@ -189,7 +189,7 @@ def test_a_curve_through_the_blends_finds_the_share_better_than_the_luckiest_of_
     rng = np.random.default_rng(0)
 
     def rise(share: float) -> float:
-        return 0.1 * (1 + 0.08 * np.log(share / wanted) ** 2)
+        return float(0.1 * (1 + 0.08 * np.log(share / wanted) ** 2))
 
     by_curve, by_luck = [], []
     for _ in range(100):
