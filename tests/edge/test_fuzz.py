@@ -80,7 +80,7 @@ def _insert(data: bytearray, at: int, random_: random.Random) -> None:
 
 def _copy_over(data: bytearray, at: int, random_: random.Random) -> None:
     count = min(random_.randrange(4, 128), len(data) - at)
-    source = random_.randrange(len(data) - count)
+    source = random_.randrange(max(1, len(data) - count))
     data[at : at + count] = data[source : source + count]
 
 
