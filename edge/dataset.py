@@ -31,7 +31,7 @@ __all__ = ["LABEL_COLUMN", "MOST_SHOWN", "ImageItem", "LabelledImages", "class_f
 LABEL_COLUMN = "label"
 
 MOST_SHOWN = 8  # names shown in a message before "and N more"
-_DIGITS = 9  # of a class number
+_DIGITS = 9  # of a class number; what has more is a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def match_labels(
     Offsets (a background class, 1001 against 1000 classes) are never guessed: names are looked up, and numbers are the model's own
     plus ``label_offset``, which must be said for a model with a ``background`` class unless the numbers leave no doubt.
     """
-    numbers = all(name.isascii() and name.isdigit() for name in names)
+    numbers = all(name.isascii() and name.isdigit() and len(name.lstrip("0")) <= _DIGITS for name in names)
     if label_offset is not None and not numbers:
         raise DatasetError(
             f"{where}: its classes are names ({shown(names)}); --label-offset is for bare class numbers, leave it out"
@@ -218,9 +218,6 @@ def _numbered(
     names: Sequence[str], classes: int | None, background: int | None, offset: int | None, *, where: str
 ) -> dict[str, int]:
     """Return the class of each bare number. Raises DatasetError where it is open whether they count the background class."""
-    huge = [name for name in names if len(name.lstrip("0")) > _DIGITS]
-    if huge:
-        raise DatasetError(f"{where}: {shown(huge)} is no class number; give a class's position in the output, counted from 0")
     numbers = {name: int(name) for name in names}
     if offset is None and background is not None and (classes is None or classes - 1 not in numbers.values()):
         shifted = background in numbers.values()

@@ -9,6 +9,7 @@ import base64
 import binascii
 import contextlib
 import platform
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -75,6 +76,9 @@ class SelfTest:
         return {"passed": self.passed, "exact": self.exact, **asdict(self)}
 
 
+_NOISE = re.compile(r"noise-[0-9]{1,10}")
+
+
 def pattern(name: str, height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
     """Return a made-up picture, uint8 ``(height, width, channels)``. Whole numbers only: the same on every machine.
 
@@ -89,10 +93,10 @@ def pattern(name: str, height: int, width: int, channels: int = 3) -> NDArray[np
     elif name == "rings":
         distance = (2 * columns - width) ** 2 + (2 * rows - height) ** 2
         values = distance * 2048 // (width * width + height * height) * (layers + 1)
-    elif name.startswith("noise-") and name[6:].isascii() and name[6:].isdigit():
+    elif _NOISE.fullmatch(name):
         values = _noise(int(name[6:]), height * width * channels).reshape(height, width, channels)
     else:
-        raise ContractError(f"golden sample {name!r} is unknown, expected gradient, rings or noise-SEED")
+        raise ContractError(f"golden sample {name!r:.60} is unknown, expected gradient, rings or noise-SEED")
     return np.broadcast_to(values % 256, (height, width, channels)).astype(np.uint8)
 
 

@@ -12,7 +12,7 @@ from ..run_record import Run, parse
 from ..runstore import RunStore, iso
 
 _MOST_BYTES = 256 << 20  # of one JSON file
-_NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
+_NUMBERS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
 def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]]:

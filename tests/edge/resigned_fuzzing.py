@@ -192,6 +192,7 @@ def _open(path: Path, prober: Prober, picture: np.ndarray[Any, Any]) -> str:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             assert command(["inspect", str(path)]) == 0
+            assert command(["selftest", str(path)]) in (0, 1, 2)
         assert "\x1b" not in said.getvalue()
         said.getvalue().encode()
     except EdgeError:

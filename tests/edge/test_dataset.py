@@ -230,3 +230,11 @@ def test_linked_class_folders_are_read_where_the_command_is_told_so(
         assert main([*command, "--images", str(tmp_path / "photos")]) == 2
         assert "allow it with --follow-links or list the pictures in a manifest (.csv)" in capsys.readouterr().err
         assert main([*command, "--images", str(tmp_path / "photos"), "--follow-links"]) == 0
+
+
+def test_labels_of_very_many_digits_are_names(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\na.png,{'1' * 400}\nb.png,{'2' * 5000}\n")
+    dataset = LabelledImages.open(tmp_path / "list.csv")
+    assert dataset.labels == ("1" * 400, "2" * 5000)
+    with pytest.raises(DatasetError, match="none of the model's"):
+        LabelledImages.open(tmp_path / "list.csv", labels=["cat", "dog"])

@@ -173,3 +173,9 @@ def test_recordings_name_runtime_and_machine(tiny_int8_artefact: Path) -> None:
     for sample in contract.golden:
         assert {o.kernels for o in sample.outputs} == {"optimized", "reference"}
         assert all(o.machine and o.version and o.runtime for o in sample.outputs)
+
+
+def test_a_seed_of_very_many_digits_is_unknown() -> None:
+    for name in ("noise-" + "9" * 5000, "noise-", "noise-1²", "noise--1"):
+        with pytest.raises(ContractError, match="is unknown"):
+            golden.pattern(name, 4, 4)
