@@ -130,16 +130,18 @@ def _members(model: bytes, members: Members, random_: random.Random) -> bytes:
         changed[random_.choice([n for n in _NAMES if n.isascii() or n == "ä"])] = random_.randbytes(20)
     else:
         damaged = bytearray(changed[name])
-        random_.choice(CHANGES)(damaged, random_.randrange(max(1, len(damaged) - 8)), random_)
+        random_.choice(CHANGES)(damaged, random_.randrange(len(damaged)), random_)
         changed[name] = bytes(damaged)
     return sealed(model, changed)
 
 
 def _zip_bytes(model: bytes, members: Members, random_: random.Random) -> bytes:
     zipped = bytearray(archive.write(len(model), members))
-    end = len(zipped) - random_.choice((22, 200, len(zipped)))
+    reach = random_.choice((22, 200, len(zipped)))
     for _ in range(random_.choice((1, 1, 2, 4))):
-        random_.choice(CHANGES)(zipped, random_.randrange(max(0, end), len(zipped) - 8), random_)
+        end = len(zipped) - reach
+        at = random_.randrange(max(0, end), len(zipped))
+        random_.choice(CHANGES)(zipped, min(at, len(zipped) - 1), random_)
     return resealed(model + bytes(zipped))
 
 
