@@ -5,6 +5,7 @@ DeviceError                                   wrong usage or input: exit code 2
 ├── BoardFileError (ValueError)               a file of own boards that says something impossible
 ├── TargetError (ValueError)                  a target or a name that cannot be one
 ├── VirtualBoardError (RuntimeError)          a virtual board cannot be made or started here
+├── UnforeseenError (RuntimeError)            our own fault with one of several boards: exit code 70
 ├── NoReleaseError (LookupError)              there is no release to go back to; the board did nothing wrong
 └── RemoteError (RuntimeError)                the board or the connection failed: exit code 3
     ├── BoardConnectionError (ConnectionError)  no connection, or it was lost
@@ -35,6 +36,12 @@ class TargetError(DeviceError, ValueError):
 
 class VirtualBoardError(DeviceError, RuntimeError):
     """A virtual board cannot be made, started or removed here; the message says what is missing."""
+
+
+class UnforeseenError(DeviceError, RuntimeError):
+    """Something that edgekit did not foresee went wrong with one of several boards. The others keep their results."""
+
+    exit_code = 70
 
 
 class NoReleaseError(DeviceError, LookupError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 import tomllib
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from . import target
-from .errors import DeviceError, TargetError
-from .shell import Shell
+from .errors import DeviceError, TargetError, UnforeseenError
+from .shell import Shell, one_line
 
 _AT_ONCE = 8
 Result = TypeVar("Result")
@@ -29,22 +32,64 @@ class Outcome(Generic[Result]):
 def on_each(
     targets: Sequence[str], work: Callable[[Shell], Result], *, config: Path | None = None
 ) -> tuple[Outcome[Result], ...]:
-    """Do ``work`` with the shell of every target, up to eight at a time; outcomes in the order of ``targets``."""
+    """Do ``work`` with the shell of every target, up to eight at a time; outcomes in the order of ``targets``.
+
+    What nobody foresaw about one of several boards is its error (UnforeseenError), printed with its traceback. An interruption closes
+    all connections and is passed on at once.
+    """
+    open_ones: list[Shell] = []
 
     def one(text: str) -> Outcome[Result]:
         try:
             shell = target.open_shell(text, config=config)
+            open_ones.append(shell)
             try:
                 return Outcome(target=text, result=work(shell), error=None)
             finally:
+                open_ones.remove(shell)
                 shell.close()
         except DeviceError as error:
             return Outcome(target=text, result=None, error=error)
 
     if len(targets) == 1:
         return (one(targets[0]),)
-    with ThreadPoolExecutor(min(_AT_ONCE, len(targets))) as pool:
-        return tuple(pool.map(one, targets))
+    return _in_threads(targets, one, open_ones)
+
+
+def _in_threads(
+    targets: Sequence[str], one: Callable[[str], Outcome[Result]], open_ones: list[Shell]
+) -> tuple[Outcome[Result], ...]:
+    found: dict[str, Outcome[Result]] = {}
+    waiting = queue.SimpleQueue[str]()
+    for text in targets:
+        waiting.put(text)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                text = waiting.get_nowait()
+                try:
+                    found[text] = one(text)
+                except Exception as error:
+                    traceback.print_exc()
+                    said = UnforeseenError(f"{text}: a fault of edgekit ({type(error).__name__}: {one_line(str(error), 120)})")
+                    found[text] = Outcome(target=text, result=None, error=said)
+
+    # Threads of our own: those of concurrent.futures are waited for when the program ends, whatever was interrupted.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(targets)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+        for shell in list(open_ones):
+            shell.close()
+        raise
+    return tuple(found[text] for text in targets)
 
 
 def expand(words: Sequence[str]) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ OTHER_PICTURES = frozenset(
 """Pictures that are not read: to be converted, and never left out without a word."""
 LITTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # what archivers and file systems leave beside the data
 
-_PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "filepath", "file_name", "image_name")
-_LABEL_COLUMNS = ("label", "class", "target", "category", "class_name")  # the first of them that is there
+PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "filepath", "file_name", "image_name")
+LABEL_COLUMNS = ("label", "class", "target", "category", "class_name")  # the first of them that is there
 _PICTURES = SUFFIXES | HEIF_SUFFIXES | AVIF_SUFFIXES
 
 
@@ -55,6 +55,11 @@ def suffix(name: str) -> str:
 def hidden(folder: str) -> bool:
     """Return whether a folder of this name is none of the user's data."""
     return folder.startswith(".") or folder in LITTER
+
+
+def is_label(column: str) -> bool:
+    """Return whether a column of this name has the classes."""
+    return column.lower() in LABEL_COLUMNS
 
 
 def frames(cell: str) -> list[str]:
@@ -128,7 +133,7 @@ def _separator(first: str) -> str:
 
 def _path_column(header: Sequence[str], cells: Sequence[str]) -> int:
     """Return which column has the pictures: by its name, else the first whose ``cells`` name one, else the first."""
-    named = next((i for i, name in enumerate(header) if name.lower() in _PATH_COLUMNS), None)
+    named = next((i for i, name in enumerate(header) if name.lower() in PATH_COLUMNS), None)
     if named is not None:
         return named
     return next((i for i, cell in enumerate(cells) if suffix(cell) in _PICTURES), 0)
@@ -136,4 +141,4 @@ def _path_column(header: Sequence[str], cells: Sequence[str]) -> int:
 
 def _label_column(header: Sequence[str]) -> int | None:
     names = [name.lower() for name in header]
-    return next((names.index(name) for name in _LABEL_COLUMNS if name in names), None)
+    return next((names.index(name) for name in LABEL_COLUMNS if name in names), None)

@@ -46,6 +46,14 @@ _MAX_LINE_BYTES = 40 << 20
 _ANSWER_S = 120.0
 
 
+def _user() -> str:
+    """Return who holds a lock, for whoever finds it taken."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # as in containers: a number without a name
+        return f"user {os.getuid()}"
+
+
 class Session:
     """``with Session(shell) as session: session.ask("state")``. It connects, locks and clears what was interrupted."""
 
@@ -61,7 +69,7 @@ class Session:
     def __enter__(self) -> Session:
         self.shell.connect()
         source = json.dumps([[name, (_ONBOARD / f"{name}.py").read_text("utf-8")] for name in _MODULES]).encode()
-        holder = clean(f"{getpass.getuser()}@{platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S%z')}")
+        holder = clean(f"{_user()}@{platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S%z')}")
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         args = [
             self.shell.python,

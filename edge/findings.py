@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices import manifests
+
 from . import picture_kinds
 from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
+from .contract import OutputSpec
 from .dataset import MOST_SHOWN, LabelledImages, shown
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -61,6 +64,19 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
             severity=WARNING,
             message=f"{len(records)} images say little; see edgekit validate --plan --max-drop",
         )
+
+
+def about_labels(dataset: LabelledImages, output: OutputSpec, *, scored: bool) -> Iterator[Finding]:
+    """Yield a finding where a list says something of its images, and nothing in it could be taken for their classes."""
+    if scored or not dataset.columns or any(manifests.is_label(name) for name in dataset.columns):
+        return
+    expected = f"a column called {' or '.join(manifests.LABEL_COLUMNS)}"
+    each = f", or one of 0 and 1 for each of {shown(output.labels)}" if output.labels else ""
+    yield Finding(
+        check="no_labels",
+        severity=WARNING,
+        message=f"no accuracy: none of the columns {shown(dataset.columns)} says the classes; expected {expected}{each}",
+    )
 
 
 def about_models(comparison: Comparison, dataset: LabelledImages, records: NDArray[Any]) -> Iterator[Finding]:

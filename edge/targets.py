@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ def class_ids(dataset: LabelledImages, spec: OutputSpec, size: int, *, headline:
     """Return the class id of every image (N,), from folder names or the manifest.
 
     size: the output's values per image.
-    headline: the output that the dataset's labels belong to; others are found in the column with their name.
+    headline: the output that the dataset's labels belong to; others are found in the column with their name. A manifest may also have a
+    column of 0 and 1 for each class.
     """
     size = class_count(spec, size)
     column = dataset.column(spec.name)
@@ -30,6 +32,8 @@ def class_ids(dataset: LabelledImages, spec: OutputSpec, size: int, *, headline:
         ids = np.fromiter((index[name] for name in column), np.int32, len(column))
     elif headline and dataset.labelled:
         ids = dataset.label_ids()
+    elif spec.labels and all(label in dataset.columns for label in spec.labels):
+        ids = _one_hot(dataset, spec.labels)
     else:
         return None
     beyond = np.flatnonzero(ids >= size)
@@ -47,6 +51,17 @@ def class_ids(dataset: LabelledImages, spec: OutputSpec, size: int, *, headline:
             " leave those images out, or give class names instead of numbers if the counting is off by one"
         )
     return ids
+
+
+def _one_hot(dataset: LabelledImages, labels: Sequence[str]) -> NDArray[np.int32]:
+    flags = np.stack([_flags(dataset, label) for label in labels], axis=1)
+    wrong = np.flatnonzero(flags.sum(axis=1) != 1)
+    if wrong.size:
+        row, many = int(wrong[0]), int(flags[wrong[0]].sum())
+        raise DatasetError(
+            f"{dataset.root}: image {dataset.items[row].id} is of {many} classes by its columns {shown(labels)}; expected a 1 in one of them"
+        )
+    return flags.argmax(axis=1).astype(np.int32)
 
 
 def label_truth(dataset: LabelledImages, spec: OutputSpec, size: int, *, only: bool) -> NDArray[np.bool_] | None:

@@ -281,6 +281,8 @@ def _report(
     if not len(dataset):
         raise DatasetError(f"{dataset.root}: none of the {total} images can be read")
     notes = [*findings.about_images(dataset, unreadable, records, total), *findings.about_models(comparison, dataset, records)]
+    if headline is not None:
+        notes += findings.about_labels(dataset, headline, scored=truths[headline.name] is not None)
     summary: ClassSummary | None = None
     answers: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
     outputs: dict[str, Mapping[str, Any]] = {}

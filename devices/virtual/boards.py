@@ -22,7 +22,8 @@ from ..errors import VirtualBoardError
 from ..ssh import SshTarget
 from ..wheels import cache_folder
 from . import board_wheels, fakes, host, rootfs
-from .models import architecture, model
+from .locks import locked
+from .models import Architecture, VirtualModel, architecture, model
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _START_S = 60.0
@@ -87,6 +88,14 @@ def create(name: str, *, board: str, arch: str, report: Callable[[str], None], w
     Raises VirtualBoardError: the name is taken, this machine cannot, or a wheel is not for such a board.
     """
     folder, emulated, system = folder_of(name), model(board), architecture(arch)
+    with locked(folder.with_name(f".{name}.lock"), report):
+        return _create(folder, emulated, system, report, wheels_folder)
+
+
+def _create(
+    folder: Path, emulated: VirtualModel, system: Architecture, report: Callable[[str], None], wheels_folder: Path | None
+) -> VirtualBoard:
+    name = folder.name
     if folder.exists() and (folder / "board.json").exists():
         raise VirtualBoardError(f"there already is a virtual board {name!r}; remove it first, or choose another name")
     installed = [] if wheels_folder is None else board_wheels.find(wheels_folder, system)
@@ -109,7 +118,7 @@ def create(name: str, *, board: str, arch: str, report: Callable[[str], None], w
     (folder / "known_hosts").write_text(f"{_alias(name)} {public[0]} {public[1]}\n")
     cpu = system.cpu or emulated.cpu
     # Last: a folder without it is the rest of something interrupted.
-    (folder / "board.json").write_text(json.dumps({"board": board, "arch": arch, "cpu": cpu}) + "\n")
+    (folder / "board.json").write_text(json.dumps({"board": emulated.board, "arch": system.debian, "cpu": cpu}) + "\n")
     return find(name)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import VirtualBoardError
+from .locks import locked
 from .models import Architecture
 
 SUITE = "bookworm"
@@ -26,8 +27,11 @@ _LEFT_OUT = ("./usr/share/man/*", "./usr/share/doc/*", "./usr/share/locale/*", "
 def template(folder: Path, architecture: Architecture, report: Callable[[str], None]) -> Path:
     """Return a folder with an unpacked system, which is made if it is not there. Raises VirtualBoardError."""
     target = folder / f"{SUITE}-{architecture.debian}"
-    if (target / ".complete").exists():
-        return target
+    with locked(folder / f".{target.name}.lock", report):
+        return target if (target / ".complete").exists() else _make(target, architecture, report)
+
+
+def _make(target: Path, architecture: Architecture, report: Callable[[str], None]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     partial = target.with_name(f".{target.name}.part")
     shutil.rmtree(partial, ignore_errors=True)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from devices import fleet, probe, shards
+from devices import fleet, probe, session, shards
 from devices.errors import DeviceError, TargetError
 from devices.local import LocalShell
 from devices.session import Session
@@ -257,3 +258,35 @@ def test_an_error_of_one_board_is_its_own() -> None:
 
     (outcome,) = fleet.on_each(["local"], work)
     assert outcome.result is None and str(outcome.error) == "broken"
+
+
+def test_what_nobody_foresaw_about_one_board_costs_the_others_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    found = fleet.on_each(["pi@one", "local", "pi@two"], lambda shell: {"local": "done"}[shell.name])
+    assert [outcome.result for outcome in found] == [None, "done", None]
+    assert [outcome.error.exit_code for outcome in found if outcome.error is not None] == [70, 70]
+    assert "pi@two: a fault of edgekit (KeyError: 'pi@two')" in str(found[2].error)
+    assert capsys.readouterr().err.count("Traceback") == 2
+    with pytest.raises(KeyError):  # alone, it is what it is anywhere
+        fleet.on_each(["pi@one"], lambda shell: {"local": "done"}[shell.name])
+
+
+def test_an_interruption_waits_for_no_board() -> None:
+    script = (
+        "import os, signal, threading\n"
+        "from devices import fleet\n"
+        "started = threading.Barrier(2)\n"
+        "def work(shell):\n"
+        "    if started.wait() == 0:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    threading.Event().wait()\n"
+        "fleet.on_each(['local', 'local'], work)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_who_holds_a_lock_may_be_a_number_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert session._user() == "user 54321"

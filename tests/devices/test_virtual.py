@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from devices import probe, releases, target
 from devices.errors import TargetError, VirtualBoardError
 from devices.ssh import SshShell
 from devices.virtual import board_wheels, boards, fakes, host
+from devices.virtual.locks import locked
 from devices.virtual.models import ARCHITECTURES, MODELS, VirtualModel, architecture, model
 from edge.cli import main
 
@@ -46,6 +48,21 @@ def test_boards_that_do_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(VirtualBoardError, match="armhf"):
         boards.create("desk", board="pi-5", arch="riscv64", report=quiet)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_at_a_time_makes_a_template_or_a_board(tmp_path: Path) -> None:
+    waits, entered = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with locked(tmp_path / "cache" / ".lock", lambda _: waits.set()):
+            entered.set()
+
+    other = threading.Thread(target=second)
+    with locked(tmp_path / "cache" / ".lock", quiet):
+        other.start()
+        assert waits.wait(60) and not entered.is_set()
+    other.join(60)
+    assert entered.is_set()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"board": "pi-5"}'])

@@ -8,7 +8,9 @@ from typing import Literal
 
 import pytest
 
+from edge.cli import main
 from edge.dataset import LabelledImages
+from edge.errors import DatasetError
 
 BOM = "\ufeff"
 
@@ -41,6 +43,49 @@ def test_utf16_as_spreadsheets_save_unicode_text(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     path.write_bytes("path,label\nimg/1.jpg,cat\nimg/2.jpg,dog\n".encode("utf-16"))
     _check(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "id,label\n1,cat\n2,dog\n",
+            r"none of the columns id, label names pictures: '1' on line 2 is no file here; expected a column",
+        ),
+        (
+            "path,label\nC:\\Users\\x\\1.jpg,cat\n",
+            r"line 2: C:\\Users\\x\\1.jpg is a path of another machine; write the paths rel",
+        ),
+    ],
+)
+def test_a_list_without_pictures_or_for_another_machine_is_named(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DatasetError, match=words):
+        LabelledImages.open(tmp_path / "list.csv")
+
+
+def test_pictures_without_an_ending_are_read_where_they_are_there(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "list.csv").write_text("id,label\n1,cat\n2,dog\n")
+    assert len(LabelledImages.open(tmp_path / "list.csv")) == 2
+
+
+def test_one_column_a_class_gives_the_classes_and_nothing_else_is_silent(
+    tiny_int8_artefact: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def validated(text: str) -> str:
+        (tmp_path / "list.csv").write_text(text)
+        code = main(["validate", str(tiny_int8_artefact), "--images", str(tmp_path / "list.csv"), "--diagnose", "never"])
+        said = capsys.readouterr()
+        return said.out if code == 0 else said.err
+
+    first, second = (f"{tiny_images}/{name}/0.png" for name in ("cat", "dog"))
+    assert "top-1" in validated(f"path,cat,dog,bird,fish\n{first},1,0,0,0\n{second},0,1,0,0\n")
+    assert "0.png is of 2 classes by its columns cat, dog, bird, fish" in validated(f"path,cat,dog,bird,fish\n{first},1,1,0,0\n")
+    said = validated(f"path,animal\n{first},cat\n{second},dog\n")
+    assert "top-1" not in said and "warning: no accuracy: none of the columns animal says the classes; expected a column" in said
+    assert "no accuracy" not in validated(f"path\n{first}\n{second}\n")
 
 
 def test_frames_are_still_separated_by_semicolons(tmp_path: Path) -> None:
