@@ -39,7 +39,9 @@ _EXTREME = 50  # one representative image in 50 has one of the lowest targets of
 
 MAX_UNREADABLE = 0.01
 CACHE_BYTES = 64 << 20
-"""Decoded pixels that are kept (200 pictures at 299x299 take 51 MiB); whatever is beyond is decoded again when it is needed."""
+CACHED = 1000
+"""Decoded pixels that are kept (200 pictures at 299x299 take 51 MiB), of so many pictures at most: small ones would fill the memory by
+and by. Whatever is beyond is decoded again when it is needed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -213,7 +215,7 @@ class _Choice:
         self.items.append(item)
         self.hashes.append(identity(data, item, self.columns))
         self.sizes.append(len(data) if isinstance(data, bytes) else sum(map(len, data)))
-        if self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
+        if len(self.pixels) < CACHED and self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
             self._cached_bytes += pixels.nbytes
             self.pixels[item.id] = pixels
         return True

@@ -178,6 +178,13 @@ def test_tensors_are_what_the_contract_makes_of_each_image(photos: Path, monkeyp
         np.testing.assert_array_equal(one, other)
 
 
+def test_what_is_kept_of_small_pictures_does_not_grow_with_their_number(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quantize.representative.CACHED", 5)
+    few, many = (choose(photos, count=count) for count in (10, 60))
+    assert [sum(pixels.nbytes for pixels in dataset._pixels.values()) for dataset in (few, many)] == [5 * 12 * 16 * 3] * 2
+    assert len(list(many.tensors())) == 60
+
+
 def test_flat_folders_and_manifests(photos: Path, tmp_path: Path) -> None:
     assert len(choose(photos / "cats", count=20)) == 20
     rows = [f"{path},{path.parent.name}" for path in sorted(photos.glob("*/*.png"))]
