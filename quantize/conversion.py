@@ -17,7 +17,7 @@ import numpy as np
 
 from edge.model import Feed
 
-from . import converter_process, recurrent_scale, tf_private
+from . import converter_process, negation, recurrent_scale, tf_private
 from .errors import ConversionError
 from .quiet import import_tensorflow, quiet
 
@@ -63,7 +63,7 @@ def _convert_float(*, saved_model: str, variant: str, per_channel_dense: bool) -
             flatbuffer = converter.convert()
         except Exception as error:  # the converter raises many types; each means the same to the user
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
-    return bytes(flatbuffer)
+    return negation.as_products(bytes(flatbuffer)) if variant == "float32" else bytes(flatbuffer)
 
 
 def calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:

@@ -24,7 +24,10 @@ _NORMALIZATION_OPTIONS = 1
 
 
 def build(contract: Contract, label_files: dict[str, str]) -> bytes:
-    """Return the metadata flatbuffer. ``label_files`` maps an output's name to the name of its packed label file."""
+    """Return the metadata flatbuffer. ``label_files`` maps an output's name to the name of its packed label file.
+
+    An output with labels and without a file is one value for two classes: its description says of which it speaks.
+    """
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
         builder,
@@ -87,9 +90,10 @@ def _input_tensor(builder: Any, spec: InputSpec) -> int:
 
 def _output_tensor(builder: Any, spec: OutputSpec, label_file: str | None) -> int:
     feature = _table(builder, {})
+    two_class = f" of {spec.labels[1]!r} against {spec.labels[0]!r}" if label_file is None and len(spec.labels) == 2 else ""
     fields = {
         0: builder.CreateString(spec.name),
-        1: builder.CreateString(spec.kind),
+        1: builder.CreateString(f"{spec.kind}{two_class}"),
         3: _table(builder, {1: feature}, numbers={0: ("Uint8", _FEATURE_PROPERTIES)}),
     }
     if spec.kind in ("probabilities", "multilabel"):

@@ -325,13 +325,20 @@ def _contract(
 def assemble(flatbuffer: bytes, contract: Contract) -> bytes:
     """Return ``flatbuffer`` with named inputs and outputs in the contract's order, TFLite Metadata and the contract's mark."""
     entries = {
-        "TFLITE_METADATA": metadata.build(contract, label_files(contract)),
+        "TFLITE_METADATA": metadata.build(contract, _label_files(flatbuffer, contract)),
         marker.NAME: str(contract.schema_version).encode(),
     }
     names = [output.name for output in contract.outputs]
     inputs = [PICTURE] if contract.input.frames else []
     inputs += [extra.name for extra in contract.extra_inputs]
     return flatbuffer_edit.finish(flatbuffer, output_names=names, input_names=inputs, metadata=entries)
+
+
+def _label_files(flatbuffer: bytes, contract: Contract) -> dict[str, str]:
+    """Return the label file of each output that has a label for each of its values: MediaPipe refuses two labels of one value."""
+    model = graph.read(flatbuffer)
+    sizes = dict(zip(answers.output_names(model), (model.tensors[index].elements for index in model.main.outputs), strict=True))
+    return {name: file for name, file in label_files(contract).items() if sizes.get(name) != 1}
 
 
 def complete(assembled: bytes, contract: Contract, *, golden_samples: int = 2) -> tuple[bytes, Contract]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import quantize
-from quantize import LoadError
+from edge import graph, graph_facts
+from quantize import LoadError, activations, conversion
 from quantize.quiet import import_keras, import_tf_keras, quiet
 from quantize.source_flags import add_source, load_source
 
@@ -265,3 +266,27 @@ def test_folders_without_images_are_no_labels(tmp_path: Path) -> None:
     source = load_with_folders(tmp_path / "three.keras", images)
     assert source.contract.outputs[0].labels == ()
     assert any("no labels: 4 sub-folders" in note and "give --labels FILE" in note for note in source.notes)
+
+
+def test_a_convnext_is_full_int8(tmp_path: Path) -> None:
+    """Its layer normalisations negate a mean, for which TensorFlow's quantizer has no int8."""
+    from keras.src.applications.convnext import ConvNeXt
+
+    keras = import_keras()
+    with quiet():
+        keras.utils.set_random_seed(0)
+        network = ConvNeXt([1, 1, 1, 1], [8, 8, 16, 16], name="tiny", weights=None, input_shape=(32, 32, 3), classes=3)
+        network.save(tmp_path / "tiny.keras")
+    source = quantize.load(tmp_path / "tiny.keras")
+    photos = [np.random.default_rng(i).integers(0, 256, (1, 32, 32, 3)).astype(np.float32) for i in range(6)]
+    conversion.export_saved_model(source, tmp_path / "saved")
+    float32 = conversion.convert_float(tmp_path / "saved", "float32")
+
+    int8 = conversion.quantize_int8(conversion.calibrate(float32, photos))
+
+    assert not graph_facts.float_ops(graph.read(int8))
+    (name,) = source.output_names
+    expected = [source.predict(photo)[name] for photo in photos]
+    for file, apart in ((float32, 1e-5), (int8, 0.05)):
+        found = [np.ravel(next(iter(answer.values()))) for answer in activations.run(file, photos)]
+        np.testing.assert_allclose(found, expected, atol=apart)

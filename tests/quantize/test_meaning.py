@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from PIL import Image
 
 import edge
 import quantize
+from edge import container, tflite_metadata
 from edge.cli import main
-from quantize import output_error
+from quantize import conversion, output_error
 from quantize.errors import LoadError
 
 keras = pytest.importorskip("keras")
@@ -130,6 +132,9 @@ def test_one_value_on_two_class_folders_is_a_two_class_answer(
     assert main(["quantize", str(tmp_path / "dark.keras"), "--images", str(photos), *said, *out]) == 0
     model = edge.load(tmp_path / "dark.int8.tflite")
     assert model.contract.outputs[0].labels == ("bright", "dark")
+    found = container.read(tmp_path / "dark.int8.tflite")
+    described = tflite_metadata.read(found.flatbuffer(), found.graph)
+    assert described is not None and described.outputs[0].label_files == ()  # MediaPipe refuses two labels of one value
     assert [model.classify(photos / name / "0.png").best.label for name in ("bright", "dark")] == ["bright", "dark"]
     report = edge.validate(model, photos, reference=tmp_path / "dark.float32.tflite", max_drop=0.5)
     assert report.to_dict()["outputs"][model.contract.outputs[0].name]["candidate"]["top1"] == 1.0
@@ -145,6 +150,23 @@ def _dark(folder: Path, *, units: int) -> Path:
     network.layers[-1].set_weights([np.full((1, units), -4.0, np.float32), np.full(units, 6.0, np.float32)])
     network.save(folder / "dark.keras")
     return folder / "dark.keras"
+
+
+def test_a_plain_file_of_one_sigmoid_and_two_labels_is_a_two_class_answer(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = quantize.load(_dark(tmp_path, units=1), preprocess="unit")
+    conversion.export_saved_model(source, tmp_path / "saved")
+    plain, labels = tmp_path / "plain.tflite", tmp_path / "labels.txt"
+    plain.write_bytes(conversion.convert_float(tmp_path / "saved", "float32"))
+    labels.write_text("bright\ndark\n")
+    said = ["--preprocess", "unit", "--labels", str(labels)]
+
+    for name in ("bright", "dark"):
+        assert main(["classify", str(plain), str(photos / name / "0.png"), *said]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split()[-1] == name
+    assert main(["validate", str(plain), "--images", str(photos), *said]) == 0
+    assert re.search(r"top-1 +100\.00%", capsys.readouterr().out)
 
 
 def test_a_threshold_moves_the_answer(photos: Path, tmp_path: Path) -> None:
