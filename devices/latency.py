@@ -1,21 +1,21 @@
 """Predicts how long one run takes: on a board's CPU and on an Edge TPU. Every figure is an estimate with an interval and a basis.
 
-CPU: ``(MAC / a + elements / b) / (clock x scaling(threads))``, summed over ops; ``a`` MACs and ``b`` moved activations
-per cycle and core are fitted to published measurements (`benchmarks/latency_model.py` refits them, leaving one network out at a
-time). Edge TPU: ``t0 + (input + output) / link + max(MAC / rate, streamed weights / link)``, plus the CPU's time for ops that are
+CPU: ``MAC / (a x clock x scaling) + elements / (b x clock x scaling)``, summed over ops; ``a`` MACs and ``b`` moved activations
+per cycle of one core, and what more threads add to each, are fitted to published measurements (`devices/core_costs.py`;
+`benchmarks/latency_model.py` refits them, leaving one network out at a time). No op is faster than its weights come from memory.
+Edge TPU: ``t0 + (input + output) / link + max(MAC / rate, streamed weights / link)``, plus the CPU's time for ops that are
 not mapped. Computing and streaming overlap: their sum overshoots Inception v4 by 20 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from .network import Network, Op
+from .core_costs import CORES, FLOAT, INT8, INT16, PEAKS, CoreCost
+from .network import Network, Op, Operand
 from .records import AcceleratorProfile, BoardProfile, CpuCluster
-
-FLOAT, INT8, INT16 = "float32", "int8", "int16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,75 +32,16 @@ class Latency:
     refined: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreCost:
-    """One kind of core at one kind of arithmetic: MACs and moved elements per cycle, and the factor that the interval spans.
-
-    ``spread``: nine in ten published measurements lie within expected / spread and expected x spread.
-    """
-
-    macs_per_cycle: float
-    elements_per_cycle: float
-    spread: float
-    basis: str
-
-
-_FITTED = "fitted to published latencies of {} networks on {}"
-_A53_FLOAT = CoreCost(
-    macs_per_cycle=2.75,
-    elements_per_cycle=0.139,
-    spread=1.25,
-    basis=_FITTED.format(16, "Cortex-A53 (Coral's benchmark page, XNNPACK's README, NobuoTsukamoto/benchmarks)"),
-)
-_A72_FLOAT = CoreCost(
-    macs_per_cycle=4.15,
-    elements_per_cycle=0.195,
-    spread=1.35,
-    basis=_FITTED.format(8, "Cortex-A72 (XNNPACK's README, OpenBenchmarking, NobuoTsukamoto/benchmarks)"),
-)
-_A72_INT8 = CoreCost(
-    macs_per_cycle=4.45,
-    elements_per_cycle=0.482,
-    spread=1.5,
-    basis=_FITTED.format(6, "Cortex-A72 (XNNPACK's README, Qengineering, NobuoTsukamoto/benchmarks)"),
-)
-
-
-def _scaled(cost: CoreCost, factor: float, spread: float, basis: str) -> CoreCost:
-    return replace(
-        cost,
-        macs_per_cycle=cost.macs_per_cycle * factor,
-        elements_per_cycle=cost.elements_per_cycle * factor,
-        spread=spread,
-        basis=basis,
-    )
-
-
-# The same kernels without dot product run on both: the A53 does 0.51 to 0.61 of the A72's work per cycle on 4 networks.
-_A53_INT8 = _scaled(_A72_INT8, 0.55, 1.55, "Cortex-A72's int8 figures x 0.55, as four networks measured on both show")
-_A76_FLOAT = _scaled(
-    _A72_FLOAT, 3.0, 1.6, "two SSD networks run 4.8 times faster on a Pi 5 than on a Pi 4 (aallan), 3.0 times per cycle"
-)
-_A76_INT8 = _scaled(
-    _A72_INT8, 3.0, 1.9, "no published int8 latency on a Cortex-A76: taken as 3.0 times the Cortex-A72 per cycle, as in float"
-)
-_UNMEASURED = "no published latency on this core: taken from the Cortex-A72"
-CORES: Mapping[tuple[str, str], CoreCost] = {
-    ("Cortex-A53", FLOAT): _A53_FLOAT,
-    ("Cortex-A53", INT8): _A53_INT8,
-    ("Cortex-A72", FLOAT): _A72_FLOAT,
-    ("Cortex-A72", INT8): _A72_INT8,
-    ("Cortex-A76", FLOAT): _A76_FLOAT,
-    ("Cortex-A76", INT8): _A76_INT8,
-    ("Cortex-A57", FLOAT): _scaled(_A72_FLOAT, 0.9, 1.8, _UNMEASURED),
-    ("Cortex-A57", INT8): _scaled(_A72_INT8, 0.9, 2.0, _UNMEASURED),
-}
-# How the rate grows with threads: SSDLite MobileNet v2 on a Pi 4 (NobuoTsukamoto/benchmarks). Float saturates the memory.
-SCALING = {FLOAT: (1.0, 1.61, 1.88, 1.92), INT8: (1.0, 1.80, 2.42, 2.93)}
 # Float activations with int8 weights against float: four networks in TensorFlow's model optimization guide, 0.72 to 1.03.
 _HYBRID = 0.8
 # int16 activations run on kernels without XNNPACK; nothing is published.
 _INT16_FACTOR, _INT16_SPREAD = 2.5, 2.5
+# An SSD's post-processing, per class and box, on one core: google-coral/edgetpu benchmarks/reference has 91 classes against the one
+# of the face detector 5.8 ms slower on a Pi 4 and 7.1 ms on the Dev Board, both at 1500 MHz, for 1917 boxes.
+POSTPROCESS = "TFLite_Detection_PostProcess"
+POSTPROCESS_CYCLES = 55
+# Weights of networks that are larger do not stay in any board's caches between two runs.
+_CACHED_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,35 +134,127 @@ def kind(op: Op) -> str:
 
 
 def cpu(
-    network: Network, board: BoardProfile, *, threads: int | None = None, only: Collection[int] | None = None
+    network: Network,
+    board: BoardProfile,
+    *,
+    threads: int | None = None,
+    only: Collection[int] | None = None,
+    clock_mhz: int | None = None,
 ) -> Latency | None:
     """Return the latency of ``network`` (or of the ops in ``only``) on the CPU of ``board``; None where its CPU is not known.
 
-    threads: default all of its fast cores, at most 4. The stock clock counts: a throttled or overclocked board is another board.
+    threads: default all of its fast cores, at most 4. clock_mhz: default the stock clock; a throttled board is another board.
+    Neither the expected time nor the interval goes below `floor_ms`.
     """
     cluster = fast_cluster(board)
     if cluster is None or cluster.clock_mhz is None or (cluster.core, INT8) not in CORES:
         return None
-    threads = min(cluster.count, 4) if threads is None else min(threads, cluster.count)
+    clock, threads = clock_mhz or cluster.clock_mhz, _threads(cluster, threads)
+    bandwidth = _memory_bytes_per_ms(board) if network.weight_bytes > _CACHED_BYTES else None
     expected = low = high = 0.0
     used: dict[str, CoreCost] = {}
-    for op in network.ops:
-        if (only is not None and op.index not in only) or not op.activations:
-            continue  # an op on constants alone (a float16 weight turned into float32) runs once, while loading
-        arithmetic = kind(op)
+    for work in _works(network, only):
+        arithmetic = work.arithmetic
         cost = CORES[cluster.core, INT8 if arithmetic == INT16 else arithmetic]
         used[arithmetic] = cost
-        ms = cpu_ms(op.macs, op.moved_elements, cost, clock_mhz=cluster.clock_mhz, scale=scaling(arithmetic, threads))
+        ms = cpu_ms(work.macs, work.elements, cost, clock_mhz=clock, threads=threads) + work.cycles / (clock * 1e3)
         spread = cost.spread
         if arithmetic == INT16:
             ms, spread = ms * _INT16_FACTOR, _INT16_SPREAD
-        elif arithmetic == FLOAT and any(operand.dtype == "int8" for operand in op.constants):
+        elif work.is_hybrid:
             ms, spread = ms * _HYBRID, spread * 1.2
+        if bandwidth is not None:
+            ms = max(ms, work.weight_bytes / bandwidth)
         expected, low, high = expected + ms, low + ms / spread, high + ms * spread
+    least = floor_ms(network, board, threads=threads, only=only, clock_mhz=clock) or 0.0
     basis = "; ".join(f"{name}: {cost.basis}" for name, cost in used.items()) or "no op"
     plural = "" if threads == 1 else "s"
-    where = f"{threads} thread{plural} on {cluster.core} at {cluster.clock_mhz} MHz"
-    return Latency(low=low, expected=expected, high=high, basis=f"estimate, {where}; {basis}")
+    where = f"{threads} thread{plural} on {cluster.core} at {clock} MHz"
+    return Latency(low=max(low, least), expected=max(expected, least), high=max(high, least), basis=f"estimate, {where}; {basis}")
+
+
+def floor_ms(
+    network: Network,
+    board: BoardProfile,
+    *,
+    threads: int | None = None,
+    only: Collection[int] | None = None,
+    clock_mhz: int | None = None,
+) -> float | None:
+    """Return what no run on the CPU of ``board`` can be faster than; None where its CPU is not known.
+
+    The larger of two: all MACs at the cores' peak rate (`core_costs.PEAKS`), and all weights once from memory at the highest rate
+    that was measured on the board (where they are too large for its caches, and the rate is known).
+    """
+    cluster = fast_cluster(board)
+    if cluster is None or cluster.clock_mhz is None or (cluster.core, INT8) not in PEAKS:
+        return None
+    per_ms = (clock_mhz or cluster.clock_mhz) * 1e3 * _threads(cluster, threads)
+    works = list(_works(network, only))
+    # int8 weights under float activations are multiplied as int8 (their activations are quantized on the way).
+    compute = sum(
+        work.macs / PEAKS[cluster.core, FLOAT if work.arithmetic == FLOAT and not work.is_hybrid else INT8].macs_per_cycle
+        for work in works
+    )
+    bandwidth = _memory_bytes_per_ms(board) if network.weight_bytes > _CACHED_BYTES else None
+    memory = 0.0 if bandwidth is None else sum(work.weight_bytes for work in works) / bandwidth
+    return max(compute / per_ms, memory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What one op takes: MACs, activations moved, bytes of weights, and cycles of one core that are neither."""
+
+    arithmetic: str
+    macs: int
+    elements: int
+    weight_bytes: int
+    cycles: float
+    is_hybrid: bool
+
+
+def _works(network: Network, only: Collection[int] | None) -> Iterable[_Work]:
+    """The ops (in ``only``) that run every time: those on constants alone (float16 weights made float32) run once, while loading."""
+    loaded = {operand.index for op in network.ops if not op.activations for operand in op.outputs}
+    seen: set[int] = set()
+
+    def is_weight(operand: Operand) -> bool:
+        return operand.is_constant or operand.index in loaded
+
+    for op in network.ops:
+        if (only is not None and op.index not in only) or not op.activations:
+            continue
+        operands = [operand for operand in op.inputs if operand is not None]
+        weights = [operand for operand in operands if is_weight(operand) and operand.index not in seen]
+        seen.update(operand.index for operand in weights)
+        moved = [*(operand for operand in operands if not is_weight(operand)), *op.outputs]
+        scores = op.activations[1].elements if op.name == POSTPROCESS and len(op.activations) > 1 else 0
+        arithmetic = kind(op)
+        yield _Work(
+            arithmetic=arithmetic,
+            macs=op.macs,
+            elements=sum(operand.elements for operand in moved),
+            weight_bytes=sum(operand.bytes for operand in weights),
+            cycles=scores * POSTPROCESS_CYCLES,
+            is_hybrid=arithmetic == FLOAT and any(operand.dtype == "int8" for operand in op.constants),
+        )
+
+
+def _threads(cluster: CpuCluster, threads: int | None) -> int:
+    return min(cluster.count, 4) if threads is None else min(threads, cluster.count)
+
+
+def _memory_bytes_per_ms(board: BoardProfile) -> float | None:
+    """The highest rate that was measured: a copied byte is read and written, a set one only written."""
+    rates = [2 * board.memcpy_mb_s.value] if board.memcpy_mb_s else []
+    rates += [board.memset_mb_s.value] if board.memset_mb_s else []
+    return max(rates) * 1e3 if rates else None
+
+
+def clocks_mhz(board: BoardProfile) -> tuple[int, ...]:
+    """Return the clocks that the fast cores of ``board`` are sold with: the stock clock first."""
+    cluster = fast_cluster(board)
+    return tuple(clock for clock in (cluster.clock_mhz, cluster.boost_mhz) if clock) if cluster else ()
 
 
 def edgetpu(
@@ -232,6 +265,8 @@ def edgetpu(
     streamed: tuple[int, int, int],
     board: BoardProfile,
     subgraphs: int = 1,
+    threads: int | None = None,
+    clock_mhz: int | None = None,
 ) -> Latency | None:
     """Return the latency with the ops in ``mapped`` on the Edge TPU and the others on the CPU of ``board``.
 
@@ -245,7 +280,7 @@ def edgetpu(
     basis = f"estimate, Edge TPU over {attached.name}: {attached.basis}"
     left = Latency(low=0.0, expected=0.0, high=0.0, basis="")
     if rest:
-        on_cpu = cpu(network, board, only=frozenset(rest))
+        on_cpu = cpu(network, board, threads=threads, only=frozenset(rest), clock_mhz=clock_mhz)
         if on_cpu is None:
             return None
         left, basis = on_cpu, f"{basis}; {len(rest)} op{'' if len(rest) == 1 else 's'} on the CPU ({on_cpu.basis})"
@@ -280,15 +315,12 @@ def calibrated(estimate: Latency, ratio: float, basis: str, *, spread: float | N
     return Latency(low=expected / spread, expected=expected, high=expected * spread, basis=basis, refined=True)
 
 
-def cpu_ms(macs: float, elements: float, cost: CoreCost, *, clock_mhz: float, scale: float) -> float:
-    """Return ``(macs / a + elements / b) / (clock x scale)`` in milliseconds."""
-    return (macs / cost.macs_per_cycle + elements / cost.elements_per_cycle) / (clock_mhz * 1e3 * scale)
-
-
-def scaling(arithmetic: str, threads: int) -> float:
-    """Return how many times the rate of one core ``threads`` cores reach."""
-    table = SCALING[FLOAT if arithmetic == FLOAT else INT8]
-    return table[min(threads, len(table)) - 1]
+def cpu_ms(macs: float, elements: float, cost: CoreCost, *, clock_mhz: float, threads: int) -> float:
+    """Return ``macs / (a x scaling) + elements / (b x scaling)`` over the clock, in milliseconds."""
+    n = min(threads, len(cost.compute_scaling), len(cost.memory_scaling)) - 1
+    computing = macs / (cost.macs_per_cycle * cost.compute_scaling[n])
+    moving = elements / (cost.elements_per_cycle * cost.memory_scaling[n])
+    return (computing + moving) / (clock_mhz * 1e3)
 
 
 def _crossing_bytes(network: Network, on_tpu: Iterable[Op]) -> int:

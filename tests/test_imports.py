@@ -21,7 +21,7 @@ PACKAGES = ("edge", "quantize", "devices")
 LEAVES = {
     f"devices.{name}"
     for name in (
-        *("profiles", "records", "network", "latency", "footprint", "fit", "advice", "resize", "errors"),
+        *("profiles", "records", "network", "latency", "core_costs", "footprint", "fit", "advice", "resize", "errors"),
         *(
             "edgetpu",
             "edgetpu_ops",
