@@ -5,7 +5,11 @@ Not to be confused with the "Coral NPU" of Synaptics' SL2610 boards: other hardw
 
 from __future__ import annotations
 
-from .records import AcceleratorProfile, BoardProfile, CpuCluster, ThermalLimit, derived, verified
+from .records import AcceleratorProfile, BoardProfile, CheckedOn, CpuCluster, ThermalLimit
+
+_FIRST = CheckedOn(date="2026-11-20")
+verified, derived = _FIRST.verified, _FIRST.derived
+_NOW = CheckedOn(date="2026-11-30")
 
 _SOM = "Coral System-on-Module datasheet 1.11 (docslib.org/doc/11229095)"
 _MICRO = "https://coral.ai/static/files/Coral-Dev-Board-Micro-datasheet.pdf"
@@ -23,6 +27,11 @@ _APEX_LIMITS = verified(
     f"{_APEX}; google-coral/edgetpu#197",
 )
 _APEX_HEALTH = verified(("/sys/class/apex/apex_0/temp", "/sys/class/apex/apex_0/trip_point0_temp"), _APEX)
+
+_END = "since July 2024; its runtime libedgetpu is archived since October 2025 (last change in March 2024)"
+_END_SOURCE = "codyogden/killedbygoogle#1641, with the makers' notice for Dev Board and SoM (mouser.com/PCN)"
+END_OF_LIFE_BOARDS = _NOW.verified(_END, _END_SOURCE)
+END_OF_LIFE_OTHERS = _NOW.derived(_END, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
 
 DEV_BOARD = BoardProfile(
     name="coral-dev-board",
@@ -49,7 +58,11 @@ DEV_BOARD = BoardProfile(
         "Linux, imx8mq-phanbell.dts",
     ),
     health=verified(("/sys/class/thermal/thermal_zone0/temp", "/sys/class/apex/apex_0/temp"), _APEX),
-    device_tree=verified("Phanbell", _DETECT),
+    device_tree=_NOW.verified(
+        ("Freescale i.MX8MQ Phanbell", "Google i.MX8MQ Phanbell", "google,imx8mq-phanbell"),
+        f"{_DETECT}; Linux, imx8mq-phanbell.dts",
+    ),
+    end_of_life=END_OF_LIFE_BOARDS,
     systems=verified(("mendel",), _SOM),
 )
 
@@ -72,7 +85,11 @@ DEV_BOARD_MINI = BoardProfile(
     edgetpu=derived("USB 2.0-class internal link", "google-coral/edgetpu#593: inception_v4 in 1403 ms is 25 MB/s of weights"),
     thermal=None,
     health=None,
-    device_tree=verified("mediatek,mt8167", _DETECT),
+    # Not mediatek,mt8167: that is the processor, which other boards have too (Linux, mt8167-pumpkin.dts: "Pumpkin MT8167").
+    device_tree=_NOW.verified(
+        ("Google Coral MT8167",), "the board's boot log: 'Machine model: Google Coral MT8167', Linux 4.19.125-mtk, excelsior"
+    ),
+    end_of_life=END_OF_LIFE_BOARDS,
     systems=derived(("mendel",), "the Coral boards' own system"),
 )
 
@@ -105,6 +122,7 @@ DEV_BOARD_MICRO = BoardProfile(
     thermal=None,
     health=None,
     device_tree=None,
+    end_of_life=END_OF_LIFE_OTHERS,
     systems=None,
 )
 
@@ -117,6 +135,7 @@ CORAL_USB = AcceleratorProfile(
     identifiers=verified(("USB 1a6e:089a before the first use", "USB 18d1:9302 after it"), "google-coral/libedgetpu"),
     thermal=verified((), "Frigate's documentation: USB models lack the automatic throttling of the others"),
     health=verified((), "google-coral/edgetpu#102, #859: no interface to read its temperature"),
+    end_of_life=END_OF_LIFE_OTHERS,
 )
 
 CORAL_M2 = AcceleratorProfile(
@@ -128,6 +147,7 @@ CORAL_M2 = AcceleratorProfile(
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,
     health=_APEX_HEALTH,
+    end_of_life=END_OF_LIFE_OTHERS,
 )
 
 CORAL_PCIE = AcceleratorProfile(
@@ -139,6 +159,7 @@ CORAL_PCIE = AcceleratorProfile(
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,
     health=_APEX_HEALTH,
+    end_of_life=END_OF_LIFE_OTHERS,
 )
 
 CORAL_BOARDS = (DEV_BOARD, DEV_BOARD_MINI, DEV_BOARD_MICRO)

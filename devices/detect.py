@@ -1,44 +1,118 @@
-"""Which board answers: from what its kernel says about itself to a profile, and nothing where no profile fits for certain."""
+"""Which board answers: from what its kernel says about itself to a profile, and nothing where no profile fits for certain.
+
+Names are compared whole. "Orange Pi 5" begins the names of five other boards, "mediatek,mt8167" is the processor of many.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from .profiles import BOARDS
 from .records import BoardProfile
 
-# Raspberry Pi's firmware puts the name into the device tree's model. The longer names first: "Raspberry Pi 5" begins two of them.
-_RASPBERRY_PI = (
-    (r"Raspberry Pi Zero 2 W", "pi-zero-2w"),
-    (r"Raspberry Pi 3 Model B Plus", "pi-3b-plus"),
-    (r"Raspberry Pi 4 Model B", "pi-4b"),
-    (r"Raspberry Pi 400\b", "pi-400"),
-    (r"Raspberry Pi Compute Module 4\b(?!S)", "cm4"),
-    (r"Raspberry Pi 500\b", "pi-500"),
-    (r"Raspberry Pi 5 Model B", "pi-5"),
-    (r"Raspberry Pi Compute Module 5\b", "cm5"),
-)
+# At the end of a model: "Raspberry Pi 4 Model B Rev 1.4", "Xunlong Orange Pi 3B v2.1".
+_REVISION = re.compile(r"\s+(?:rev|v)\.?\s*\d[\w.]*$", re.IGNORECASE)
 
+# CPU part of implementer 0x41 (Arm). Source: Linux, arch/arm64/include/asm/cputype.h.
 _CORES = {
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
     "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
     "0xd0b": "Cortex-A76",
+    "0xd41": "Cortex-A78",
+    "0xd42": "Cortex-A78AE",
 }
 
+# The types in a Raspberry Pi's revision code. Source: raspberrypi/documentation, revision-codes.adoc at 0456a78 (2026-11-30).
+_PI_TYPES = {
+    0x08: "pi-3b",
+    0x0D: "pi-3b-plus",
+    0x0E: "pi-3a-plus",
+    0x10: "cm3-plus",
+    0x11: "pi-4b",
+    0x12: "pi-zero-2w",
+    0x13: "pi-400",
+    0x14: "cm4",
+    0x15: "cm4s",
+    0x17: "pi-5",
+    0x18: "cm5",
+    0x19: "pi-500",
+    0x1A: "cm5",
+}
+_PI_NEW_STYLE = 1 << 23
+_PI_500_PLUS_MIB = 16384  # the 500 and the 500+ share type and device tree; only their memory differs
 
-def profile_name(model: str, compatible: str, own: Sequence[BoardProfile] = ()) -> str | None:
-    """Return the profile's name for the device tree's ``model`` and ``compatible`` texts, or None. own: the user's boards."""
-    for pattern, name in _RASPBERRY_PI:
-        if re.match(pattern, model):
-            return name
-    for board in (*own, *BOARDS):
-        if board.device_tree is not None and board.device_tree.value.lower() in f"{model} {compatible}".lower():
-            return board.name
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PiRevision:
+    """What a Raspberry Pi's revision code says. ``board`` is a profile's name or None, ``memory_mib`` None for "other"."""
+
+    code: str
+    board: str | None
+    memory_mib: int | None
+    revision: str
+
+
+def pi_revision(code: str) -> PiRevision | None:
+    """Return what ``Revision`` in a Raspberry Pi's ``/proc/cpuinfo`` says (``a04171``); None for an old or another code."""
+    if not re.fullmatch(r"[0-9a-fA-F]{6,8}", code):
+        return None
+    bits = int(code, 16)
+    if not bits & _PI_NEW_STYLE:
+        return None
+    size = bits >> 20 & 0x7
+    memory = None if size == 7 else 256 << size
+    board = _PI_TYPES.get(bits >> 4 & 0xFF)
+    if board == "pi-500" and memory == _PI_500_PLUS_MIB:
+        board = "pi-500-plus"
+    return PiRevision(code=code.lower(), board=board, memory_mib=memory, revision=f"1.{bits & 0xF}")
+
+
+def profile_name(model: str, compatible: str, own: Sequence[BoardProfile] = (), *, revision: str = "") -> str | None:
+    """Return the profile's name for the device tree's ``model`` and ``compatible`` texts, or None. own: the user's boards.
+
+    The model decides. ``compatible`` does where no profile has that model, unless the model goes on after the profile's own
+    ("Radxa ROCK 5B+"): that is a board that was made from this one. revision: a Raspberry Pi's code, which tells apart what has
+    one device tree.
+    """
+    boards = (*own, *BOARDS)
+    said = _normal(model)
+    for board in boards:
+        if said and said in _names(board):
+            return _told_apart(board.name, revision)
+    for name in compatible.lower().split():
+        for board in boards:
+            if name in _names(board) and not _extends(said, _names(board)):
+                return _told_apart(board.name, revision)
     return None
+
+
+def is_called(board: BoardProfile, model: str) -> bool:
+    """Whether ``model`` is a name of the board, but for a revision at its end."""
+    return _normal(model) in _names(board)
+
+
+def _told_apart(name: str, revision: str) -> str:
+    found = pi_revision(revision)
+    return "pi-500-plus" if name == "pi-500" and found is not None and found.board == "pi-500-plus" else name
+
+
+def _normal(model: str) -> str:
+    return _REVISION.sub("", " ".join(model.strip("\0 \n").split())).lower()
+
+
+def _names(board: BoardProfile) -> tuple[str, ...]:
+    return tuple(_normal(name) for name in board.device_tree.value) if board.device_tree is not None else ()
+
+
+def _extends(model: str, names: Iterable[str]) -> bool:
+    return any(model != name and model.startswith(name) for name in names)
 
 
 def cores(parts: str) -> str | None:

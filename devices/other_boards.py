@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .records import BoardProfile, CpuCluster, derived, verified
+import dataclasses
+
+from .records import BoardProfile, CheckedOn, CpuCluster
+
+_FIRST = CheckedOn(date="2026-11-20")
+verified, derived = _FIRST.verified, _FIRST.derived
+_NOW = CheckedOn(date="2026-11-30")
 
 _SBC_BENCH = "ThomasKaiser/sbc-bench, Results.md at 53f7951"
 _CPUFP = "pigirons/cpufp at 93e165e"
@@ -38,7 +44,8 @@ JETSON_NANO = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
-    device_tree=verified("nvidia,jetson-nano", _DETECT),
+    device_tree=_NOW.verified(("NVIDIA Jetson Nano Developer Kit", "nvidia,jetson-nano", "nvidia,p3450-0000"), _DETECT),
+    end_of_life=None,
     systems=None,
 )
 
@@ -61,7 +68,11 @@ ORANGE_PI_5 = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
-    device_tree=verified("Orange Pi 5", _DETECT),
+    device_tree=_NOW.verified(
+        ("Orange Pi 5", "Xunlong Orange Pi 5", "xunlong,orangepi-5", "rockchip,rk3588s-orangepi-5"),
+        f"{_DETECT}; Linux, rk3588s-orangepi-5.dts; the maker's kernel",
+    ),
+    end_of_life=None,
     systems=None,
 )
 
@@ -84,7 +95,8 @@ ROCK_5B = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
-    device_tree=verified("Radxa ROCK 5B", "Linux, rk3588-rock-5b.dts"),
+    device_tree=_NOW.verified(("Radxa ROCK 5B", "Radxa ROCK 5 Model B", "radxa,rock-5b"), "Linux, rk3588-rock-5b.dts"),
+    end_of_life=None,
     systems=None,
 )
 
@@ -108,8 +120,92 @@ BEAGLEBONE_AI_64 = BoardProfile(
     thermal=None,
     # sbc-bench found no temperature sensor that could be read.
     health=verified((), _SBC_BENCH),
-    device_tree=verified("beagle,j721e-beagleboneai64", "Linux, k3-j721e-beagleboneai64.dts"),
+    device_tree=_NOW.verified(
+        ("BeagleBoard.org BeagleBone AI-64", "beagle,j721e-beagleboneai64"), "Linux, k3-j721e-beagleboneai64.dts"
+    ),
+    end_of_life=None,
     systems=None,
 )
 
-OTHER_BOARDS = (JETSON_NANO, ORANGE_PI_5, ROCK_5B, BEAGLEBONE_AI_64)
+JETSON_ORIN_NANO = dataclasses.replace(
+    JETSON_NANO,
+    name="jetson-orin-nano",
+    title="NVIDIA Jetson Orin Nano (CPU only)",
+    soc=_NOW.verified("Tegra234 (Orin)", "nvidia,tegra234 in its device tree"),
+    arch=_NOW.verified("aarch64", "https://docs.nvidia.com/jetson/archives/r36.4.3/DeveloperGuide/SO/JetsonOrinSeries.html"),
+    cpu=_NOW.verified(
+        (CpuCluster(core="Cortex-A78AE", count=6, clock_mhz=None, boost_mhz=None),),
+        "/proc/cpuinfo of a developer kit: six cores, CPU part 0xd42; their clock depends on the power mode",
+    ),
+    dot_product=_NOW.verified(True, "/proc/cpuinfo of a developer kit: asimddp"),
+    fp16_arithmetic=_NOW.verified(True, "/proc/cpuinfo of a developer kit: asimdhp"),
+    caches=None,
+    memory_mib=None,
+    memory_type=None,
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+    usb=None,
+    pcie=None,
+    device_tree=_NOW.verified(
+        (
+            *("NVIDIA Jetson Orin Nano Developer Kit", "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit"),
+            "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+            *("nvidia,p3768-0000+p3767-0003", "nvidia,p3768-0000+p3767-0004", "nvidia,p3768-0000+p3767-0005"),
+            *("nvidia,p3768-0000+p3767-0003-super", "nvidia,p3768-0000+p3767-0004-super", "nvidia,p3768-0000+p3767-0005-super"),
+            *("nvidia,p3509-0000+p3767-0003", "nvidia,p3509-0000+p3767-0004", "nvidia,p3509-0000+p3767-0005"),
+        ),
+        "NVIDIA's JETSON_COMPATIBLE_P3768 and its P3509 kin; /proc/device-tree/model of developer kits with Jetson Linux R36",
+    ),
+)
+
+# Of these only identity and processor are known: what was measured on the Orange Pi 5 or the ROCK 5B is not theirs.
+_UNMEASURED_RK3588 = dataclasses.replace(
+    ORANGE_PI_5,
+    cpu=_NOW.derived(_RK3588, f"the processor's clocks, as on the Orange Pi 5; {_SBC_BENCH}"),
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+)
+
+ORANGE_PI_5_PLUS = dataclasses.replace(
+    _UNMEASURED_RK3588,
+    name="orange-pi-5-plus",
+    title="Orange Pi 5 Plus",
+    soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-orangepi-5-plus.dts"),
+    device_tree=_NOW.verified(
+        ("Orange Pi 5 Plus", "Xunlong Orange Pi 5 Plus", "RK3588 OPi 5 Plus", "xunlong,orangepi-5-plus"),
+        "Linux, rk3588-orangepi-5-plus.dts; the maker's kernel, probes at linux-hardware.org",
+    ),
+)
+
+ORANGE_PI_5_MAX = dataclasses.replace(
+    _UNMEASURED_RK3588,
+    name="orange-pi-5-max",
+    title="Orange Pi 5 Max",
+    soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-orangepi-5-max.dts"),
+    device_tree=_NOW.verified(
+        ("Orange Pi 5 Max", "Xunlong Orange Pi 5 Max", "RK3588 OPi 5 Max", "xunlong,orangepi-5-max"),
+        "Linux, rk3588-orangepi-5-max.dts; the maker's kernel, ThomasKaiser/sbc-bench, results/XyIw.txt",
+    ),
+)
+
+ORANGE_PI_5B = dataclasses.replace(
+    _UNMEASURED_RK3588,
+    name="orange-pi-5b",
+    title="Orange Pi 5B",
+    soc=_NOW.verified("Rockchip RK3588S", "Linux, rk3588s-orangepi-5b.dts"),
+    device_tree=_NOW.verified(("Orange Pi 5B", "Xunlong Orange Pi 5B", "xunlong,orangepi-5b"), "Linux, rk3588s-orangepi-5b.dts"),
+)
+
+ROCK_5B_PLUS = dataclasses.replace(
+    _UNMEASURED_RK3588,
+    name="rock-5b-plus",
+    title="Radxa ROCK 5B+",
+    soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-rock-5b-plus.dts"),
+    device_tree=_NOW.verified(("Radxa ROCK 5B+", "radxa,rock-5b-plus"), "Linux, rk3588-rock-5b-plus.dts"),
+)
+
+OTHER_BOARDS = (
+    *(JETSON_NANO, JETSON_ORIN_NANO),
+    *(ORANGE_PI_5, ORANGE_PI_5B, ORANGE_PI_5_PLUS, ORANGE_PI_5_MAX),
+    *(ROCK_5B, ROCK_5B_PLUS, BEAGLEBONE_AI_64),
+)

@@ -8,18 +8,21 @@ cpu = [{core = "Cortex-A72", count = 2, clock_mhz = 1800}, {core = "Cortex-A53",
 dot_product = {value = false, source = "Armv8.0-A", basis = "derived"}
 memory_mib = [2048, 4096]
 pcie = "none"                     # it has no such thing; left out: nobody knows
+device_tree = ["friendlyelec,nanopi-m4", "FriendlyElec NanoPi M4"]    # its names, whole
+checked = 2026-11-30              # when the sources were looked at
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .errors import BoardFileError
-from .profiles import PROFILES
+from .profiles import OTHER_ACCELERATORS, PROFILES
 from .records import BoardProfile, CpuCluster, Fact, ThermalLimit
 from .systems import SYSTEMS
 
@@ -46,24 +49,27 @@ def _board(name: str, table: object, where: str) -> BoardProfile:
         )
     if not _NAME.fullmatch(name):
         raise BoardFileError(f"{where}: no name for a board; expected small letters, digits and hyphens, such as nanopi-m4")
-    if name in {profile.name for profile in PROFILES}:
+    if name in {profile.name for profile in (*PROFILES, *OTHER_ACCELERATORS)}:
         raise BoardFileError(f"{where}: edgekit has a profile of that name; choose another")
-    known = {field.name for field in dataclasses.fields(BoardProfile)} - {"name"} | {"source"}
+    known = {field.name for field in dataclasses.fields(BoardProfile)} - {"name"} | {"source", "checked"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise BoardFileError(f"{where}: {unknown[0]!r} is no fact of a board; known: {', '.join(sorted(known))}")
     title, source, unreachable = (_optional(table, key, where) for key in ("title", "source", "unreachable"))
     if title is None:
         raise BoardFileError(f'{where}: a board needs a title, such as title = "FriendlyElec NanoPi M4"')
-    facts = {key: _fact(key, convert, table.get(key), source, where) for key, convert in _FACTS.items()}
+    day = _day(table, where)
+    facts = {key: _fact(key, convert, table.get(key), source, day, where) for key, convert in _FACTS.items()}
     return BoardProfile(name=name, title=title, unreachable=unreachable, **facts)
 
 
-def _fact(key: str, convert: Callable[[Any], Any], given: object, source: str | None, where: str) -> Fact[Any] | None:
+def _fact(
+    key: str, convert: Callable[[Any], Any], given: object, source: str | None, day: str | None, where: str
+) -> Fact[Any] | None:
     if given is None:
         return None
     own: Mapping[str, Any] = given if isinstance(given, dict) and "value" in given else {"value": given}
-    extra = sorted(set(own) - {"value", "source", "basis"})
+    extra = sorted(set(own) - {"value", "source", "basis", "checked"})
     source, basis = own.get("source", source), own.get("basis", "verified")
     if extra or basis not in ("verified", "derived"):
         raise BoardFileError(
@@ -72,9 +78,20 @@ def _fact(key: str, convert: Callable[[Any], Any], given: object, source: str | 
     if not isinstance(source, str) or not source.strip():
         raise BoardFileError(f"{where}: {key} has no source: say where it is from, for the board (source = …) or for this fact")
     try:
-        return Fact(value=convert(own["value"]), basis=basis, source=source)
+        return Fact(value=convert(own["value"]), basis=basis, source=source, checked=_day(own, f"{where}: {key}") or day)
     except (TypeError, ValueError) as error:
         raise BoardFileError(f"{where}: {key}: {error}, got {own['value']!r}") from error
+
+
+def _day(table: Mapping[str, Any], where: str) -> str | None:
+    """Return the day in ``checked``: a date of TOML, or a text like one."""
+    given = table.get("checked")
+    if given is None:
+        return None
+    try:
+        return dt.date.fromisoformat(str(given)).isoformat()
+    except ValueError:
+        raise BoardFileError(f"{where}: checked: expected a day such as 2026-11-30, got {given!r}") from None
 
 
 def _optional(table: Mapping[str, Any], key: str, where: str) -> str | None:
@@ -109,6 +126,10 @@ def _whole(value: Any) -> int:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_text(item) for item in _list(value))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (_text(value),) if isinstance(value, str) else _texts(value)
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
@@ -157,7 +178,7 @@ def _record(
 
 
 _FACTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("soc", "arch", "caches", "memory_type", "usb", "device_tree"), _text),
+    **dict.fromkeys(("soc", "arch", "caches", "memory_type", "usb", "end_of_life"), _text),
     **dict.fromkeys(("pcie", "edgetpu"), _text_or_none),
     **dict.fromkeys(("dot_product", "fp16_arithmetic"), _flag),
     **dict.fromkeys(("memcpy_mb_s", "memset_mb_s"), _whole),
@@ -165,5 +186,6 @@ _FACTS: dict[str, Callable[[Any], Any]] = {
     "memory_mib": _sizes,
     "thermal": _limits,
     "health": _texts,
+    "device_tree": _names,
     "systems": _systems,
 }

@@ -8,9 +8,10 @@ from typing import Protocol, TypeVar
 
 from .coral import CORAL_ACCELERATORS, CORAL_BOARDS
 from .errors import UnknownProfileError
+from .other_accelerators import OTHER_ACCELERATORS
 from .other_boards import OTHER_BOARDS
 from .raspberry_pi import RASPBERRY_PI_BOARDS
-from .records import AcceleratorProfile, BoardProfile, SystemProfile
+from .records import AcceleratorProfile, BoardProfile, OtherAccelerator, SystemProfile
 from .systems import SYSTEMS
 
 BOARDS: tuple[BoardProfile, ...] = (*RASPBERRY_PI_BOARDS, *CORAL_BOARDS, *OTHER_BOARDS)
@@ -33,6 +34,10 @@ def board(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile:
 
 def accelerator(name: str) -> AcceleratorProfile:
     """Return the accelerator called ``name``. Raises UnknownProfileError, which lists the known ones."""
+    for other in OTHER_ACCELERATORS:
+        if name == other.name:
+            known = ", ".join(profile.name for profile in ACCELERATORS)
+            raise UnknownProfileError(f"edgekit cannot use {other.title}: it takes {other.used_by.value}; known: {known}")
     return _find(name, ACCELERATORS, "accelerator")
 
 
@@ -41,9 +46,15 @@ def system(name: str) -> SystemProfile:
     return _find(name, SYSTEMS, "operating system")
 
 
-def find(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile | AcceleratorProfile:
-    """Return the board or accelerator called ``name``, also of ``own``. Raises UnknownProfileError, which lists the known ones."""
-    everything: tuple[BoardProfile | AcceleratorProfile, ...] = (*BOARDS, *own, *ACCELERATORS)
+def find(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile | AcceleratorProfile | OtherAccelerator:
+    """Return the board or accelerator called ``name``, also of ``own``, also one that edgekit cannot use.
+
+    Raises UnknownProfileError, which lists the known ones.
+    """
+    everything: tuple[BoardProfile | AcceleratorProfile | OtherAccelerator, ...] = (
+        *(*BOARDS, *own),
+        *(*ACCELERATORS, *OTHER_ACCELERATORS),
+    )
     return _find(name, everything, "board or accelerator")
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .records import BoardProfile, CpuCluster, ThermalLimit, derived, verified
+import dataclasses
+
+from .records import BoardProfile, CheckedOn, CpuCluster, Fact, ThermalLimit
+
+_FIRST = CheckedOn(date="2026-11-20")
+verified, derived = _FIRST.verified, _FIRST.derived
+_NOW = CheckedOn(date="2026-11-30")
 
 _DOCS = "https://www.raspberrypi.com/documentation/computers"
 _PROCESSORS = f"{_DOCS}/processors.html"
@@ -13,7 +19,15 @@ _CLOCKS = f"{_DOCS}/config_txt.html#overclocking-options"
 _THERMAL = f"{_DOCS}/raspberry-pi.html#frequency-management-and-thermal-control"
 _SBC_BENCH = "ThomasKaiser/sbc-bench, Results.md at 53f7951"
 _CPUFP = "pigirons/cpufp at 93e165e"
+_REVISIONS = "raspberrypi/documentation, revision-codes.adoc at 0456a78"
+_MODULE_TABLE = "raspberrypi/documentation, compute-module/introduction.adoc at 03a1acf"
+_BCM2837B0 = "raspberrypi/documentation, processors/bcm2837b0.adoc at 18f6e7e"
 _MEASURED_A72 = f"{_CPUFP}: no dot-product result on the BCM2711"
+
+
+def _names(*names: str) -> Fact[tuple[str, ...]]:
+    return _NOW.verified(names, f"{_REVISIONS}; the model is what Raspberry Pi's firmware writes")
+
 
 _LIMITS = (
     ThermalLimit(celsius=80, effect="the Arm cores are throttled progressively"),
@@ -53,7 +67,8 @@ PI_ZERO_2_W = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi Zero 2 W", "raspberrypi,model-zero-2-w"),
+    end_of_life=None,
     systems=_SYSTEMS,
 )
 
@@ -76,7 +91,8 @@ PI_3B_PLUS = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified((ThermalLimit(celsius=60, effect="soft limit: 1400 MHz becomes 1200 MHz"), *_LIMITS), _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi 3 Model B Plus", "raspberrypi,3-model-b-plus"),
+    end_of_life=None,
     systems=_SYSTEMS,
 )
 
@@ -99,7 +115,8 @@ PI_4B = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi 4 Model B", "raspberrypi,4-model-b"),
+    end_of_life=None,
     systems=_SYSTEMS,
 )
 
@@ -122,7 +139,8 @@ PI_400 = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi 400", "raspberrypi,400"),
+    end_of_life=None,
     systems=_SYSTEMS,
 )
 
@@ -145,7 +163,8 @@ CM4 = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi Compute Module 4", "raspberrypi,4-compute-module"),
+    end_of_life=None,
     systems=_SYSTEMS,
 )
 
@@ -159,7 +178,7 @@ PI_5 = BoardProfile(
     dot_product=_DOT,
     fp16_arithmetic=_FP16,
     caches=_CACHES_A76,
-    memory_mib=derived((2048, 4096, 8192, 16384), f"4 and 8 GB: {_HARDWARE}; 2 and 16 GB: as the Compute Module 5, {_MODULES}"),
+    memory_mib=_NOW.verified((1024, 2048, 4096, 8192, 16384), f"{_REVISIONS}: a04171, b04171, c04171, d04171, e04171"),
     memory_type=verified("LPDDR4X, 32 bit, 17 GB/s nominal", _PROCESSORS),
     memcpy_mb_s=verified(5270, f"{_SBC_BENCH} (5270 to 6025)"),
     memset_mb_s=verified(9985, f"{_SBC_BENCH} (9985 to 14060)"),
@@ -168,13 +187,14 @@ PI_5 = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=verified("Raspberry Pi 5 Model B", "sergev/vak-opensource, sysinfo/Raspberry-Pi-5-Model-B/lshw.txt"),
+    device_tree=_names("Raspberry Pi 5 Model B", "raspberrypi,5-model-b"),
+    end_of_life=None,
     systems=_SYSTEMS_BCM2712,
 )
 
 PI_500 = BoardProfile(
     name="pi-500",
-    title="Raspberry Pi 500 and 500+",
+    title="Raspberry Pi 500",
     unreachable=None,
     soc=verified("BCM2712", _PROCESSORS),
     arch=_ARCH,
@@ -182,16 +202,17 @@ PI_500 = BoardProfile(
     dot_product=derived(True, f"same processor as pi-5; {_CPUFP}"),
     fp16_arithmetic=derived(True, f"same processor as pi-5; {_CPUFP}"),
     caches=_CACHES_A76,
-    memory_mib=verified((8192, 16384), f"{_KEYBOARDS} (500: 8 GB, 500+: 16 GB)"),
+    memory_mib=_NOW.verified((8192,), f"{_REVISIONS}: d04190"),
     memory_type=verified("LPDDR4X, 32 bit, 17 GB/s nominal", _PROCESSORS),
     memcpy_mb_s=derived(5270, f"pi-5, same processor and memory; {_SBC_BENCH}"),
     memset_mb_s=derived(9985, f"pi-5, same processor and memory; {_SBC_BENCH}"),
     usb=verified("2 x USB 3.0, 1 x USB 2.0", _KEYBOARDS),
-    pcie=verified("M.2 M key, on the 500+ only", _KEYBOARDS),
+    pcie=verified(None, f"{_KEYBOARDS}: M.2 M key on the 500+ only"),
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi 500", "raspberrypi,500"),
+    end_of_life=None,
     systems=_SYSTEMS_BCM2712,
 )
 
@@ -214,8 +235,81 @@ CM5 = BoardProfile(
     edgetpu=_NO_EDGETPU,
     thermal=verified(_LIMITS, _THERMAL),
     health=_HEALTH,
-    device_tree=None,
+    device_tree=_names("Raspberry Pi Compute Module 5", "Raspberry Pi Compute Module 5 Lite", "raspberrypi,5-compute-module"),
+    end_of_life=None,
     systems=_SYSTEMS_BCM2712,
 )
 
-RASPBERRY_PI_BOARDS = (PI_ZERO_2_W, PI_3B_PLUS, PI_4B, PI_400, CM4, PI_5, PI_500, CM5)
+PI_3B = dataclasses.replace(
+    PI_3B_PLUS,
+    name="pi-3b",
+    title="Raspberry Pi 3 Model B",
+    soc=_NOW.verified("BCM2837", _MODULE_TABLE),
+    cpu=_NOW.derived(
+        (CpuCluster(core="Cortex-A53", count=4, clock_mhz=1200, boost_mhz=None),),
+        f"as the Compute Module 3, which is based on it: {_MODULE_TABLE}",
+    ),
+    memory_mib=_NOW.verified((1024,), f"{_REVISIONS}: a02082, a22082, a22083, a32082, a52082"),
+    memory_type=None,
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+    thermal=verified(_LIMITS, _THERMAL),
+    device_tree=_names("Raspberry Pi 3 Model B", "raspberrypi,3-model-b"),
+)
+
+PI_3A_PLUS = dataclasses.replace(
+    PI_3B_PLUS,
+    name="pi-3a-plus",
+    title="Raspberry Pi 3 Model A+",
+    soc=_NOW.verified("BCM2837B0", _BCM2837B0),
+    cpu=_NOW.verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1400, boost_mhz=None),), _BCM2837B0),
+    memory_mib=_NOW.verified((512,), f"{_REVISIONS}: 9020e0, 9020e1"),
+    memory_type=None,
+    memcpy_mb_s=_NOW.derived(1120, f"pi-3b-plus, same processor; {_SBC_BENCH}"),
+    memset_mb_s=_NOW.derived(1600, f"pi-3b-plus, same processor; {_SBC_BENCH}"),
+    usb=verified("1 x USB 2.0", _HARDWARE),
+    device_tree=_names("Raspberry Pi 3 Model A Plus", "raspberrypi,3-model-a-plus"),
+)
+
+CM3_PLUS = dataclasses.replace(
+    PI_3B_PLUS,
+    name="cm3-plus",
+    title="Raspberry Pi Compute Module 3+",
+    soc=_NOW.verified("BCM2837B0", _MODULE_TABLE),
+    cpu=_NOW.verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1200, boost_mhz=None),), _MODULE_TABLE),
+    memory_mib=_NOW.verified((1024,), f"{_REVISIONS}: a02100"),
+    memory_type=None,
+    memcpy_mb_s=None,
+    memset_mb_s=None,
+    usb=_NOW.verified("1 x USB 2.0 on the Compute Module IO Board", _MODULE_TABLE),
+    thermal=verified(_LIMITS, _THERMAL),
+    device_tree=_names("Raspberry Pi Compute Module 3 Plus", "raspberrypi,3-plus-compute-module"),
+)
+
+CM4S = dataclasses.replace(
+    CM4,
+    name="cm4s",
+    title="Raspberry Pi Compute Module 4S",
+    soc=_NOW.verified("BCM2711", _MODULE_TABLE),
+    cpu=_NOW.verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1500, boost_mhz=None),), _MODULE_TABLE),
+    memory_mib=_NOW.verified((1024, 2048, 4096, 8192), _MODULE_TABLE),
+    usb=_NOW.verified("1 x USB 2.0 on the Compute Module IO Board", _MODULE_TABLE),
+    pcie=_NOW.derived(None, f"{_MODULE_TABLE}: the SODIMM modules lead no PCIe out"),
+    device_tree=_names("Raspberry Pi Compute Module 4S", "raspberrypi,4s-compute-module"),
+)
+
+PI_500_PLUS = dataclasses.replace(
+    PI_500,
+    name="pi-500-plus",
+    title="Raspberry Pi 500+",
+    memory_mib=_NOW.verified((16384,), f"{_REVISIONS}: e04190"),
+    pcie=verified("M.2 M key", _KEYBOARDS),
+    # The documentation gives the 500 and the 500+ one name; the revision code tells them apart (devices/detect.py).
+    device_tree=_names("Raspberry Pi 500", "raspberrypi,500"),
+)
+
+RASPBERRY_PI_BOARDS = (
+    *(PI_ZERO_2_W, PI_3B, PI_3A_PLUS, PI_3B_PLUS, CM3_PLUS),
+    *(PI_4B, PI_400, CM4, CM4S),
+    *(PI_5, PI_500, PI_500_PLUS, CM5),
+)

@@ -17,21 +17,38 @@ Basis = Literal["verified", "derived"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact(Generic[Value]):
-    """A value, whether it was read in ``source`` (verified) or follows from it (derived), and that source."""
+    """A value, whether it was read in ``source`` (verified) or follows from it (derived), that source, and the day it was looked at.
+
+    ``checked`` is a date as in 2026-11-30, or None where nobody wrote it down.
+    """
 
     value: Value
     basis: Basis
     source: str
+    checked: str | None
 
 
-def verified(value: _Given, source: str) -> Fact[_Given]:
+def verified(value: _Given, source: str, checked: str | None = None) -> Fact[_Given]:
     """Return a fact that stands in ``source`` as it is."""
-    return Fact(value=value, basis="verified", source=source)
+    return Fact(value=value, basis="verified", source=source, checked=checked)
 
 
-def derived(value: _Given, source: str) -> Fact[_Given]:
+def derived(value: _Given, source: str, checked: str | None = None) -> Fact[_Given]:
     """Return a fact that follows from ``source``, which says how."""
-    return Fact(value=value, basis="derived", source=source)
+    return Fact(value=value, basis="derived", source=source, checked=checked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedOn:
+    """Makes facts whose sources were looked at on one day."""
+
+    date: str
+
+    def verified(self, value: _Given, source: str) -> Fact[_Given]:
+        return verified(value, source, self.date)
+
+    def derived(self, value: _Given, source: str) -> Fact[_Given]:
+        return derived(value, source, self.date)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +102,9 @@ class BoardProfile:
 
     ``memory_mib`` lists the sizes the board is sold in, smallest first. ``memcpy_mb_s`` counts every byte once though it is read
     and written. ``edgetpu`` is a built-in Edge TPU and the link it hangs on. A fact whose value is ``None`` says that the board
-    has no such thing; ``None`` instead of a fact says that nobody knows. ``device_tree`` is a text in
-    ``/proc/device-tree/model`` or ``compatible`` by which the board is recognised. ``unreachable`` says why edgekit can never run
-    on it.
+    has no such thing; ``None`` instead of a fact says that nobody knows. ``device_tree`` lists the names by which the board is
+    recognised: each is the whole of ``/proc/device-tree/model`` (but for a revision at its end) or one of the names in
+    ``compatible``. ``end_of_life`` says since when it is not made any more. ``unreachable`` says why edgekit can never run on it.
     """
 
     name: str
@@ -108,7 +125,8 @@ class BoardProfile:
     edgetpu: Fact[str | None] | None
     thermal: Fact[tuple[ThermalLimit, ...]] | None
     health: Fact[tuple[str, ...]] | None
-    device_tree: Fact[str] | None
+    device_tree: Fact[tuple[str, ...]] | None
+    end_of_life: Fact[str] | None
     systems: Fact[tuple[str, ...]] | None
 
 
@@ -124,3 +142,14 @@ class AcceleratorProfile:
     identifiers: Fact[tuple[str, ...]]
     thermal: Fact[tuple[ThermalLimit, ...]] | None
     health: Fact[tuple[str, ...]] | None
+    end_of_life: Fact[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAccelerator:
+    """An accelerator that may be on a board and that edgekit cannot use. ``used_by`` says what can."""
+
+    name: str
+    title: str
+    identifiers: Fact[tuple[str, ...]]
+    used_by: Fact[str]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from .records import SystemProfile, Wheel, derived, verified
+from .records import CheckedOn, SystemProfile, Wheel
+
+_FIRST = CheckedOn(date="2026-11-20")
+verified, derived = _FIRST.verified, _FIRST.derived
+_NOW = CheckedOn(date="2026-11-30")
 
 _PIP = "pip index versions and pip download --platform against PyPI, 2026-11-20"
+_PIP_NOW = "pip index versions ai-edge-litert --python-version … --platform manylinux_2_17_aarch64 and manylinux_2_27_aarch64"
 _DEBIAN = "Debian's package list (packages.debian.org); Raspberry Pi OS is built from that release"
 
 MENDEL = SystemProfile(
@@ -41,13 +46,14 @@ BOOKWORM = SystemProfile(
     title="Raspberry Pi OS Bookworm (Debian 12)",
     python=verified("3.11.2", "apt-cache policy python3 on Debian 12"),
     glibc=verified("2.36", "apt-cache policy libc6 on Debian 12"),
-    wheels=verified(
+    wheels=_NOW.verified(
         (
-            Wheel(package="ai-edge-litert", arch="aarch64", first="2.0.2", last="2.3.0"),
+            # 1.1.0 to 1.4.0 (manylinux_2_17, among them 1.1.2 and 1.4.0) and 2.0.2 to 2.3.0 (manylinux_2_27).
+            Wheel(package="ai-edge-litert", arch="aarch64", first="1.1.0", last="2.3.0"),
             Wheel(package="tflite-runtime", arch="aarch64", first="2.14.0", last="2.14.0"),
             Wheel(package="tflite-runtime", arch="armv7l", first="2.14.0", last="2.14.0"),
         ),
-        _PIP,
+        f"{_PIP_NOW}; tflite-runtime: {_PIP}",
     ),
 )
 
@@ -57,7 +63,24 @@ TRIXIE = SystemProfile(
     python=derived("3.13", _DEBIAN),
     glibc=derived("2.41", _DEBIAN),
     # Nothing at all for its 32-bit edition.
-    wheels=verified((Wheel(package="ai-edge-litert", arch="aarch64", first="2.1.0", last="2.3.0"),), _PIP),
+    wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="2.1.0", last="2.3.0"),), _PIP_NOW),
 )
 
-SYSTEMS = (MENDEL, BULLSEYE, BOOKWORM, TRIXIE)
+NOBLE = SystemProfile(
+    name="noble",
+    title="Ubuntu 24.04",
+    python=verified("3.12", "packages.ubuntu.com/noble/python3"),
+    glibc=verified("2.39", "packages.ubuntu.com/noble/libc6"),
+    wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="1.1.0", last="2.3.0"),), _PIP_NOW),
+)
+
+RESOLUTE = SystemProfile(
+    name="resolute",
+    title="Ubuntu 26.04",
+    python=_NOW.verified("3.14", "reports of its python3 on an Orange Pi 5 Max (3.14.4)"),
+    glibc=_NOW.verified("2.43", "reports of its ldd: Ubuntu GLIBC 2.43-2ubuntu2.4"),
+    # tflite-runtime ended with Python 3.11.
+    wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="2.1.5", last="2.3.0"),), _PIP_NOW),
+)
+
+SYSTEMS = (MENDEL, BULLSEYE, BOOKWORM, TRIXIE, NOBLE, RESOLUTE)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import latency, origin, profiles
+from devices import detect, latency, origin
 from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
@@ -153,24 +153,16 @@ def _check(board: BoardProfile, found: BoardFit, benchmark: Mapping[str, Any]) -
     about = benchmark.get("host")
     host = about.get("processor") if isinstance(about, Mapping) else None
     host = host if isinstance(host, str) and host else None
-    is_it = board.device_tree is not None and host is not None and board.device_tree.value in host
-    other = None if is_it else _named(host)
-    if other is not None and other.name != board.name:
-        raise UsageError(f"the measurement is from {host!r}, which is {other.name}: give --board {other.name}")
+    named = host is None or board.device_tree is None or detect.is_called(board, host)
+    other = None if named else detect.profile_name(host or "", "")
+    if other is not None and other != board.name:
+        raise UsageError(f"the measurement is from {host!r}, which is {other}: give --board {other}")
     runtime = benchmark.get("runtime")
     delegate = str(runtime.get("delegate", "")) if isinstance(runtime, Mapping) else ""
     if delegate and ("edgetpu" in delegate) != (found.tpu is not None):
         ran, asked = ("an Edge TPU", "the CPU") if "edgetpu" in delegate else ("the CPU", "an Edge TPU")
         raise UsageError(f"the measurement ran on {ran}, and the prediction is for {asked}: leave out or add --accelerator")
     return host
-
-
-def _named(host: str | None) -> BoardProfile | None:
-    """Return the only board whose device tree text is in ``host``, the longest text first; None where none is."""
-    if host is None:
-        return None
-    named = [board for board in profiles.BOARDS if board.device_tree and board.device_tree.value in host]
-    return max(named, key=lambda board: len(board.device_tree.value) if board.device_tree else 0, default=None)
 
 
 def _key(network: Network, found: BoardFit, *, on_tpu: bool) -> str:

@@ -31,6 +31,7 @@ LEAVES = {
             "edgetpu_log",
             "throttling",
             "own_boards",
+            "detect",
             "manifests",
             "origin",
             "texts",

@@ -15,8 +15,17 @@ from typing import Any
 
 from .. import board_files
 from ..errors import DeviceError
-from ..profiles import ACCELERATORS, BOARDS, find, system
-from ..records import AcceleratorProfile, BoardProfile, CpuCluster, Fact, SystemProfile, ThermalLimit, Wheel
+from ..profiles import ACCELERATORS, BOARDS, OTHER_ACCELERATORS, find, system
+from ..records import (
+    AcceleratorProfile,
+    BoardProfile,
+    CpuCluster,
+    Fact,
+    OtherAccelerator,
+    SystemProfile,
+    ThermalLimit,
+    Wheel,
+)
 
 _EXAMPLES = """\
 examples:
@@ -40,6 +49,8 @@ _LABELS = {
     "edgetpu": "Edge TPU",
     "health": "health is read from",
     "systems": "operating systems",
+    "device_tree": "known by the names",
+    "used_by": "what can use it",
 }
 
 
@@ -67,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         data: dict[str, Any] = {
             "boards": [dataclasses.asdict(profile) for profile in (*BOARDS, *own)],
             "accelerators": [dataclasses.asdict(profile) for profile in ACCELERATORS],
+            "other_accelerators": [dataclasses.asdict(profile) for profile in OTHER_ACCELERATORS],
         }
     else:
         profile = find(args.name, own)
@@ -100,11 +112,15 @@ def table(own: Sequence[BoardProfile] = ()) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += ["", "accelerators (a host board carries them)"]
     lines += [f"{item.name.ljust(widths[0])}  {item.title}, {item.link.value}" for item in ACCELERATORS]
-    lines += ["", "dot: int8 dot-product instructions. Everything about one, with sources: edgekit boards NAME"]
+    lines += ["", "recognised by edgekit doctor, and not used by edgekit"]
+    lines += [f"{item.name.ljust(widths[0])}  {item.title}" for item in OTHER_ACCELERATORS]
+    ended = [item.name for item in (*BOARDS, *own, *ACCELERATORS) if item.end_of_life is not None]
+    lines += ["", *textwrap.wrap(f"end of life: {', '.join(ended)}", 118, subsequent_indent="  ", break_on_hyphens=False)]
+    lines += ["dot: int8 dot-product instructions. Everything about one, with sources: edgekit boards NAME"]
     return "\n".join(lines)
 
 
-def details(profile: BoardProfile | AcceleratorProfile) -> str:
+def details(profile: BoardProfile | AcceleratorProfile | OtherAccelerator) -> str:
     """Return everything known about one profile, each fact followed by its source."""
     lines = [f"{profile.name}: {profile.title}"]
     if isinstance(profile, BoardProfile) and profile.unreachable:
@@ -129,7 +145,7 @@ def _fact_lines(label: str, fact: Fact[Any] | None) -> Iterator[str]:
     if fact is not None:
         indent = " " * 24
         yield from textwrap.wrap(
-            f"{fact.basis}: {fact.source}",
+            _origin(fact),
             118,
             initial_indent=indent,
             subsequent_indent=indent + "  ",
@@ -145,11 +161,16 @@ def _systems(board: BoardProfile) -> Iterator[SystemProfile]:
 def _system_lines(known: SystemProfile) -> Iterator[str]:
     verdict = "runs edgekit" if known.runs_edgekit else "cannot run edgekit (needs Python 3.11 or later)"
     yield f"{known.name}: {known.title}, {verdict}"
-    yield f"  Python {known.python.value} ({known.python.basis}: {known.python.source})"
-    yield f"  glibc {known.glibc.value} ({known.glibc.basis}: {known.glibc.source})"
+    yield f"  Python {known.python.value} ({_origin(known.python)})"
+    yield f"  glibc {known.glibc.value} ({_origin(known.glibc)})"
     for wheel in known.wheels.value:
         yield f"  {_text(wheel)}"
-    yield f"    {known.wheels.basis}: {known.wheels.source}"
+    yield f"    {_origin(known.wheels)}"
+
+
+def _origin(fact: Fact[Any]) -> str:
+    """Return where a fact is from: ``verified: its source (checked 2026-11-30)``."""
+    return f"{fact.basis}: {fact.source}" + (f" (checked {fact.checked})" if fact.checked else "")
 
 
 def _runs_on(board: BoardProfile) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from devices import profiles
+from devices.errors import UnknownProfileError
 from edge.cli import main
 
 
@@ -39,12 +40,13 @@ def test_details_give_every_fact_with_its_source(name: str, capsys: pytest.Captu
     for field in profile.__dataclass_fields__:
         fact = getattr(profile, field)
         if fact is not None and hasattr(fact, "source"):
-            assert f"{fact.basis}: {fact.source}" in text
+            assert f"{fact.basis}: {fact.source} (checked {fact.checked})" in text
 
 
 def test_details_name_the_interpreter_wheels(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "pi-3b-plus")
-    assert "ai-edge-litert 2.0.2 to 2.3.0 (aarch64)" in text
+    assert "ai-edge-litert 1.1.0 to 2.3.0 (aarch64)" in text
+    assert "(checked 2026-11-30)" in text
     assert "tflite-runtime 2.14.0 (armv7l)" in text
     assert "60 °C: soft limit" in text
 
@@ -62,9 +64,27 @@ def test_an_unreachable_board_says_why(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_json_on_standard_output_is_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     data = json.loads(output(capsys, "pi-5", "--json", "-"))
-    assert data["memory_mib"]["value"] == [2048, 4096, 8192, 16384]
-    assert data["memory_mib"]["basis"] == "derived"
+    assert data["memory_mib"]["value"] == [1024, 2048, 4096, 8192, 16384]
+    assert data["memory_mib"]["basis"] == "verified"
+    assert data["memory_mib"]["checked"] == "2026-11-30" and data["soc"]["checked"] == "2026-11-20"
+    assert data["device_tree"]["value"] == ["Raspberry Pi 5 Model B", "raspberrypi,5-model-b"]
     assert [known["name"] for known in data["systems_known"]] == ["bookworm", "trixie"]
+
+
+def test_coral_is_at_its_end_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("coral-usb", "coral-m2", "coral-pcie", "coral-dev-board", "coral-dev-board-mini", "coral-dev-board-micro"):
+        text = " ".join(output(capsys, name).split())
+        assert "end of life: since July 2024; its runtime libedgetpu is archived since October 2025" in text
+    (line,) = [line for line in output(capsys).split("\n\n") if line.startswith("end of life: ")]
+    assert "coral-usb" in line and "pi-5" not in line
+
+
+def test_what_edgekit_cannot_use_says_what_can(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Hailo-8 or Hailo-8L" in output(capsys)
+    text = " ".join(output(capsys, "hailo-10h").split())
+    assert "PCI 1e60:45c4" in text and "HailoRT" in text and "(checked 2026-11-30)" in text
+    with pytest.raises(UnknownProfileError, match="edgekit cannot use Hailo-8 .*HailoRT.*known: coral-usb"):
+        profiles.accelerator("hailo-8")
 
 
 def test_json_file_holds_all_boards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

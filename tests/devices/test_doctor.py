@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devices import doctor, probe, throttling
-from devices.detect import arch, cores, profile_name
+from devices.detect import arch, cores
 from devices.errors import RemoteError
 from devices.shell import Shell
 
@@ -129,30 +129,6 @@ def test_throttling_flags() -> None:
     assert throttling.now_and_since_start("throttled=0x50005") == (("under-voltage", "throttled"), ("under-voltage", "throttled"))
     assert throttling.now_and_since_start("throttled=0x80008") == (("soft temperature limit",), ("soft temperature limit",))
     assert throttling.now_and_since_start("VCHI initialization failed") is None
-
-
-@pytest.mark.parametrize(
-    ("model", "compatible", "name"),
-    [
-        ("Raspberry Pi Zero 2 W Rev 1.0", "", "pi-zero-2w"),
-        ("Raspberry Pi 3 Model B Plus Rev 1.3", "", "pi-3b-plus"),
-        ("Raspberry Pi 3 Model B Rev 1.2", "", None),
-        ("Raspberry Pi 400 Rev 1.0", "", "pi-400"),
-        ("Raspberry Pi 4 Model B Rev 1.4", "", "pi-4b"),
-        ("Raspberry Pi Compute Module 4 Rev 1.0", "", "cm4"),
-        ("Raspberry Pi Compute Module 4S Rev 1.0", "", None),
-        ("Raspberry Pi 5 Model B Rev 1.0", "", "pi-5"),
-        ("Raspberry Pi 500 Rev 1.0", "", "pi-500"),
-        ("Raspberry Pi Compute Module 5 Rev 1.0", "", "cm5"),
-        ("Freescale i.MX8MQ Phanbell", "", "coral-dev-board"),
-        ("MT8167", "mediatek,mt8167", "coral-dev-board-mini"),
-        ("Orange Pi 5", "", "orange-pi-5"),
-        ("a toaster", "acme,toaster", None),
-        ("", "", None),
-    ],
-)
-def test_boards_are_recognised_by_their_device_tree(model: str, compatible: str, name: str | None) -> None:
-    assert profile_name(model, compatible) == name
 
 
 def test_cores_and_architecture() -> None:

@@ -51,7 +51,19 @@ def test_a_board_is_a_profile_like_any_other() -> None:
     assert board.caches is None and board.memory_type is None  # nobody knows
     assert profiles.board("nanopi-m4", [board]) is board and profiles.find("nanopi-m4", [board]) is board
     assert profile_name("FriendlyElec NanoPi M4", "friendlyelec,nanopi-m4 rockchip,rk3399", [board]) == "nanopi-m4"
+    assert board.soc is not None and board.soc.checked is None  # nobody wrote it down
     assert parse("", where="boards.toml") == ()
+
+
+def test_the_day_of_a_source_and_several_names() -> None:
+    text = TEXT.replace("[nanopi-m4]", "[nanopi-m4]\nchecked = 2026-11-28", 1)
+    text = text.replace('basis = "derived"}', 'basis = "derived", checked = 2026-11-29}', 1)
+    text = text.replace('"friendlyelec,nanopi-m4"', '["friendlyelec,nanopi-m4", "NanoPi M4"]', 1)
+    (board,) = parse(text, where="boards.toml")
+    assert board.soc is not None and board.soc.checked == "2026-11-28"
+    assert board.dot_product is not None and board.dot_product.checked == "2026-11-29"
+    assert profile_name("NanoPi M4 Rev 2.0", "", [board]) == "nanopi-m4"
+    assert profile_name("NanoPi M4B", "friendlyelec,nanopi-m4 rockchip,rk3399", [board]) is None  # another board
 
 
 @pytest.mark.parametrize(
@@ -75,6 +87,8 @@ def test_a_board_is_a_profile_like_any_other() -> None:
         ('["bookworm"]', '["bookwurm"]', "systems: expected some of .*bookworm"),
         ("celsius = 95", 'celsius = "95"', "thermal: expected degrees"),
         ('arch = "aarch64"', 'arch = ""', "arch: expected a text"),
+        ("[nanopi-m4]", '[nanopi-m4]\nchecked = "yesterday"', "checked: expected a day such as 2026-11-30, got 'yesterday'"),
+        ('device_tree = "friendlyelec,nanopi-m4"', "device_tree = 4", "device_tree: expected a list"),
     ],
 )
 def test_every_mistake_is_one_line_that_names_it(old: str, new: str, words: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 
 import pytest
@@ -11,9 +12,11 @@ from devices.records import AcceleratorProfile, BoardProfile, CpuCluster, Fact, 
 from devices.systems import SYSTEMS
 
 PROMISED_BOARDS = {
-    *("pi-zero-2w", "pi-3b-plus", "pi-4b", "pi-400", "cm4", "pi-5", "pi-500", "cm5"),
+    *("pi-zero-2w", "pi-3b", "pi-3a-plus", "pi-3b-plus", "cm3-plus"),
+    *("pi-4b", "pi-400", "cm4", "cm4s", "pi-5", "pi-500", "pi-500-plus", "cm5"),
     *("coral-dev-board", "coral-dev-board-mini", "coral-dev-board-micro"),
-    *("jetson-nano", "orange-pi-5", "rock-5b", "beaglebone-ai-64"),
+    *("jetson-nano", "jetson-orin-nano", "beaglebone-ai-64", "rock-5b", "rock-5b-plus"),
+    *("orange-pi-5", "orange-pi-5b", "orange-pi-5-plus", "orange-pi-5-max"),
 }
 PROMISED_ACCELERATORS = {"coral-usb", "coral-m2", "coral-pcie"}
 
@@ -48,11 +51,12 @@ def test_no_fact_has_a_default(kind: type) -> None:
 
 
 @pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
-def test_every_fact_names_its_basis_and_source(profile: Profile) -> None:
+def test_every_fact_names_its_basis_its_source_and_its_day(profile: Profile) -> None:
     assert facts(profile)
     for name, fact in facts(profile).items():
         assert fact.basis in ("verified", "derived"), name
         assert len(fact.source) > 5, name
+        assert dt.date(2026, 11, 1) <= dt.date.fromisoformat(str(fact.checked)) <= dt.date.today(), name
 
 
 @pytest.mark.parametrize("board", profiles.BOARDS, ids=lambda board: board.name)
@@ -74,8 +78,8 @@ def test_values_are_plausible(board: BoardProfile) -> None:
 def test_instruction_sets_follow_the_cores(board: BoardProfile) -> None:
     if board.cpu is None or board.dot_product is None:
         return
-    # Of the cores in this list only these two are Armv8.2-A with the dot product (Arm's technical reference manuals).
-    expected = all(cluster.core in ("Cortex-A76", "Cortex-A55") for cluster in board.cpu.value)
+    # Of the cores in this list only these are Armv8.2-A with the dot product (Arm's technical reference manuals).
+    expected = all(cluster.core in ("Cortex-A76", "Cortex-A55", "Cortex-A78AE") for cluster in board.cpu.value)
     assert board.dot_product.value is expected
     assert board.fp16_arithmetic is not None
     assert board.fp16_arithmetic.value is expected
@@ -88,7 +92,7 @@ def test_systems_of_a_board_are_known(board: BoardProfile) -> None:
 
 
 def test_which_systems_can_run_edgekit() -> None:
-    assert {known.name for known in SYSTEMS if known.runs_edgekit} == {"bookworm", "trixie"}
+    assert {known.name for known in SYSTEMS if known.runs_edgekit} == {"bookworm", "trixie", "noble", "resolute"}
 
 
 def test_a_system_with_a_new_python_but_no_wheel_cannot_run_edgekit() -> None:

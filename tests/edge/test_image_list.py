@@ -92,7 +92,7 @@ def test_images_of_the_same_content_are_counted(tmp_path: Path) -> None:
     assert found.check == "duplicates" and found.message.startswith("3 images")
 
 
-def test_a_class_number_of_many_digits_is_refused(tmp_path: Path) -> None:
+def test_a_number_of_many_digits_is_a_name_that_the_model_lacks(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,label\na.jpg,1\nb.jpg," + "9" * 5000 + "\n")
-    with pytest.raises(DatasetError, match="is no class number"):
+    with pytest.raises(DatasetError, match="none of the model's"):
         LabelledImages.open(tmp_path / "m.csv", labels=("a", "b"))
