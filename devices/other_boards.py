@@ -186,6 +186,7 @@ ORANGE_PI_5_MAX = dataclasses.replace(
         ("Orange Pi 5 Max", "Xunlong Orange Pi 5 Max", "RK3588 OPi 5 Max", "xunlong,orangepi-5-max"),
         "Linux, rk3588-orangepi-5-max.dts; the maker's kernel, ThomasKaiser/sbc-bench, results/XyIw.txt",
     ),
+    systems=_NOW.verified(("resolute",), "reports of Armbian's Ubuntu 26.04 on it"),
 )
 
 ORANGE_PI_5B = dataclasses.replace(

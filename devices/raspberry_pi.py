@@ -46,7 +46,14 @@ _FP16 = verified(True, f"{_CPUFP}; /proc/cpuinfo has asimdhp")
 _NO_EDGETPU = verified(None, _HARDWARE)
 _NO_PCIE_BCM2711 = verified(None, f"{_PROCESSORS}: its one link feeds the USB 3 controller")
 _SYSTEMS = derived(("bookworm", "trixie", "bullseye"), "Raspberry Pi OS is made for all Raspberry Pi boards of its time")
-_SYSTEMS_BCM2712 = derived(("bookworm", "trixie"), "Raspberry Pi OS; the BCM2712 came out with Bookworm")
+_UBUNTU = "Ubuntu's images for Raspberry Pi 4 and 5: deepracer-custom-car#44 (24.04), ubuntu-release-notes#172 (26.04)"
+_SYSTEMS_PI_4B = _NOW.derived(
+    ("bookworm", "trixie", "bullseye", "noble", "resolute"), f"Raspberry Pi OS is made for all Raspberry Pi boards; {_UBUNTU}"
+)
+_SYSTEMS_BCM2712 = _NOW.derived(
+    ("bookworm", "trixie", "noble", "resolute"), f"Raspberry Pi OS; the BCM2712 came out with Bookworm; {_UBUNTU}"
+)
+
 
 PI_ZERO_2_W = BoardProfile(
     name="pi-zero-2w",
@@ -117,7 +124,7 @@ PI_4B = BoardProfile(
     health=_HEALTH,
     device_tree=_names("Raspberry Pi 4 Model B", "raspberrypi,4-model-b"),
     end_of_life=None,
-    systems=_SYSTEMS,
+    systems=_SYSTEMS_PI_4B,
 )
 
 PI_400 = BoardProfile(

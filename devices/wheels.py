@@ -23,7 +23,8 @@ from .shell import one_line
 
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 _PINS = Path(__file__).with_name("wheels.json")
-_OLDEST, _NEWEST = (3, 11), (3, 13)
+_OLDEST, _NEWEST = (3, 11), (3, 14)
+_RANGE = f"{_OLDEST[0]}.{_OLDEST[1]} to {_NEWEST[0]}.{_NEWEST[1]}"
 _FETCH_S = 600
 _UNPACKED = 4  # a wheel takes about this many times its size when unpacked
 
@@ -78,9 +79,9 @@ def select(*, python: tuple[int, int] | None, arch: str, glibc: tuple[int, int] 
     """
     if python is None or python < _OLDEST:
         shown = "no Python 3" if python is None else f"Python {python[0]}.{python[1]}"
-        raise BoardRefusedError(f"the board has {shown}, edgekit needs 3.11 to 3.13; install Raspberry Pi OS Bookworm or later")
+        raise BoardRefusedError(f"the board has {shown}, edgekit needs {_RANGE}; install Raspberry Pi OS Bookworm or later")
     if python > _NEWEST:
-        raise BoardRefusedError(f"no interpreter is known for Python {python[0]}.{python[1]}; 3.11 to 3.13 work")
+        raise BoardRefusedError(f"no interpreter is known for Python {python[0]}.{python[1]}; {_RANGE} work")
     if glibc is None:
         raise BoardRefusedError(
             "the board's C library is not glibc, and every interpreter wheel needs it; use a Debian-based system"

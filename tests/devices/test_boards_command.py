@@ -68,7 +68,7 @@ def test_json_on_standard_output_is_all_there_is(capsys: pytest.CaptureFixture[s
     assert data["memory_mib"]["basis"] == "verified"
     assert data["memory_mib"]["checked"] == "2026-11-30" and data["soc"]["checked"] == "2026-11-20"
     assert data["device_tree"]["value"] == ["Raspberry Pi 5 Model B", "raspberrypi,5-model-b"]
-    assert [known["name"] for known in data["systems_known"]] == ["bookworm", "trixie"]
+    assert [known["name"] for known in data["systems_known"]] == ["bookworm", "trixie", "noble", "resolute"]
 
 
 def test_coral_is_at_its_end_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:

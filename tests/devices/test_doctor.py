@@ -67,7 +67,7 @@ def test_a_healthy_board() -> None:
     [
         ({"python": "3.9.2"}, "python/error", "Bookworm"),
         ({"python": None}, "python/error", "no python3"),
-        ({"python": "3.14.0"}, "interpreter/error", "3.14"),
+        ({"python": "3.15.0"}, "interpreter/error", "3.15"),
         ({"python_venv": None}, "python/error", "venv"),
         ({"libc": None}, "interpreter/error", "glibc"),
         ({"machine": "armv7l", "userland_bits": "32"}, "interpreter/error", "python3-numpy"),

@@ -18,6 +18,8 @@ from devices.profiles import system
         ((3, 11), "aarch64", (2, 36), "ai-edge-litert", ()),
         ((3, 12), "aarch64", (2, 39), "ai-edge-litert", ()),
         ((3, 13), "aarch64", (2, 41), "ai-edge-litert", ()),
+        ((3, 14), "aarch64", (2, 43), "ai-edge-litert", ()),
+        ((3, 14), "x86_64", (2, 43), "ai-edge-litert", ()),
         ((3, 11), "x86_64", (2, 36), "ai-edge-litert", ()),
         ((3, 11), "armv7l", (2, 36), "tflite-runtime", ("numpy", "PIL")),
     ],
@@ -49,7 +51,7 @@ def test_tflite_runtime_gets_numpy_1() -> None:
     [
         ((3, 9), "aarch64", (2, 31), "Bookworm"),
         (None, "aarch64", (2, 36), "no Python 3"),
-        ((3, 14), "aarch64", (2, 41), "3.14"),
+        ((3, 15), "aarch64", (2, 43), "no interpreter is known for Python 3.15; 3.11 to 3.14 work"),
         ((3, 13), "armv7l", (2, 41), "32-bit"),
         ((3, 11), "aarch64", None, "glibc"),
         ((3, 11), "aarch64", (2, 17), "glibc 2.27"),
@@ -64,7 +66,7 @@ def test_a_board_without_wheels_is_told_why(
 
 
 def test_the_pins_agree_with_the_profiles_of_the_systems() -> None:
-    for name in ("bookworm", "trixie"):
+    for name in ("bookworm", "trixie", "noble", "resolute"):
         profile = system(name)
         major, minor = (int(part) for part in profile.python.value.split(".")[:2])
         known = {(wheel.package, wheel.arch) for wheel in profile.wheels.value}
