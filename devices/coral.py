@@ -28,10 +28,13 @@ _APEX_LIMITS = verified(
 )
 _APEX_HEALTH = verified(("/sys/class/apex/apex_0/temp", "/sys/class/apex/apex_0/trip_point0_temp"), _APEX)
 
-_END = "since July 2024; its runtime libedgetpu is archived since October 2025 (last change in March 2024)"
+END_OF_LIFE = "since July 2024; its runtime libedgetpu is archived since October 2025 (last change in March 2024)"
 _END_SOURCE = "codyogden/killedbygoogle#1641, with the makers' notice for Dev Board and SoM (mouser.com/PCN)"
-END_OF_LIFE_BOARDS = _NOW.verified(_END, _END_SOURCE)
-END_OF_LIFE_OTHERS = _NOW.derived(_END, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
+# What keeps Coral going is one person's work, not Google's. Checked 2026-11-30: LiteRT#3611, google/gasket-driver#50.
+COMMUNITY_LIBRARY = "the community build github.com/feranick/libedgetpu (one maintainer's, not Google's)"
+COMMUNITY_DRIVER = "the community build github.com/feranick/gasket-driver (1.0-18.4 or later; one maintainer's, not Google's)"
+END_OF_LIFE_BOARDS = _NOW.verified(END_OF_LIFE, _END_SOURCE)
+END_OF_LIFE_OTHERS = _NOW.derived(END_OF_LIFE, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
 
 DEV_BOARD = BoardProfile(
     name="coral-dev-board",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from .profiles import BOARDS
 from .records import BoardProfile
 
+_ARM = 0x41  # the implementer in a main ID register
+
 # At the end of a model: "Raspberry Pi 4 Model B Rev 1.4", "Xunlong Orange Pi 3B v2.1".
 _REVISION = re.compile(r"\s+(?:rev|v)\.?\s*\d[\w.]*$", re.IGNORECASE)
 
@@ -113,6 +115,13 @@ def _names(board: BoardProfile) -> tuple[str, ...]:
 
 def _extends(model: str, names: Iterable[str]) -> bool:
     return any(model != name and model.startswith(name) for name in names)
+
+
+def core(midr: str) -> str | None:
+    """Return ``Cortex-A76`` for the main ID register of one of Arm's cores (``0x00000000414fd0b1``), or None."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{1,16}", midr) or int(midr, 16) >> 24 & 0xFF != _ARM:
+        return None
+    return _CORES.get(f"0x{int(midr, 16) >> 4 & 0xFFF:03x}")
 
 
 def cores(parts: str) -> str | None:

@@ -17,6 +17,17 @@ _TIMEOUT_S = 90.0  # an emulated or swapping board is slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Cores that share a clock. ``core`` is their kind; None for what the kernel does not say."""
+
+    cpus: str
+    core: str | None
+    clock_mhz: float | None
+    clock_max_mhz: float | None
+    governor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoardFacts:
     """What a board says about itself. ``None`` where it says nothing. ``answers`` holds everything, by the probe's keys."""
 
@@ -35,6 +46,16 @@ class BoardFacts:
     def virtual(self) -> bool:
         """Whether it is emulated: its times mean nothing."""
         return VIRTUAL_MARK in (self.first("compatible") or "")
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """All clusters of a big.LITTLE processor; on others one, or one for each core."""
+        return tuple(_cluster(answer) for answer in self.answers.get("cluster", ()))
+
+    def has(self, feature: str) -> bool:
+        """Whether all cores have an instruction set extension (of ``Features`` in ``/proc/cpuinfo``)."""
+        kinds = self.answers.get("cpu_features", ())
+        return bool(kinds) and all(feature in kind.split() for kind in kinds)
 
     def first(self, key: str) -> str | None:
         """Return the first answer to ``key``, or None."""
@@ -67,7 +88,7 @@ def parse(text: str, *, where: str, own: Sequence[BoardProfile] = ()) -> BoardFa
     available = _mib(one("memory_available_kib"))
     swap = _mib(one("swap_free_kib")) or 0
     return BoardFacts(
-        profile=detect.profile_name(model or "", one("compatible") or "", own),
+        profile=detect.profile_name(model or "", one("compatible") or "", own, revision=one("revision") or ""),
         model=model,
         arch=detect.arch(one("machine") or "unknown", one("userland_bits")),
         os_name=one("os_name"),
@@ -77,6 +98,17 @@ def parse(text: str, *, where: str, own: Sequence[BoardProfile] = ()) -> BoardFa
         memory_available_mib=available + swap if available is not None else None,
         disk_free_mib=_mib(one("disk_free_kib")),
         answers=answers,
+    )
+
+
+def _cluster(answer: str) -> Cluster:
+    now, most, governor, midr, *cpus = answer.split()
+    return Cluster(
+        cpus=" ".join(cpus),
+        core=detect.core(midr),
+        clock_mhz=int(now) / 1e3 if now.isdigit() else None,
+        clock_max_mhz=int(most) / 1e3 if most.isdigit() else None,
+        governor=None if governor == "-" else governor,
     )
 
 

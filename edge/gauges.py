@@ -6,7 +6,6 @@ so in its flags, which is why both are looked at.
 
 from __future__ import annotations
 
-import re
 import shutil
 import statistics
 import subprocess
@@ -76,8 +75,7 @@ class Gauges:
             except (OSError, subprocess.TimeoutExpired):
                 return None
             text = said.stdout
-        match = re.fullmatch(r"\s*(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\s*", text or "")
-        return int(match[1], 16) if match else None
+        return throttling.bits(text or "")
 
 
 class Recorder:

@@ -32,6 +32,7 @@ LEAVES = {
             "throttling",
             "own_boards",
             "detect",
+            "coral",
             "manifests",
             "origin",
             "texts",

@@ -14,6 +14,7 @@ from devices.shell import Shell
 PI_4 = """\
 probe\t1
 model\tRaspberry Pi 4 Model B Rev 1.4
+revision\tc03114
 compatible\traspberrypi,4-model-b brcm,bcm2711
 cpu_parts\t      4 0xd08;
 cpu_features\tfp asimd evtstrm crc32 cpuid
@@ -31,8 +32,7 @@ swap_free_kib\t100000
 disk_free_kib\t20000000
 disk_device\t/dev/mmcblk0p2
 governor\tondemand
-clock_khz\t600000
-clock_max_khz\t1800000
+cluster\t600000 1800000 ondemand 0x00000000410fd083 0 1 2 3
 temperature\tcpu-thermal 48686
 vcgencmd\t/usr/bin/vcgencmd
 throttled\tthrottled=0x0
@@ -58,7 +58,9 @@ def test_a_healthy_board() -> None:
     assert diagnosis.facts.memory_available_mib == 3417  # swap counts
     assert [finding.severity for finding in diagnosis.findings] == ["note"]  # the governor
     text = diagnosis.to_text()
-    assert "Raspberry Pi 4 Model B Rev 1.4 (pi-4b)" in text and "4 x Cortex-A72" in text and "49 °C" in text
+    assert "Raspberry Pi 4 Model B Rev 1.4 (pi-4b), sold with 4096 MiB (revision c03114)" in text
+    assert "600 of 1800 MHz, governor ondemand" in text and "now nothing; since the start nothing" in text
+    assert "4 x Cortex-A72" in text and "49 °C" in text
     assert diagnosis.to_dict()["healthy"] is True
 
 
@@ -78,10 +80,34 @@ def test_a_healthy_board() -> None:
         ({"throttled": "throttled=0x50005"}, "power/warning", "under-voltage now"),
         ({"throttled": "throttled=0x50000"}, "power/warning", "since the board started"),
         ({"throttled": "throttled=0x4"}, "throttling/warning", "throttled now"),
+        ({"throttled": "throttled=0x70001"}, "power/warning", "under-voltage now"),
+        (
+            {"throttled": "throttled=0x70001"},
+            "throttling/warning",
+            "frequency capped, throttled at some time since the board started",
+        ),
+        (
+            {"throttled": "throttled=0x60002"},
+            "throttling/warning",
+            "frequency capped now; throttled at some time since the board",
+        ),
+        (
+            {"throttled": None, "vcgencmd_failed": "exit code 255: VCHI initialization failed"},
+            "throttling/warning",
+            "fails (exit code 255",
+        ),
+        ({"vcgencmd_failed": "exit code 255: VCHI initialization failed"}, "throttling/note", "usermod -aG video pi"),
         ({"vcgencmd": None, "throttled": None}, "throttling/note", "vcgencmd"),
         ({"temperature": "cpu-thermal 84000"}, "temperature/warning", "84 °C"),
         ({"edgetpu_usb": "18d1:9302 5000 /dev/bus/usb/002/003 denied"}, "edgetpu/warning", "may not be used"),
-        ({"edgetpu_pci": "0x1ac1:0x089a "}, "edgetpu/warning", "driver"),
+        ({"edgetpu_pci": "0x1ac1:0x089a "}, "edgetpu/warning", "apt-get install gasket-dkms"),
+        ({"edgetpu_pci": "0x1ac1:0x089a "}, "edgetpu/note", "end of life since July 2024"),
+        (
+            {"edgetpu_pci": "0x1ac1:0x089a ", "kernel": "Linux 6.12.34+rpt-rpi-v8", "gasket": "1.0-18"},
+            "edgetpu/warning",
+            "(1.0-18 is installed): Google's last gasket-dkms, 1.0-18, does not build on kernel 6.12 and later, and this is Linux 6.12.34",
+        ),
+        ({"accelerator": "PCI 1e60:ffff hailo"}, "accelerator/note", "(PCI 1e60:ffff); edgekit cannot use it"),
         ({"compatible": "raspberrypi,4-model-b edgekit,virtual-board"}, "virtual/note", "speed"),
     ],
 )
