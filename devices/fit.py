@@ -151,8 +151,13 @@ def _memory_findings(need: Footprint, space: tuple[int, int] | None, board: Boar
 
 
 def _tpu_findings(tpu: TpuFit, board: BoardProfile, accelerator: AcceleratorProfile | None) -> list[Finding]:
-    findings = []
+    findings: list[Finding] = []
     prediction, memory = tpu.prediction, tpu.memory
+    chosen = board if accelerator is None else accelerator
+    if chosen.end_of_life is not None:
+        findings.append(
+            Finding(check="end of life", severity=INFO, message=f"{chosen.title}: end of life {chosen.end_of_life.value}")
+        )
     if tpu.link is None and accelerator is not None and not board.unreachable:
         message = f"{accelerator.title} needs {accelerator.link.value}, which {board.title} does not have"
         findings.append(Finding(check="link", severity=ERROR, message=message))

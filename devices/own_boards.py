@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .errors import BoardFileError
-from .profiles import OTHER_ACCELERATORS, PROFILES
+from .other_accelerators import OTHER_ACCELERATORS
+from .profiles import PROFILES
 from .records import BoardProfile, CpuCluster, Fact, ThermalLimit
 from .systems import SYSTEMS
 
@@ -49,7 +50,7 @@ def _board(name: str, table: object, where: str) -> BoardProfile:
         )
     if not _NAME.fullmatch(name):
         raise BoardFileError(f"{where}: no name for a board; expected small letters, digits and hyphens, such as nanopi-m4")
-    if name in {profile.name for profile in (*PROFILES, *OTHER_ACCELERATORS)}:
+    if name in {profile.name for profile in PROFILES} | {profile.name for profile in OTHER_ACCELERATORS}:
         raise BoardFileError(f"{where}: edgekit has a profile of that name; choose another")
     known = {field.name for field in dataclasses.fields(BoardProfile)} - {"name"} | {"source", "checked"}
     unknown = sorted(set(table) - known)

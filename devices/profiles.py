@@ -52,8 +52,10 @@ def find(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile | Accelera
     Raises UnknownProfileError, which lists the known ones.
     """
     everything: tuple[BoardProfile | AcceleratorProfile | OtherAccelerator, ...] = (
-        *(*BOARDS, *own),
-        *(*ACCELERATORS, *OTHER_ACCELERATORS),
+        *BOARDS,
+        *own,
+        *ACCELERATORS,
+        *OTHER_ACCELERATORS,
     )
     return _find(name, everything, "board or accelerator")
 

@@ -120,7 +120,7 @@ def board(facts: BoardFacts) -> dict[str, Any]:
         "python": facts.first("python"),
         "glibc": facts.first("libc"),
         "memory_total_mib": facts.memory_total_mib,
-        "governor": facts.first("governor"),
+        "governor": " and ".join(dict.fromkeys(facts.answers.get("governor", ()))) or None,
         "temperature": list(facts.answers.get("temperature", ())),
         "throttled": facts.first("throttled"),
         "virtual": facts.virtual,

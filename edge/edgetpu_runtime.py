@@ -1,13 +1,16 @@
 """Finds libedgetpu and tries a compiled model out in another process first.
 
-Google's libedgetpu 16.0 takes the process down with interpreters from TensorFlow 2.12 on (google-coral/edgetpu#812); rebuilds for
-newer ones are at github.com/feranick/libedgetpu. Whether any works with ai-edge-litert 2.x is not known: nobody has reported it.
+Google's libedgetpu 16.0 takes the process down with interpreters from TensorFlow 2.12 on (google-coral/edgetpu#812), and is archived
+since October 2025. Community builds for newer interpreters are at github.com/feranick/libedgetpu. Their maintainer says that they
+work with ai-edge-litert (LiteRT#3611, September 2025); here that is untested.
 """
 
 from __future__ import annotations
 
 import ctypes.util
 from pathlib import Path
+
+from devices.coral import COMMUNITY_LIBRARY
 
 from . import interpreter
 from .child import Child, ChildDiedError
@@ -16,7 +19,7 @@ from .errors import InterpreterError
 TIMEOUT_S = 60.0
 
 # Said with every failure, so that nobody looks for the mistake on their side only.
-_UNTESTED = "; no libedgetpu has been reported to work with ai-edge-litert 2.x: untested, tflite-runtime is the safer choice"
+_UNTESTED = "; with ai-edge-litert libedgetpu is untested here, tflite-runtime is the safer choice"
 
 
 def find_library() -> str:
@@ -24,7 +27,7 @@ def find_library() -> str:
     name = ctypes.util.find_library("edgetpu")
     if name is None:
         raise InterpreterError(
-            "libedgetpu is not installed: take libedgetpu1-std for your interpreter from github.com/feranick/libedgetpu;"
+            f"libedgetpu is not installed: take libedgetpu1-std for your interpreter from {COMMUNITY_LIBRARY};"
             " edgekit doctor says what else the board needs"
         )
     return name
@@ -44,7 +47,7 @@ def try_out(model: str | Path, library: str | None = None) -> str:
     except ChildDiedError as died:
         raise InterpreterError(
             f"{model}: {library} takes the interpreter down ({died.how}): built for another TensorFlow Lite than {_installed()};"
-            f" take the rebuild for that version from github.com/feranick/libedgetpu{_UNTESTED}; edgekit doctor looks at the rest"
+            f" for that version take {COMMUNITY_LIBRARY}{_UNTESTED}; edgekit doctor looks at the rest"
         ) from died
     if problem is not None:
         raise InterpreterError(

@@ -15,7 +15,8 @@ from typing import Any
 
 from .. import board_files
 from ..errors import DeviceError
-from ..profiles import ACCELERATORS, BOARDS, OTHER_ACCELERATORS, find, system
+from ..other_accelerators import OTHER_ACCELERATORS
+from ..profiles import ACCELERATORS, BOARDS, find, system
 from ..records import (
     AcceleratorProfile,
     BoardProfile,
@@ -114,7 +115,8 @@ def table(own: Sequence[BoardProfile] = ()) -> str:
     lines += [f"{item.name.ljust(widths[0])}  {item.title}, {item.link.value}" for item in ACCELERATORS]
     lines += ["", "recognised by edgekit doctor, and not used by edgekit"]
     lines += [f"{item.name.ljust(widths[0])}  {item.title}" for item in OTHER_ACCELERATORS]
-    ended = [item.name for item in (*BOARDS, *own, *ACCELERATORS) if item.end_of_life is not None]
+    usable: tuple[BoardProfile | AcceleratorProfile, ...] = (*BOARDS, *own, *ACCELERATORS)
+    ended = [item.name for item in usable if item.end_of_life is not None]
     lines += ["", *textwrap.wrap(f"end of life: {', '.join(ended)}", 118, subsequent_indent="  ", break_on_hyphens=False)]
     lines += ["dot: int8 dot-product instructions. Everything about one, with sources: edgekit boards NAME"]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devices import doctor, probe, throttling
+from devices import doctor, doctor_health, probe, throttling
 from edge.gauges import Gauges
 
 SCRIPT = Path(probe.__file__).with_name("probe.sh")
@@ -146,7 +146,7 @@ def test_a_feature_counts_where_all_cores_have_it(tmp_path: Path) -> None:
 def test_doctor_reads_what_benchmark_reads(tmp_path: Path, tree: Tree) -> None:
     write(tmp_path, tree)
     facts, sample, gauges = diagnose(tmp_path).facts, Gauges(tmp_path).read(), Gauges(tmp_path)
-    assert doctor.doctor_health.temperature(facts) == sample.celsius
+    assert doctor_health.temperature(facts) == sample.celsius
     assert max((c.clock_mhz or 0 for c in facts.clusters), default=None) == sample.clock_mhz
     assert max((c.clock_max_mhz or 0 for c in facts.clusters), default=None) == gauges.clock_max_mhz
     assert facts.first("governor") == gauges.governor
