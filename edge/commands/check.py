@@ -37,7 +37,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a .tflite")
     parser.add_argument("--board", default="all", metavar="NAME", help="a board of `edgekit boards`, or all (default)")
-    parser.add_argument("--accelerator", metavar="NAME", help="an Edge TPU attached to it: coral-usb, coral-m2 or coral-pcie")
+    parser.add_argument(
+        "--accelerator",
+        metavar="NAME",
+        help="an Edge TPU attached to it: coral-usb, coral-m2 or coral-pcie (all at their end of life)",
+    )
     board_choice.add_flags(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, at most 4)")
     parser.add_argument("--ops", action="store_true", help="list every op with its reason")

@@ -99,4 +99,7 @@ def _target(args: argparse.Namespace) -> tuple[Any, bool]:
     except DeviceError as error:
         raise UsageError(str(error)) from error
     own = board is not None and board.edgetpu is not None and board.edgetpu.value is not None
+    chosen = accelerator or (board if own else None)
+    if chosen is not None and chosen.end_of_life is not None:
+        print(f"note: {chosen.title}: end of life {chosen.end_of_life.value}", file=sys.stderr)
     return board, own or accelerator is not None

@@ -171,6 +171,8 @@ def test_a_measurement_refines_what_follows(
     [
         ({"machine": "x86_64"}, "from x86_64, and Raspberry Pi 4"),
         ({"host": {"processor": "Raspberry Pi 5 Model B Rev 1.0"}}, "give --board pi-5"),
+        ({"host": {"processor": "Raspberry Pi Compute Module 4S Rev 1.0"}}, "give --board cm4s"),
+        ({"host": {"processor": "Xunlong Orange Pi 5 Plus"}}, "give --board orange-pi-5-plus"),
         ({"quotable": False, "not_quotable_because": ["it was throttled"]}, "not this board's speed (it was throttled)"),
         ({"board": {"profile": "pi-4b", "virtual": True}}, "is of pi-4b, emulated, which is no board's speed"),
         ({"runtime": {"delegate": "libedgetpu.so.1"}}, "ran on an Edge TPU"),

@@ -218,3 +218,10 @@ def test_photos_of_another_pixel_range_are_refused_before_anything_is_made(
     assert main([*command, "--preprocess", "raw"]) == 2
     said = capsys.readouterr().err
     assert "range of 'inception' fits it far better" in said and not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("target", [["--board", "coral-dev-board"], ["--board", "pi-4b", "--accelerator", "coral-usb"]])
+def test_whoever_tunes_for_coral_is_told_of_its_end(target: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--images", "missing", "--validation", "missing", "--max-drop", "0.01"]
+    assert main(["tune", "missing.keras", *flags, *target]) == 2
+    assert "end of life since July 2024" in capsys.readouterr().err
