@@ -192,7 +192,7 @@ def test_a_measurement_of_something_else_is_refused(
 
 
 def test_a_board_of_the_users_own_learns_too(small_artefacts: dict[str, Path], tmp_path: Path) -> None:
-    own = replace(profiles.board("pi-4b"), name="garden", device_tree=verified("My Board", "its maker"))
+    own = replace(profiles.board("pi-4b"), name="garden", device_tree=verified(("My Board",), "its maker"))
     source = container.read(small_artefacts["int8"])
     network = network_of(source.graph, source.path)
     found = fit.on_board(network, own)
