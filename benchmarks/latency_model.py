@@ -247,7 +247,7 @@ def main() -> int:
     rows: list[Row] = PUBLISHED["rows"]
     figures: dict[str, Any] = {}
     for core, arithmetic in CPU_CLASSES:
-        cost, fitted = latency.CORES[core, arithmetic], fitted_cost(core, arithmetic)
+        cost, fitted = core_costs.CORES[core, arithmetic], fitted_cost(core, arithmetic)
         report(figures, f"{core} {arithmetic}", left_out_cpu(core, arithmetic), partial(cpu_time, cost=cost), cost.spread)
         gains = [[round(gain, 2) for gain in gains] for gains in (fitted.compute_scaling, fitted.memory_scaling)]
         rates = f"{fitted.macs_per_cycle:.2f} MAC/cycle, {fitted.elements_per_cycle:.3f} elements/cycle"
@@ -272,7 +272,7 @@ CPU_CLASSES = [(core, arithmetic) for core in ("Cortex-A53", "Cortex-A72", "Cort
 def other_runtime(runtime: str) -> list[Row]:
     """Rows of another runtime, predicted with the shipped constants."""
     found = [
-        compared(row, cpu_time(row, latency.CORES[core, arithmetic]))
+        compared(row, cpu_time(row, core_costs.CORES[core, arithmetic]))
         for core, arithmetic in CPU_CLASSES
         for row in rows_of(core, arithmetic, runtime)
     ]

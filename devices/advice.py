@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .edgetpu import NOT_QUANTIZED
@@ -43,16 +43,20 @@ def advise(
     others: tuple[BoardProfile, ...] = (),
     options: CompilerOptions | None = None,
     refine: Refine | None = None,
+    threads: int | None = None,
+    clocks_mhz: Mapping[str, int | None] | None = None,
 ) -> tuple[Advice, ...]:
     """Return what would help ``network`` on ``board``, which got ``fit``. others: boards to compare with.
 
+    threads: what ``fit`` was predicted with; the others are, too. clocks_mhz: of the boards (by name) whose clock is known.
     refine: what was done to ``fit`` after the prediction (a measurement applied), to be done to every other one as well.
     """
     options = options or CompilerOptions()
 
     def predict(changed: Network, on: BoardProfile, options: CompilerOptions = options) -> BoardFit:
         attached = accelerator if on.name == board.name else None
-        found = on_board(changed, on, attached, options=options)
+        clock = (clocks_mhz or {}).get(on.name)
+        found = on_board(changed, on, attached, options=options, threads=threads, clock_mhz=clock)
         return refine(changed, found) if refine else found
 
     found = [

@@ -17,6 +17,7 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 # MobileNet v2 at 1024 x 1024 compiles (its largest op moves 48 MiB), at 2048 x 1024 it does not (96 MiB): compiler 1.0,
 # iwatake2222/EdgeTPU_Analysis. Later compilers have refused smaller ones; there is no known law.
 MANY_ACTIVATIONS_BYTES = 64 * MIB
+_OTHER_CLOCK = 1.1  # a higher clock of some revisions is worth a line from here on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,11 @@ class TpuFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardFit:
-    """The verdict on one board. ``fits`` is None where too little is known. ``latency`` is of the way that was asked for."""
+    """The verdict on one board. ``fits`` is None where too little is known. ``latency`` is of the way that was asked for.
+
+    ``cpu`` is with ``threads`` threads; ``boosted`` is the same at the higher clock that some revisions of the board run at (None
+    where there is none, or the clock was given).
+    """
 
     board: str
     accelerator: str | None
@@ -60,6 +65,8 @@ class BoardFit:
     footprint: Footprint
     room_bytes: tuple[int, int] | None
     cpu: Latency | None
+    boosted: Latency | None
+    threads: int | None
     tpu: TpuFit | None
 
     @property
@@ -79,14 +86,25 @@ def on_board(
     *,
     options: CompilerOptions | None = None,
     threads: int | None = None,
+    clock_mhz: int | None = None,
 ) -> BoardFit:
-    """Return the verdict on ``board``. accelerator: an Edge TPU attached to it; None: the board's own, else the CPU."""
-    tpu = _on_tpu(network, board, accelerator, options or CompilerOptions()) if uses_edgetpu(board, accelerator) else None
+    """Return the verdict on ``board``. accelerator: an Edge TPU attached to it; None: the board's own, else the CPU.
+
+    threads, clock_mhz: of the CPU, default all fast cores (at most 4) at the stock clock.
+    """
+    way = _Way(threads=threads, clock_mhz=clock_mhz)
+    tpu = _on_tpu(network, board, accelerator, options or CompilerOptions(), way) if uses_edgetpu(board, accelerator) else None
     mapped = frozenset(op.index for op in tpu.prediction.per_op if op.mapped) if tpu else frozenset[int]()
     need = footprint(network, mapped=mapped)
     space = room(board)
-    cpu = None if board.unreachable else latency.cpu(network, board, threads=threads)
+    cpu = None if board.unreachable else latency.cpu(network, board, threads=threads, clock_mhz=clock_mhz)
+    clocks = latency.clocks_mhz(board)
+    boosted = None
+    if cpu is not None and clock_mhz is None and len(clocks) > 1 and clocks[1] > _OTHER_CLOCK * clocks[0]:
+        boosted = latency.cpu(network, board, threads=threads, clock_mhz=clocks[1])
     findings = [*_memory_findings(need, space, board), *(_tpu_findings(tpu, board, accelerator) if tpu else ())]
+    if cpu is not None and boosted is not None:
+        findings.append(_clock_finding(cpu, boosted, clocks))
     shown = cpu if tpu is None else tpu.latency
     if board.unreachable:
         findings.insert(0, Finding(check="board", severity=ERROR, message=board.unreachable))
@@ -105,11 +123,32 @@ def on_board(
         footprint=need,
         room_bytes=space,
         cpu=cpu,
+        boosted=boosted,
+        threads=latency.threads_used(board, threads),
         tpu=tpu,
     )
 
 
-def _on_tpu(network: Network, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions) -> TpuFit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """How the CPU runs."""
+
+    threads: int | None
+    clock_mhz: int | None
+
+
+def _clock_finding(cpu: Latency, boosted: Latency, clocks: tuple[int, ...]) -> Finding:
+    message = (
+        f"some of these boards run at {clocks[1]} MHz, by revision and firmware: {boosted.expected:.3g} ms on the CPU there,"
+        f" {cpu.expected:.3g} ms at {clocks[0]} MHz, which is predicted for; name the clock with --clock"
+        " (it stands, in kHz, in /sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq)"
+    )
+    return Finding(check="clock", severity=INFO, message=message)
+
+
+def _on_tpu(
+    network: Network, board: BoardProfile, accelerator: AcceleratorProfile | None, options: CompilerOptions, way: _Way
+) -> TpuFit:
     prediction = edgetpu.predict(
         network, compiler=options.version, min_runtime=options.min_runtime, all_subgraphs=options.all_subgraphs
     )
@@ -125,9 +164,11 @@ def _on_tpu(network: Network, board: BoardProfile, accelerator: AcceleratorProfi
             streamed=(memory.streamed_low_bytes, memory.streamed_bytes, memory.streamed_high_bytes),
             board=board,
             subgraphs=max(1, prediction.subgraphs) * options.segments,
+            threads=way.threads,
+            clock_mhz=way.clock_mhz,
         )
     elif attached is not None:
-        estimate = latency.cpu(network, board)
+        estimate = latency.cpu(network, board, threads=way.threads, clock_mhz=way.clock_mhz)
     return TpuFit(prediction=prediction, memory=memory, link=attached, latency=estimate)
 
 

@@ -251,6 +251,12 @@ def _memory_bytes_per_ms(board: BoardProfile) -> float | None:
     return max(rates) * 1e3 if rates else None
 
 
+def threads_used(board: BoardProfile, threads: int | None) -> int | None:
+    """Return with how many threads `cpu` predicts when ``threads`` are asked for; None where the cores are not known."""
+    cluster = fast_cluster(board)
+    return None if cluster is None else _threads(cluster, threads)
+
+
 def clocks_mhz(board: BoardProfile) -> tuple[int, ...]:
     """Return the clocks that the fast cores of ``board`` are sold with: the stock clock first."""
     cluster = fast_cluster(board)

@@ -39,7 +39,8 @@ _NO_DOT = derived(False, "the Cortex-A53 is Armv8.0-A; the dot product came as a
 _NO_FP16 = derived(False, "Armv8.0-A; half-precision arithmetic came as an option with Armv8.2-A")
 _CACHES_A72 = verified("per core 48 KiB I + 32 KiB D; 1 MiB L2", _PROCESSORS)
 _CACHES_A76 = verified("per core 64 KiB I + 64 KiB D and 512 KiB L2; 2 MiB L3", _PROCESSORS)
-_A72 = verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1500, boost_mhz=1800),), _CLOCKS)
+_BOOST = f"{_CLOCKS}: 1800 MHz from revision 1.4 on (most sold since 2021), with arm_boost=1, which images since late 2021 set"
+_A72 = verified((CpuCluster(core="Cortex-A72", count=4, clock_mhz=1500, boost_mhz=1800),), _BOOST)
 _A76 = verified((CpuCluster(core="Cortex-A76", count=4, clock_mhz=2400, boost_mhz=None),), _PROCESSORS)
 _DOT = verified(True, f"{_CPUFP}; /proc/cpuinfo has asimddp")
 _FP16 = verified(True, f"{_CPUFP}; /proc/cpuinfo has asimdhp")

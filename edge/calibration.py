@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import detect, latency, origin
+from devices import core_costs, detect, latency, origin
 from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
@@ -26,18 +26,24 @@ from .files import atomic_write_text
 _VERSION = 2
 # What a second measurement of the same model on the same board may differ by: temperature, other work.
 _SAME_MODEL_SPREAD = 1.15
+_SAME_CLOCK_MHZ = 20
 _ARM = frozenset({"aarch64", "arm64", "armv6l", "armv7l", "armv8l"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One measured run and what was predicted for it. ``host`` is what the board calls itself, None where it did not say."""
+    """One measured run and what was predicted for it. ``host`` is what the board calls itself, None where it did not say.
+
+    ``threads``: of the CPU (on an Edge TPU None where it did not say). ``clock_mhz``: which of the board's clocks this one runs
+    at, None where nobody knows or the board has one only.
+    """
 
     model_sha256: str
     threads: int | None
     measured_ms: float
     predicted_ms: float
     host: str | None
+    clock_mhz: int | None = None
 
     @property
     def ratio(self) -> float:
@@ -99,10 +105,11 @@ def learn(
     threads = benchmark.get("threads")
     run = Run(
         model_sha256=model_sha256,
-        threads=threads if isinstance(threads, int) else None,
+        threads=(threads if isinstance(threads, int) else None) if found.tpu else found.threads,
         measured_ms=measured,
         predicted_ms=found.latency.expected,
         host=host,
+        clock_mhz=measured_clock(board, benchmark),
     )
     path = path or default_path()
     entries, key = load(path), _key(network, found, on_tpu=found.tpu is not None)
@@ -115,8 +122,18 @@ def learn(
 
 
 def apply(known: Known, network: Network, found: BoardFit, *, model_sha256: str) -> BoardFit:
-    """Return ``found`` with its latencies refined by what was measured on that board in the same ways of running."""
-    cpu = _refined(found.cpu, known.get(_key(network, found, on_tpu=False), ()), model_sha256)
+    """Return ``found`` with its latencies refined by what was measured on that board in the same ways of running.
+
+    A run on the CPU speaks for its own number of threads only: how much more of them help is what the prediction is least sure of.
+    """
+    on_cpu = known.get(_key(network, found, on_tpu=False), ())
+    same = [run for run in on_cpu if run.threads == found.threads]
+    cpu = _refined(found.cpu, same, model_sha256)
+    if cpu is not None and on_cpu and not same:
+        counts = " and ".join(sorted({str(run.threads or "an unknown number of") for run in on_cpu}))
+        cpu = replace(cpu, basis=f"{cpu.basis}; runs with {counts} thread(s) were measured, which say nothing of {found.threads}")
+    if same:  # the board was measured as it is: what others of its kind do is no question any more
+        found = replace(found, boosted=None, findings=tuple(finding for finding in found.findings if finding.check != "clock"))
     if found.tpu is None:
         return replace(found, cpu=cpu)
     on_tpu = _refined(found.tpu.latency, known.get(_key(network, found, on_tpu=True), ()), model_sha256)
@@ -165,9 +182,25 @@ def _check(board: BoardProfile, found: BoardFit, benchmark: Mapping[str, Any]) -
     return host
 
 
+def measured_clock(board: BoardProfile, benchmark: Mapping[str, Any]) -> int | None:
+    """Return which of the clocks of ``board`` the measured one runs at, by its governor's maximum; None where it has one only."""
+    thermal = benchmark.get("thermal")
+    found = thermal.get("clock_max_mhz") if isinstance(thermal, Mapping) else None
+    clocks = latency.clocks_mhz(board)
+    if len(clocks) < 2 or not isinstance(found, int | float) or isinstance(found, bool):
+        return None
+    return next((clock for clock in clocks if abs(clock - found) <= _SAME_CLOCK_MHZ), None)
+
+
+def clock_of(known: Known, board: BoardProfile) -> int | None:
+    """Return the clock at which the last stored run on the CPU of ``board`` was measured; None if none says."""
+    runs = [run for key, found in known.items() if key.startswith(f"{board.name}/") for run in found]
+    return next((run.clock_mhz for run in reversed(runs) if run.clock_mhz is not None), None)
+
+
 def _key(network: Network, found: BoardFit, *, on_tpu: bool) -> str:
     """Board, Edge TPU or kind of arithmetic: what makes one ratio hold for another model."""
     if on_tpu:
         return f"{found.board}/{found.accelerator or 'own'}"
     heaviest = max(network.ops, key=lambda op: op.macs, default=None)
-    return f"{found.board}/cpu/{latency.kind(heaviest) if heaviest else latency.INT8}"
+    return f"{found.board}/cpu/{latency.kind(heaviest) if heaviest else core_costs.INT8}"

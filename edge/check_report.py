@@ -51,6 +51,7 @@ def _board(found: BoardFit, *, per_op: bool) -> dict[str, Any]:
         },
         "latency_ms": _latency(found.latency),
         "cpu_latency_ms": _latency(found.cpu),
+        "cpu_latency_boosted_ms": _latency(found.boosted),
         "edgetpu": None if found.tpu is None else _edgetpu(found.tpu, per_op=per_op),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +51,14 @@ def check(
     before: Sequence[str | os.PathLike[str]] = (),
     own: Sequence[BoardProfile] = (),
     memory_mib: int | None = None,
+    clock_mhz: int | None = None,
 ) -> CheckReport:
     """Predict memory, Edge TPU mapping and latency of the model at ``path``.
 
     board: a name of ``edgekit boards``, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU, default all
     cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache first.
     own: the user's boards (`edge.board_choice`). memory_mib: of a board that comes in several sizes; default the smallest.
+    clock_mhz: of the one board's CPU; default the one that a stored run was measured at, else the stock clock.
 
     A run measured on the board and stored (`calibration.learn`) refines the latency. Raises ArtefactError for a damaged file,
     UnknownProfileError for an unknown board or accelerator, UsageError for compiler options that make no sense.
@@ -64,6 +66,8 @@ def check(
     options = _checked(options or CompilerOptions())
     if board == ALL and memory_mib is not None:
         raise UsageError("--memory needs the --board that has it")
+    if board == ALL and clock_mhz is not None:
+        raise UsageError("--clock needs the --board that runs at it")
     boards = (*profiles.BOARDS, *own) if board == ALL else (board_choice.sized(profiles.board(board, own), memory_mib),)
     attached = profiles.accelerator(accelerator) if accelerator else None
     source = container.read(path)
@@ -79,8 +83,15 @@ def check(
         # A changed network is another model, whatever it was made from.
         return calibration.apply(known, changed, found, model_sha256=source.model_sha256 if changed is network else "")
 
+    clocks = {profile.name: calibration.clock_of(known, profile) for profile in (*profiles.BOARDS, *own)}
+    if clock_mhz is not None:
+        clocks[boards[0].name] = clock_mhz
     fits = tuple(
-        refine(network, fit.on_board(network, profile, attached, options=options, threads=threads)) for profile in boards
+        refine(
+            network,
+            fit.on_board(network, profile, attached, options=options, threads=threads, clock_mhz=clocks[profile.name]),
+        )
+        for profile in boards
     )
     return CheckReport(
         file=str(source.path),
@@ -89,7 +100,7 @@ def check(
         ops=len(network.ops),
         weight_bytes=network.weight_bytes,
         boards=fits,
-        advice=_advice(network, fits[0], boards[0], attached, options, refine) if len(boards) == 1 else (),
+        advice=_advice(network, fits[0], boards[0], attached, options, refine, threads, clocks) if len(boards) == 1 else (),
     )
 
 
@@ -100,11 +111,23 @@ def _advice(
     attached: AcceleratorProfile | None,
     options: CompilerOptions,
     refine: advice.Refine,
+    threads: int | None,
+    clocks_mhz: Mapping[str, int | None],
 ) -> tuple[Advice, ...]:
     if board.unreachable:
         return ()
     others = tuple(other for other in profiles.BOARDS if not other.unreachable and latency.fast_cluster(other))
-    return advice.advise(network, found, board, attached, others=others, options=options, refine=refine)
+    return advice.advise(
+        network,
+        found,
+        board,
+        attached,
+        others=others,
+        options=options,
+        refine=refine,
+        threads=threads,
+        clocks_mhz=clocks_mhz,
+    )
 
 
 def _checked(options: CompilerOptions) -> CompilerOptions:

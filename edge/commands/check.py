@@ -44,6 +44,12 @@ def add_parser(subparsers: Any) -> None:
     )
     board_choice.add_flags(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, at most 4)")
+    parser.add_argument(
+        "--clock",
+        type=int,
+        metavar="MHZ",
+        help="the CPU's clock, where boards differ or are overclocked (default: the stock clock)",
+    )
     parser.add_argument("--ops", action="store_true", help="list every op with its reason")
     compiler = parser.add_argument_group("the Edge TPU compiler")
     compiler.add_argument(
@@ -78,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads is {args.threads}, expected 1 or more")
+    if args.clock is not None and not 100 <= args.clock <= 10000:
+        raise UsageError(f"--clock is {args.clock}, expected MHz from 100 to 10000")
     options = CompilerOptions(
         version=args.compiler_version,
         min_runtime=args.min_runtime,
@@ -95,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         before=tuple(args.after),
         own=board_choice.own(args.boards_file),
         memory_mib=None if args.memory is None else board_choice.parse_memory(args.memory),
+        clock_mhz=args.clock,
     )
     data, text = check_report.to_dict(report), check_report.to_text(report)
     if args.ops:
@@ -144,7 +153,8 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
     board = profiles.board(args.board, board_choice.own(args.boards_file))
-    found = fit.on_board(network, board, attached, options=options, threads=threads)
+    clock = calibration.measured_clock(board, measured)
+    found = fit.on_board(network, board, attached, options=options, threads=threads, clock_mhz=clock)
     calibration.learn(network, found, measured, board=board, model_sha256=source.model_sha256)
 
 

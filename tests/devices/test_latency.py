@@ -241,6 +241,34 @@ def test_advice_is_refined_like_the_prediction_and_says_where_it_is_not() -> Non
     assert all("the time now is refined by measured runs and the time then is not: measure both" in line.cost for line in others)
 
 
+def test_advice_compares_with_other_boards_at_the_same_threads() -> None:
+    pi_5, pi_500 = profiles.board("pi-5"), profiles.board("pi-500")
+    network = chain(*[(512, 512)] * 8, side=149)
+    alone = fit.on_board(network, pi_5, threads=1)
+    assert not [
+        line for line in advice.advise(network, alone, pi_5, None, others=(pi_500,), threads=1) if line.change == pi_500.title
+    ]
+    slow = fit.on_board(network, PI_4, threads=1)
+    (line,) = [
+        line for line in advice.advise(network, slow, PI_4, None, others=(pi_500,), threads=1) if line.change == pi_500.title
+    ]
+    then = latency.cpu(network, pi_500, threads=1)
+    assert then and line.expected_ms == pytest.approx(then.expected)
+
+
+def test_a_board_with_two_clocks_says_both() -> None:
+    found = fit.on_board(LARGE, PI_4)
+    assert latency.clocks_mhz(PI_4) == (1500, 1800) and found.cpu and found.boosted
+    assert found.boosted.expected == pytest.approx(found.cpu.expected * 1500 / 1800, rel=0.01)
+    (finding,) = [finding for finding in found.findings if finding.check == "clock"]
+    assert "1800 MHz" in finding.message and f"{found.boosted.expected:.3g} ms" in finding.message
+    assert f"{found.cpu.expected:.3g} ms at 1500 MHz" in finding.message and finding.severity == "info"
+    known = fit.on_board(LARGE, PI_4, clock_mhz=1800)
+    assert known.boosted is None and known.cpu == found.boosted
+    assert not any(finding.check == "clock" for finding in known.findings)
+    assert not any(finding.check == "clock" for finding in fit.on_board(LARGE, profiles.board("pi-5")).findings)
+
+
 def test_advice_takes_the_cpu_where_the_link_is_slower() -> None:
     light = chain(*[(2048, 2048)] * 12, side=8)
     found = fit.on_board(light, PI_3, USB)
@@ -359,7 +387,7 @@ CLASSES = [(core, kind) for core in ("Cortex-A53", "Cortex-A72", "Cortex-A76") f
 
 @pytest.mark.parametrize(("core", "arithmetic"), CLASSES)
 def test_the_interval_of_a_core_holds_nine_left_out_rows_in_ten(published: ModuleType, core: str, arithmetic: str) -> None:
-    cost, rows = latency.CORES[core, arithmetic], published.left_out_cpu(core, arithmetic)
+    cost, rows = core_costs.CORES[core, arithmetic], published.left_out_cpu(core, arithmetic)
     assert published.inside(rows, cost.spread) >= 0.9 * len(rows)
     shipped = [published.compared(row, published.cpu_time(row, cost)) for row in rows]
     assert published.inside(shipped, cost.spread) >= 0.9 * len(rows)
@@ -367,7 +395,7 @@ def test_the_interval_of_a_core_holds_nine_left_out_rows_in_ten(published: Modul
 
 @pytest.mark.parametrize(("core", "arithmetic"), CLASSES)
 def test_the_shipped_constants_are_what_the_fit_gives(published: ModuleType, core: str, arithmetic: str) -> None:
-    cost, fitted = latency.CORES[core, arithmetic], published.fitted_cost(core, arithmetic)
+    cost, fitted = core_costs.CORES[core, arithmetic], published.fitted_cost(core, arithmetic)
     assert cost.macs_per_cycle == pytest.approx(fitted.macs_per_cycle, rel=0.01)
     assert cost.elements_per_cycle == pytest.approx(fitted.elements_per_cycle, rel=0.01)
     assert cost.compute_scaling == pytest.approx(fitted.compute_scaling, abs=0.01)

@@ -166,6 +166,44 @@ def test_a_measurement_refines_what_follows(
         checking.check(file, "pi-4b")
 
 
+def test_a_run_with_one_thread_says_nothing_of_four(
+    small_artefacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = small_artefacts["int8"]
+    one = checking.check(file, "pi-4b", threads=1).boards[0].latency
+    four = checking.check(file, "pi-4b").boards[0].latency
+    assert one and four
+    measured = bench(tmp_path / "bench.json", file, 3 * one.expected, machine="aarch64", threads=1)
+    run_json(capsys, str(file), "--board", "pi-4b", "--threads", "1", "--learn", measured)
+    refined, untouched = (checking.check(file, "pi-4b", threads=n).boards[0].latency for n in (1, 4))
+    assert refined and refined.expected == pytest.approx(3 * one.expected) and refined.refined
+    assert untouched and untouched.expected == pytest.approx(four.expected) and not untouched.refined
+    assert "1 thread(s) were measured, which say nothing of 4" in untouched.basis
+
+
+def test_the_clock_that_was_measured_is_predicted_for(
+    small_artefacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = small_artefacts["int8"]
+    before = checking.check(file, "pi-4b").boards[0]
+    assert before.cpu and before.boosted and "1500 MHz" in before.cpu.basis and "1800 MHz" in before.boosted.basis
+    thermal = {"clock_max_mhz": 1800.0}
+    measured = bench(tmp_path / "bench.json", file, before.boosted.expected, machine="aarch64", threads=4, thermal=thermal)
+    _, data = run_json(capsys, str(file), "--board", "pi-4b", "--learn", measured)
+    found = data["latency_ms"]
+    assert isinstance(found, dict) and "at 1800 MHz" in found["basis"] and data["cpu_latency_boosted_ms"] is None
+    assert found["expected"] == pytest.approx(before.boosted.expected, abs=0.01)
+    (run,) = next(iter(calibration.load().values()))
+    assert run.clock_mhz == 1800 and run.ratio == pytest.approx(1.0)
+    # What was learnt holds for every model on that board.
+    other = checking.check(small_artefacts["float32"], "pi-4b").boards[0]
+    assert other.cpu and "at 1800 MHz" in other.cpu.basis and other.boosted is None
+    code, given = run_json(capsys, str(file), "--board", "pi-5", "--clock", "3000")
+    assert code == 0 and "at 3000 MHz" in given["latency_ms"]["basis"]  # type: ignore[index]
+    assert main(["check", str(file), "--clock", "1800"]) == 2 and "--board" in capsys.readouterr().err
+    assert main(["check", str(file), "--board", "pi-5", "--clock", "2"]) == 2 and "--clock is 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
