@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import edgetpu, edgetpu_memory, latency
+from . import edgetpu, edgetpu_memory, interpreters, latency
 from .edgetpu import Prediction
 from .edgetpu_memory import OnChipMemory
 from .edgetpu_ops import NEWEST_RUNTIME
@@ -102,7 +102,11 @@ def on_board(
     boosted = None
     if cpu is not None and clock_mhz is None and len(clocks) > 1 and clocks[1] > _OTHER_CLOCK * clocks[0]:
         boosted = latency.cpu(network, board, threads=threads, clock_mhz=clocks[1])
-    findings = [*_memory_findings(need, space, board), *(_tpu_findings(tpu, board, accelerator) if tpu else ())]
+    findings = [
+        *_op_findings(network),
+        *_memory_findings(need, space, board),
+        *(_tpu_findings(tpu, board, accelerator) if tpu else ()),
+    ]
     if cpu is not None and boosted is not None:
         findings.append(_clock_finding(cpu, boosted, clocks))
     shown = cpu if tpu is None else tpu.latency
@@ -170,6 +174,15 @@ def _on_tpu(
     elif attached is not None:
         estimate = latency.cpu(network, board, threads=way.threads, clock_mhz=way.clock_mhz)
     return TpuFit(prediction=prediction, memory=memory, link=attached, latency=estimate)
+
+
+def _op_findings(network: Network) -> list[Finding]:
+    return [
+        Finding(
+            check="ops", severity=ERROR, message=f"op {op.index} is {op.name}, which no interpreter for boards has: {way_out}"
+        )
+        for op, way_out in interpreters.missing(network)
+    ]
 
 
 def _memory_findings(need: Footprint, space: tuple[int, int] | None, board: BoardProfile) -> list[Finding]:

@@ -21,7 +21,19 @@ PACKAGES = ("edge", "quantize", "devices")
 LEAVES = {
     f"devices.{name}"
     for name in (
-        *("profiles", "records", "network", "latency", "core_costs", "footprint", "fit", "advice", "resize", "errors"),
+        *(
+            "profiles",
+            "records",
+            "network",
+            "latency",
+            "core_costs",
+            "interpreters",
+            "footprint",
+            "fit",
+            "advice",
+            "resize",
+            "errors",
+        ),
         *(
             "edgetpu",
             "edgetpu_ops",

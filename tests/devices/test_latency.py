@@ -256,6 +256,27 @@ def test_advice_compares_with_other_boards_at_the_same_threads() -> None:
     assert then and line.expected_ms == pytest.approx(then.expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "custom", "words"),
+    [
+        ("FlexErf", True, "SELECT_TF_OPS"),
+        ("PosenetDecoderOp", True, "without it"),
+        ("STABLEHLO_SORT", False, "built-in ops"),
+        ("TFLite_Detection_PostProcess", True, None),
+        ("NumericVerify", True, None),
+        ("STABLEHLO_ADD", False, None),
+    ],
+)
+def test_an_op_that_no_interpreter_has_is_a_no(name: str, custom: bool, words: str | None) -> None:
+    strange = replace(SMALL.ops[1], name=name, is_custom=custom, version=1)
+    found = fit.on_board(replace(SMALL, ops=(SMALL.ops[0], strange)), PI_4)
+    errors = [finding for finding in found.findings if finding.check == "ops"]
+    assert found.fits is (words is None)
+    if words is not None:
+        (error,) = errors
+        assert error.severity == "error" and f"op 1 is {name}" in error.message and words in error.message
+
+
 def test_a_board_with_two_clocks_says_both() -> None:
     found = fit.on_board(LARGE, PI_4)
     assert latency.clocks_mhz(PI_4) == (1500, 1800) and found.cpu and found.boosted
