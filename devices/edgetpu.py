@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from . import edgetpu_ops
+from . import edgetpu_ops, edgetpu_seen
 from .edgetpu_ops import MAPPED, NEWEST_RUNTIME, ONE_SUBGRAPH, Rejection
 from .network import EIGHT_BIT, Network, Op
 
@@ -106,7 +106,8 @@ PROVEN = {
 class OpMapping:
     """What becomes of one op. ``reason`` is the compiler's status; ``detail`` and ``way_out`` are ours, empty for what is mapped.
 
-    ``subgraph`` numbers the Edge TPU's groups from 0, None on the CPU. ``proven``: this op and version is known to map.
+    ``subgraph`` numbers the Edge TPU's groups from 0, None on the CPU. ``proven``: this op and version is known to map. ``doubt``:
+    of a mapped op, why that is not sure (`edgetpu_seen`), empty where it is.
     """
 
     index: int
@@ -119,6 +120,7 @@ class OpMapping:
     way_out: str
     subgraph: int | None
     proven: bool
+    doubt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,7 @@ def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], fa
         reason, detail, way_out = failure, "the compiler refuses the whole model", whole
     else:
         reason, detail, way_out = ONE_SUBGRAPH, "it depends on an op that is on the CPU", "remedy the first op that is not mapped"
+    proven = op.version in PROVEN.get(op.name, ())
     return OpMapping(
         index=op.index,
         op=op.name,
@@ -208,7 +211,8 @@ def _op_mapping(op: Op, rejection: Rejection | None, home: Mapping[int, int], fa
         detail=detail,
         way_out=way_out,
         subgraph=home.get(op.index),
-        proven=op.version in PROVEN.get(op.name, ()),
+        proven=proven,
+        doubt=edgetpu_seen.doubt(op, proven=proven) if reason == MAPPED else "",
     )
 
 

@@ -228,6 +228,14 @@ def _tpu_findings(tpu: TpuFit, board: BoardProfile, accelerator: AcceleratorProf
     if unproven:
         message = f"allowed by the rules, but not seen mapped in any public model: {', '.join(unproven)}"
         findings.append(Finding(check="mapping", severity=INFO, message=message))
+    large = [op for op in prediction.per_op if op.doubt and op.proven]
+    if large:
+        rest = "" if len(large) == 1 else f" (and {len(large) - 1} more, --ops lists them)"
+        message = (
+            f"not sure that op {large[0].index} {large[0].op} maps: {large[0].doubt}{rest}; where the compiler stops, all behind stays on"
+            " the CPU: use a smaller input, or compile to know"
+        )
+        findings.append(Finding(check="mapping", severity=WARNING, message=message))
     if memory.largest_activation_bytes > MANY_ACTIVATIONS_BYTES and prediction.mapped:
         message = (
             f"op {memory.largest_activation_op} moves {memory.largest_activation_bytes / MIB:.0f} MiB of activations: the compiler may"

@@ -38,6 +38,7 @@ LEAVES = {
             "edgetpu",
             "edgetpu_ops",
             "edgetpu_rules",
+            "edgetpu_seen",
             "edgetpu_outcome",
             "edgetpu_memory",
             "edgetpu_log",

@@ -120,7 +120,8 @@ def _op_lines(report: CheckReport) -> list[str]:
         return ["no Edge TPU takes part: name a board that has one, or an accelerator"]
     lines = []
     for op in tpu.prediction.per_op:
-        detail = "".join(f"; {part}" for part in (op.detail, op.way_out) if part)
+        unsure = f"not sure: {op.doubt}" if op.doubt else ""
+        detail = "".join(f"; {part}" for part in (op.detail, op.way_out, unsure) if part)
         lines.append(f"{op.index:4} {op.op} v{op.version}: {op.reason}{detail}")
     return lines
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devices import edgetpu, edgetpu_ops, edgetpu_rules
+from devices import edgetpu, edgetpu_ops, edgetpu_rules, fit, profiles
 from devices.edgetpu_ops import (
     DATA_TYPE,
     FIRST_RUNTIME,
@@ -175,6 +175,32 @@ def test_every_op_that_it_does_not_have_gets_a_way_out(name: str) -> None:
     b = Builder()
     found = edgetpu_ops.examine(b.network(after_conv(name, 1, 8, 8, 8)(b)).ops[1])
     assert found is not None and found.status in (NOT_SUPPORTED, DATA_TYPE) and found.way_out
+
+
+@pytest.mark.parametrize("axis", [-1, 1, 2])
+def test_a_split_of_three_dimensions_maps(axis: int) -> None:
+    """YAMNet's: google-coral/coralmicro, models/yamnet_spectra_in."""
+    b = Builder()
+    parts = b.tensor(1, 96, 32) if axis != 1 else b.tensor(1, 48, 64)
+    where = b.tensor(1, dtype="int32", constant=True, values=(axis,))
+    prediction = edgetpu.predict(b.network(b.op("SPLIT", [where, b.tensor(1, 96, 64)], parts, version=2)))
+    assert prediction.mapped == 1 and prediction.per_op[0].doubt == ""
+
+
+def test_what_is_larger_than_anything_known_to_map_is_not_sure() -> None:
+    def logistic(side: int) -> edgetpu.OpMapping:
+        b = Builder()
+        image = b.conv(b.tensor(1, side, side, 4), 32)
+        return edgetpu.predict(b.network(b.op("LOGISTIC", [image], b.tensor(1, side, side, 32), version=2))).per_op[1]
+
+    assert logistic(256).mapped and logistic(256).doubt == ""
+    large = logistic(320)
+    assert large.mapped and "3200 KiB" in large.doubt and "2048 KiB" in large.doubt
+    b = Builder()
+    network = b.network(b.op("LOGISTIC", [b.conv(b.tensor(1, 320, 320, 4), 32)], b.tensor(1, 320, 320, 32), version=2))
+    found = fit.on_board(network, profiles.board("coral-dev-board"))
+    (warning,) = [finding for finding in found.findings if "not sure" in finding.message]
+    assert warning.severity == "warning" and "op 1 LOGISTIC" in warning.message
 
 
 def small(b: Builder) -> Network:
