@@ -6,7 +6,7 @@ Importing this module imports TensorFlow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from .qat_ranges import RangeTable
 from .qat_tensors import Places
 from .quiet import import_tf_keras, quiet
 
+Predict = Callable[[np.ndarray], list[np.ndarray]]
+
 ENOUGH = 0.99
 """Share of images on which both must name the same class."""
 
@@ -35,7 +37,9 @@ class Parity:
     """``agreement``: share of images with the same first class (None without a class output). ``steps``: mean difference of the
     outputs in their own quantization steps. ``apart``: number of the image to look at, the first with another first class or, without
     a class output, the one that differs most.
-    ``diverges``: the first layer that differs on it, looked for where the two are not ``close``.
+    ``diverges``: the first layer that differs on it, looked for where the two are not ``close``. ``moves``: then by how many steps the
+    network in training itself moves on that image where every second number of its input moves by one step: as many as the file is
+    apart, and no layer is wrong; the network makes much of little, and the order of rounding alone decides.
     """
 
     images: int
@@ -43,6 +47,7 @@ class Parity:
     steps: float
     apart: int | None = None
     diverges: str | None = None
+    moves: float | None = None
 
     @property
     def close(self) -> bool:
@@ -97,6 +102,23 @@ def compare(
         return Parity(images=len(steps), agreement=None, steps=float(np.mean(steps)), apart=int(np.argmax(steps)))
     other = next((i for i, same in enumerate(equal) if not same), None)
     return Parity(images=len(steps), agreement=float(np.mean(equal)), steps=float(np.mean(steps)), apart=other)
+
+
+def sensitivity(flatbuffer: bytes, predict: Predict, names: Sequence[str], image: np.ndarray) -> float:
+    """Return by how many steps of its outputs, on average, the network in training moves with every second number of its input a step on.
+
+    flatbuffer: the finished file, whose steps are meant. predict: gives the outputs of ``names`` for ``(1, H, W, C)``.
+    """
+    loaded = interpreter.open_interpreter(flatbuffer)
+    given = loaded.inputs[0]
+    step = float(np.ptp(image)) / 255 if given.quant is None else float(given.quant.scale[0])
+    moved = (image + step * (np.indices(image.shape).sum(axis=0) % 2)).astype(np.float32)
+    before, after = (dict(zip(names, predict(each), strict=True)) for each in (image, moved))
+    sizes = {
+        name: 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
+        for spec, name in zip(loaded.outputs, output_names(graph.read(flatbuffer)), strict=True)
+    }
+    return float(np.mean([np.mean(np.abs(after[name] - before[name])) / sizes[name] for name in names]))
 
 
 def first_divergence(

@@ -222,7 +222,8 @@ class Run:
         if not parity.close:
             image = next(itertools.islice(self.checks.in_order(1), parity.apart, None))
             where = qat_parity.first_divergence(raw, self.exporter.tensor_of, self.quantized, self.table, self.places, image)
-            parity = dataclasses.replace(parity, diverges=where)
+            moves = qat_parity.sensitivity(finished, self._predict_quantized, self.source.output_names, image)
+            parity = dataclasses.replace(parity, diverges=where, moves=moves)
         leading = self.headline or self.source.output_names[0]
         row = qat_record.row(epoch, loss, scores, report, time.monotonic() - started, headline=leading)
         row["parity"] = parity.to_dict()

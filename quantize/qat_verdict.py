@@ -52,9 +52,18 @@ def recommend(reports: Mapping[str, dict[str, Any]], parity: Mapping[str, Any], 
 
 
 def differs(parity: Mapping[str, Any]) -> str:
-    """Return by how much the file and the network in training differ, and where first."""
+    """Return how the converted file differs from the network in training, for a sentence."""
     by = f"{parity['steps']:.1f} steps on average" if parity["agreement"] is None else f"agreement {parity['agreement']:.1%}"
-    return f"{by}, first at {parity['diverges'] or 'no single layer'}"
+    text = f"{by}, first at {parity['diverges'] or 'no single layer'}"
+    moves = parity.get("moves")
+    if moves is None:
+        return text
+    text += f"; the network in training itself moves by {moves:.1f} steps where every second number of its input moves by one"
+    if moves < parity["steps"] / 2:
+        return text
+    return (
+        f"{text}, and the file is {parity['steps']:.1f} apart: it makes much of little, and rounding may be all that parts them"
+    )
 
 
 def _is_chance(trained: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:

@@ -173,6 +173,8 @@ def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prep
     assert parity.agreement == 1.0 and parity.steps < 0.5
     arguments = (prepared.exporter.tensor_of, quantized, prepared.table, prepared.places, prepared.images[0])
     assert qat_parity.first_divergence(raw, *arguments) is None
+    moves = qat_parity.sensitivity(finished, predictor(quantized, prepared.table), names, prepared.images[0])
+    assert 0.0 < moves < 20.0
     ranges = prepared.table.read()
     dense = next(place.layer for place in prepared.places.observed if place.kind == "Dense")
     ranges[dense] = (ranges[dense][0] / 8, ranges[dense][1] / 8)

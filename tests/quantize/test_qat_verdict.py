@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from quantize import qat_record
-from quantize.qat_verdict import recommend
+from quantize.qat_verdict import differs, recommend
 
 
 def worse_by(report: dict[str, Any], points: float) -> dict[str, Any]:
@@ -91,3 +93,12 @@ def test_several_labels_at_once_count_by_the_truth_where_it_is_known() -> None:
     assert qat_record.merit(better) > qat_record.merit(follower)
     assert qat_record.merit(report(0.8, 0.99)) > qat_record.merit(report(0.8, 0.95))  # among equal ones
     assert qat_record.merit(report(None, 0.99)) > qat_record.merit(report(None, 0.95))
+
+
+@pytest.mark.parametrize(("moves", "said"), [(60.0, True), (3.0, False)])
+def test_a_network_that_makes_much_of_little_is_said_to(moves: float, said: bool) -> None:
+    parity = {"agreement": 0.67, "steps": 89.0, "diverges": "block6c (Conv2D), by 2.1 steps on average", "moves": moves}
+    text = differs(parity)
+    assert "agreement 67.0%, first at block6c" in text and f"itself moves by {moves:.1f} steps" in text
+    assert ("rounding may be all that parts them" in text) == said
+    assert "itself" not in differs({**parity, "moves": None})
