@@ -33,11 +33,13 @@ _LEVELS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (3
 _TOLERANCE = 2e-3
 
 
-def measure(concrete: Any, shape: tuple[int, int, int], known: InsideNormalisation) -> InsideNormalisation:
+def measure(concrete: Any, shape: tuple[int, int, int], read: InsideNormalisation | None) -> InsideNormalisation:
     """Return what the traced function does to its first input, a picture of ``shape``.
 
-    known: what reading the model's layers told, of a SavedModel nothing; it gives the names.
+    read: what reading the model's layers told (None: it has none to read); it gives the names, and stands where nothing can be
+    measured.
     """
+    known = read or InsideNormalisation.nothing()
     if shape[2] not in (1, 3) or not concrete.inputs:
         return known
     graph_def = concrete.graph.as_graph_def()
@@ -47,7 +49,7 @@ def measure(concrete: Any, shape: tuple[int, int, int], known: InsideNormalisati
         graph_def = None if concrete is None else concrete.graph.as_graph_def()
         found = None if concrete is None else _beginning(graph_def, concrete.inputs[0].op.name)
     if found is None:
-        return known if known.names or known.opaque else dataclasses.replace(known, opaque="its beginning")
+        return read or dataclasses.replace(known, opaque="(branches or loops)")
     tensors, changes = found
     if not tensors:
         return known
@@ -87,7 +89,7 @@ def _written_out(concrete: Any) -> Any:
     with quiet():
         try:
             return tf_private.inlined(concrete)
-        except (import_tensorflow().errors.OpError, RuntimeError, ValueError, TypeError):
+        except Exception:  # TensorFlow raises many types, and a graph above 2 GiB fits no protocol buffer
             return None
 
 

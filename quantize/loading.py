@@ -55,7 +55,7 @@ class _Loaded:
     model: Any
     input_shape: tuple[int, int, int]
     outputs: tuple[FoundOutput, ...]
-    inside: InsideNormalisation
+    inside: InsideNormalisation | None
     architecture: str
     parameters: int
     notes: tuple[str, ...]
@@ -130,7 +130,8 @@ def load(
     )
     graph = traced.concrete_function()
     found = with_endings(loaded.outputs, graph)
-    inside = loaded.inside if loaded.input_shape == NO_PICTURE else measure(graph, loaded.input_shape, loaded.inside)
+    pictured = loaded.input_shape != NO_PICTURE
+    inside = measure(graph, loaded.input_shape, loaded.inside) if pictured else InsideNormalisation.nothing()
     whole = any(note.startswith(TAKES_WHOLE_PIXELS) for note in loaded.notes)
     preprocess = "raw" if whole and preprocess is None else preprocess
     input_spec, said = decide(preprocess, shape=loaded.input_shape, inside=inside, architecture=loaded.architecture, where=where)
@@ -252,7 +253,7 @@ def _from_saved_model(path: Path, shape: tuple[int, int, int] | None, *, where: 
         model=None,
         input_shape=loaded.input_shape,
         outputs=loaded.outputs,
-        inside=InsideNormalisation.nothing(),
+        inside=None,
         architecture=loaded.architecture,
         parameters=sum(int(variable.shape.num_elements()) for variable in loaded.signature.variables),
         notes=("a SavedModel does not tell where its first batch normalisation is; the pixel range was not checked against it",),

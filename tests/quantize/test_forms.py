@@ -290,3 +290,21 @@ def test_a_convnext_is_full_int8(tmp_path: Path) -> None:
     for file, apart in ((float32, 1e-5), (int8, 0.05)):
         found = [np.ravel(next(iter(answer.values()))) for answer in activations.run(file, photos)]
         np.testing.assert_allclose(found, expected, atol=apart)
+
+
+def test_a_densenet_of_keras_2_loads_whatever_its_layers_are_called(tmp_path: Path) -> None:
+    """``conv1/conv`` and the like: Keras 3 takes no ``/`` in names."""
+    keras = import_tf_keras()
+    build = __import__("tf_keras.src.applications.densenet", fromlist=["DenseNet"]).DenseNet
+    with quiet():
+        keras.utils.set_random_seed(0)
+        network = build([1, 1, 1, 1], weights=None, input_shape=(32, 32, 3), classes=3)
+        network.save(tmp_path / "densenet.h5")
+    picture = np.random.default_rng(0).uniform(0, 1, (1, 32, 32, 3)).astype(np.float32)
+    assert any("/" in layer.name for layer in network.layers)
+
+    source = quantize.load(tmp_path / "densenet.h5", preprocess="unit")
+
+    assert any("layers have / in their names" in note for note in source.notes)
+    (name,) = source.output_names
+    np.testing.assert_allclose(source.predict(picture)[name], np.asarray(network(picture, training=False))[0], atol=1e-5)
