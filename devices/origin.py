@@ -42,7 +42,7 @@ def of_board(report: Mapping[str, Any]) -> Origin:
     board = board if isinstance(board, Mapping) else {}
     processor = host.get("processor") if isinstance(host, Mapping) and report.get("measured_on") != THIS_MACHINE else None
     return Origin(
-        machine=str(board.get("profile") or board.get("model") or processor or "a board"), emulated=board.get("virtual") is True
+        machine=str(board.get("profile") or board.get("model") or processor or "a board"), emulated=bool(board.get("virtual"))
     )
 
 

@@ -70,6 +70,8 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
     text += "".join(f"\n  {target}: {images:,} images" for target, images in boards.items())
     if same["boards"] > 1:
         text += f"\n  the {same['boards']} boards gave the same bits to {same['images']} images, and in {same['ops']} ops of one of them"
+    if merged["board"].get("virtual"):
+        text += "\n(emulated boards: their answers count, their times do not)"
     verdict = merged.get("verdict")
     return Outcome(
         target=", ".join(targets), verb="validate", exit_code=0 if verdict in (None, "pass") else 1, text=text, report=merged

@@ -59,8 +59,7 @@ def _one_hot(dataset: LabelledImages, labels: Sequence[str]) -> NDArray[np.int32
     if wrong.size:
         row, many = int(wrong[0]), int(flags[wrong[0]].sum())
         raise DatasetError(
-            f"{dataset.root}: image {dataset.items[row].id} is of {many} classes by its columns {shown(labels)};"
-            " expected a 1 in one of them"
+            f"{dataset.root}: image {dataset.items[row].id} is of {many} classes by its columns {shown(labels)}; expected one"
         )
     return flags.argmax(axis=1).astype(np.int32)
 

@@ -6,9 +6,12 @@ only ever data: it never stands in an expression.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from devices.origin import Origin
 
 from .facts import Facts, Validation
 
@@ -38,16 +41,27 @@ def colours(facts: Facts, shown: Iterable[str] | None = None) -> dict[str, Any]:
     return {"domain": [name for name, _ in pairs], "range": [colour for _, colour in pairs]}
 
 
-def distinct(facts: Facts, found: Iterable[Validation]) -> list[str]:
-    """Name validations by their variant, by place where they come from several or an emulation, and by run where that is not enough."""
+def distinct(facts: Facts, found: Iterable[Validation], origins: Iterable[Origin] = ()) -> list[str]:
+    """Name validations by their variant, by origin where that is not clear, and by number where several are still called the same.
+
+    It is not clear where they, or the other ``origins`` that are told of beside them, are several, or emulations.
+    """
     entries = list(found)
     names = [facts.variant(entry.variant).name for entry in entries]
-    origins = {entry.origin for entry in entries}
-    if len(set(names)) < len(names) or len(origins) > 1 or any(origin.emulated for origin in origins):
+    if not one_real_machine((*origins, *(entry.origin for entry in entries))):
         names = [f"{name}, {entry.origin}" for name, entry in zip(names, entries, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{name}, {number + 1}" for number, name in enumerate(names)]
+    counts = Counter(names)
+    numbers = Counter[str]()
+    for i, name in enumerate(names):
+        numbers[name] += 1
+        names[i] = name if counts[name] == 1 else f"{name}, {numbers[name]}"
     return names
+
+
+def one_real_machine(origins: Iterable[Origin]) -> bool:
+    """Return whether all of them are the same real machine, which then need not be named everywhere."""
+    found = set(origins)
+    return len(found) <= 1 and not any(origin.emulated for origin in found)
 
 
 def told_apart(names: Sequence[str]) -> Spec:

@@ -76,11 +76,12 @@ def draw(facts: Facts, candidate: str | None) -> NetworkMap | None:
 
     The connections come from the file, where it is still what it was; without it the ops stand in a row.
     """
-    explained = next((entry.variant for entry in facts.explanations if entry.ops and entry.variant), None)
-    key = explained or candidate
+    explained = next((entry for entry in facts.explanations if entry.ops and entry.variant), None)
+    key = candidate if explained is None else explained.variant
     variant = next((variant for variant in facts.variants if variant.key == key), None)
     prediction = next((entry for entry in facts.predictions if entry.variant == key and entry.ops), None)
-    errors = {op.tensor: op.sqnr_db for entry in facts.explanations if entry.variant == key for op in entry.ops}
+    # Of one explanation: what another machine found is not put together with it.
+    errors = {} if explained is None else {op.tensor: op.sqnr_db for op in explained.ops}
     if variant is None:
         return None
     graph = _graph(Path(variant.file), variant.key)
@@ -89,9 +90,7 @@ def draw(facts: Facts, candidate: str | None) -> NetworkMap | None:
     if prediction is not None:
         named: list[tuple[int, str, str, float | None]] = [(index, op, "", None) for index, op, _, _ in prediction.ops]
         return _in_a_row(variant.name, named, prediction)
-    ops = [
-        (op.position, op.op, op.tensor, op.sqnr_db) for entry in facts.explanations if entry.variant == key for op in entry.ops
-    ]
+    ops = [] if explained is None else [(op.position, op.op, op.tensor, op.sqnr_db) for op in explained.ops]
     return _in_a_row(variant.name, ops, None) if ops else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from devices.origin import Origin
 
+from .chart import distinct, one_real_machine
 from .facts import Facts, Timing, Validation, Variant
 from .verdict import points
 
@@ -64,15 +65,17 @@ class Row:
 def rows(facts: Facts) -> tuple[Row, ...]:
     """Return the rows in the order of the variants; names have the place where more than one is told of, or an emulation."""
     found = [row for variant in facts.variants for row in _of(facts, variant)]
-    origins = {row.origin for row in found if row.origin is not None}
-    several = len(origins) > 1 or any(one.emulated for one in origins)
-    names: dict[str, int] = {}
-    result = []
-    for row in found:
-        name = f"{row.variant.name}, {row.origin}" if several and row.origin is not None else row.variant.name
-        names[name] = names.get(name, 0) + 1
-        result.append(replace(row, name=name if names[name] == 1 else f"{name}, {names[name]}"))
-    return tuple(result)
+    origins = [row.origin for row in found if row.origin is not None]
+    entries = [row.validation for row in found if row.validation is not None]
+    names = dict(zip(map(id, entries), distinct(facts, entries, origins), strict=True))
+    bare = one_real_machine(origins)
+
+    def name(row: Row) -> str:
+        if row.validation is not None:
+            return names[id(row.validation)]
+        return row.variant.name if bare or row.origin is None else f"{row.variant.name}, {row.origin}"
+
+    return tuple(replace(row, name=name(row)) for row in found)
 
 
 def certified(facts: Facts) -> Iterator[tuple[str, str]]:

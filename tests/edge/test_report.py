@@ -22,7 +22,7 @@ from devices.origin import Origin
 from edge import check_report, container, run_record
 from edge.cli import main
 from edge.contract import Contract, Quantization
-from edge.report import accuracy_charts, gathering, page, pareto, sections, sources, speed_charts, table, text, verdict
+from edge.report import accuracy_charts, chart, gathering, page, pareto, sections, sources, speed_charts, table, text, verdict
 from edge.report.facts import Facts
 from edge.runstore import RunStore
 
@@ -614,3 +614,20 @@ def test_the_most_that_is_lost_is_said_so_that_it_means_something(facts: Facts, 
     assert drop is not None
     sentence = verdict.judge(changed(facts, verdict="pass", drop=replace(drop, low=-0.01, high=high))).sentence
     assert said in sentence and "at most 0.00" not in sentence
+
+
+def test_the_map_shows_the_errors_that_one_machine_found(facts: Facts) -> None:
+    from edge.report import network
+
+    (mine,) = facts.explanations
+    other = replace(mine, origin=Origin(machine="pi-4b"), ops=tuple(replace(op, sqnr_db=1.0) for op in mine.ops))
+    found = network.draw(replace(facts, explanations=(mine, other)), None)
+    assert found is not None
+    assert all(node.sqnr_db == 12.0 + node.index for node in found.nodes)
+
+
+def test_rows_and_findings_go_by_the_same_names(facts: Facts) -> None:
+    entry = facts.validations[1]
+    several = replace(facts, validations=(*facts.validations, replace(entry, images=3)))
+    names = chart.distinct(several, several.validations)
+    assert [row.name for row in table.rows(several) if row.validation is not None] == names == ["float32", "int8, 1", "int8, 2"]
