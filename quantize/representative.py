@@ -226,7 +226,7 @@ class _Choice:
             share = len(self.unreadable) / (len(self.unreadable) + len(self.items))
             listed = shown([f"{name} ({reason})" for name, reason in self.unreadable.items()])
             if share > max_unreadable:
-                limit = f"{share:.1%} of those tried, more than the {max_unreadable:.1%} allowed (--max-unreadable)"
+                limit = f"{share:.1%} of those tried, more than the {max_unreadable:.1%} allowed (edgekit quantize takes --max-unreadable)"
                 yield Finding(check="unreadable", severity=ERROR, message=f"{path}: unreadable are {limit}: {listed}")
             else:
                 message = f"{len(self.unreadable)} images cannot be read, others were taken instead: {listed}"
@@ -363,7 +363,9 @@ def _about_classes(
         missing, wanted = [name for name in names if name not in seen], names
     if missing:
         more = (
-            f"; {len(names)} classes are there, --count {len(names)} or more takes one of each" if len(seen) < len(names) else ""
+            f"; {len(names)} classes are there, --count {len(names)} or more (of qat: --representative) takes one of each"
+            if len(seen) < len(names)
+            else ""
         )
         message = (
             f"no image of {len(missing)} of {len(wanted)} classes among the {len(chosen)} chosen: {shown(missing)}; their activations"
