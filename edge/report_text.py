@@ -20,9 +20,10 @@ _LABELS = 12  # of a multi-label output
 _WORST = 5  # images of a regression output
 
 
-# Simulated: a model that loses the limit passes 2.2 % of first looks; 4.6 % with a second at more of the same images, 6.7 % with five.
+# Simulated (tests/edge/test_statistics.py): a model that loses the limit passes 2.2 % of first looks, 4 to 5 % with a second at
+# more of the same images, 6.7 % with five.
 ANOTHER_LOOK = (
-    "(at a second look: the more looks at a growing data set, the more often one passes by chance; this verdict allows for one)"
+    "(another look at the same growing data; earlier looks are not taken into account: with each a pass by chance gets likelier)"
 )
 
 

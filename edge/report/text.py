@@ -13,7 +13,7 @@ from ..statistics import PASS
 from . import table
 from .chart import distinct
 from .facts import Drop, Facts
-from .verdict import judge, points, title_of
+from .verdict import NONE, judge, points, title_of
 
 FORMATS = ("html", "text", "md", "junit")
 
@@ -26,7 +26,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>#!|~&])")
 
 def exit_code(facts: Facts) -> int:
     """Return 0 if every verdict in the report is pass, or none was asked for, else 1."""
-    return int(any(entry.verdict not in (None, PASS) for entry in facts.validations))
+    return int(judge(facts).status not in (PASS, NONE))
 
 
 def to_text(facts: Facts) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..report_text import ANOTHER_LOOK
 from ..statistics import FAIL, PASS, UNDECIDED
 from .facts import Drop, Facts, Timing, Validation, basename
 
@@ -21,24 +22,31 @@ class Verdict:
 
 
 def judge(facts: Facts) -> Verdict:
-    """Return the verdict: pass if any variant other than the reference is proven, and which of them to take.
+    """Return the verdict: pass if every validation that was to give one passes, and which variant to take.
 
-    Full int8 goes first, since it is what boards run best and all that an Edge TPU takes; then what is fastest.
+    Full int8 goes first, since it is what boards run best and all that an Edge TPU takes; then what is fastest. A variant that passes
+    beside one that does not is named, and is no pass of what was asked; nor is one that passes at one place and fails at another.
     """
     candidates = [entry for entry in facts.validations if entry.variant != entry.reference and _kind(facts, entry) != "float32"]
     candidates = candidates or list(facts.validations)
     proven = [entry for entry in candidates if entry.drop is not None]
-    asked = [entry for entry in candidates if entry.verdict is not None]
+    asked = [entry for entry in facts.validations if entry.verdict is not None]
+    asked = [entry for entry in asked if entry.variant != entry.reference] or asked  # a reference passes against itself
     if asked:
-        passed = [entry for entry in asked if entry.verdict == PASS]
-        if passed:
-            best = min(passed, key=_preference(facts, passed))
-            others = "" if len(asked) == 1 else f" {len(passed)} of {len(asked)} validations pass."
-            return Verdict(status=PASS, sentence=f"Deploy {_passes(facts, best)}.{others}", candidate=best.variant)
+        open_ = [entry for entry in asked if entry.verdict != PASS]
+        without = {entry.variant for entry in open_}
+        passed = [entry for entry in asked if entry.variant not in without]
+        passed = [entry for entry in passed if entry in candidates] or passed
+        best = min(passed, key=_preference(facts, passed)) if passed else None
+        if best is not None and not open_:
+            more = [] if len(asked) == 1 else [f"All {len(asked)} validations with a limit pass."]
+            more += _not_asked(facts, candidates, asked)
+            return Verdict(status=PASS, sentence=" ".join([f"Deploy {_passes(facts, best)}.", *more]), candidate=best.variant)
         worst = FAIL if any(entry.verdict == FAIL for entry in asked) else UNDECIDED
-        preference = _preference(facts, asked)
-        chosen = min(asked, key=lambda entry: (entry.verdict != UNDECIDED, preference(entry)))
-        return Verdict(status=worst, sentence=_not_proven(facts, asked, chosen), candidate=chosen.variant)
+        preference = _preference(facts, open_)
+        chosen = min(open_, key=lambda entry: (entry.verdict != worst, preference(entry)))
+        said = [_not_proven(facts, asked, chosen), *([] if best is None else [f"What passes: {_passes(facts, best)}."])]
+        return Verdict(status=worst, sentence=" ".join(said), candidate=chosen.variant)
     if proven:
         best = min(proven, key=_preference(facts, proven))
         return Verdict(
@@ -128,14 +136,24 @@ def _at_most(drop: Drop) -> str:
     return f"loses at most {most:.2f} points of top-1" if most >= 0.005 else "loses less than 0.01 points of top-1"
 
 
+def _not_asked(facts: Facts, candidates: Sequence[Validation], asked: Sequence[Validation]) -> list[str]:
+    """Say of which variants nobody asked for a verdict."""
+    known = {entry.variant for entry in asked}
+    names = [facts.variant(key).name for key in dict.fromkeys(entry.variant for entry in candidates) if key not in known]
+    return [f"Without a limit (--max-drop), and so without a verdict: {', '.join(names)}."] if names else []
+
+
 def _not_proven(facts: Facts, asked: list[Validation], chosen: Validation) -> str:
     assert chosen.max_drop is not None
     name = facts.variant(chosen.variant).name
-    subject = name if len(asked) == 1 else f"Nothing is proven to lose at most {100 * chosen.max_drop:.2f} points: {name}"
-    limit = f" (at most {100 * chosen.max_drop:.2f} are allowed)" if len(asked) == 1 else ""
+    passed = sum(entry.verdict == PASS for entry in asked)
+    subject = name if len(asked) == 1 else f"{passed} of {len(asked)} validations pass: {name}"
+    limit = f" (at most {100 * chosen.max_drop:.2f} are allowed)"
     if chosen.verdict == FAIL:
         return f"{subject} fails: it {_loses(chosen)}{limit}{_where(facts, chosen)}."
-    more = f"; about {chosen.images_to_decide:,} images like these would decide it" if chosen.images_to_decide else ""
+    more = (
+        f"; about {chosen.images_to_decide:,} images like these would decide it {ANOTHER_LOOK}" if chosen.images_to_decide else ""
+    )
     return f"{subject} is undecided: it {_loses(chosen)}{limit}{_where(facts, chosen)}{more}."
 
 

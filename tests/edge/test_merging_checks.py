@@ -81,7 +81,7 @@ def test_shares_of_an_emulation_and_of_the_board_are_not_added_up() -> None:
 def test_another_look_is_not_promised_for_nothing() -> None:
     merged = merge([_share(*_numbers(0, 60)), _share(*_numbers(60, 120))], 0.015)
     assert merged["verdict"] == UNDECIDED
-    assert "images like these would decide it (at a second look: the more looks" in to_text(merged)
+    assert "images like these would decide it (another look at the same growing data; earlier looks are not" in to_text(merged)
 
 
 def test_shares_that_overlap_are_refused_and_others_are_not() -> None:

@@ -126,8 +126,40 @@ def test_the_verdict_is_one_sentence_about_the_proof(facts: Facts) -> None:
     assert failed.status == "fail" and failed.sentence.startswith("int8 fails: it loses ")
     open_ = verdict.judge(changed(facts, verdict="undecided", images_to_decide=1234))
     assert open_.status == "undecided" and "about 1,234 images like these" in open_.sentence
+    assert "earlier looks are not taken into account" in open_.sentence
     silent = verdict.judge(changed(facts, verdict=None, max_drop=None))
     assert silent.status == "none" and "this is no verdict" in silent.sentence
+
+
+def test_only_what_was_asked_to_pass_passes(facts: Facts) -> None:
+    """Several variants: one that passes does not answer for another, and one that nobody asked about gets no verdict."""
+    (int8,) = (entry for entry in facts.validations if entry.variant != entry.reference)
+    spare = replace(facts.variants[1], key="spare", name="float16", file="tiny.float16.tflite")
+    both = replace(facts, variants=(*facts.variants, spare))
+
+    def judged(**verdicts: str | None) -> verdict.Verdict:
+        entries = [
+            replace(int8, variant=key, verdict=found, max_drop=None if found is None else 0.5)
+            for key, found in (("spare", verdicts["float16"]), (int8.variant, verdicts["int8"]))
+        ]
+        found = replace(both, validations=tuple(entries))
+        answer = verdict.judge(found)
+        assert text.exit_code(found) == int(answer.status not in ("pass", "none"))
+        return answer
+
+    failed = judged(float16="pass", int8="fail")
+    assert failed.status == "fail" and failed.candidate == int8.variant
+    assert failed.sentence.startswith("1 of 2 validations pass: int8 fails") and "What passes: tiny.float16" in failed.sentence
+    undecided = judged(float16="undecided", int8="pass")
+    assert undecided.status == "undecided" and "float16 is undecided" in undecided.sentence
+    assert "What passes: tiny.int8" in undecided.sentence
+    assert judged(float16="undecided", int8="fail").status == "fail"
+    silent = judged(float16=None, int8="pass")
+    assert silent.status == "pass" and silent.sentence.endswith("without a verdict: float16.")
+    assert "All 2 validations" in judged(float16="pass", int8="pass").sentence
+    # The same variant at two places: what fails at one is not to be deployed.
+    twice = replace(facts, validations=(replace(int8, verdict="pass", max_drop=0.5), replace(int8, verdict="fail", max_drop=0.5)))
+    assert verdict.judge(twice).status == "fail" and "What passes" not in verdict.judge(twice).sentence
 
 
 def test_without_a_validation_it_says_what_was_measured(facts: Facts) -> None:

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -90,6 +91,25 @@ def test_mcnemar_is_the_sum_over_all_outcomes_as_unlikely(lost: int, won: int) -
     trials = lost + won
     tail = sum(Fraction(math.comb(trials, k), 2**trials) for k in range(min(lost, won) + 1))
     assert statistics.mcnemar_exact(lost, won) == float(min(Fraction(1), 2 * tail))
+
+
+def test_what_is_said_about_further_looks_at_the_same_growing_data_is_true() -> None:
+    """`report_text.ANOTHER_LOOK` and docs/validation.md: how often a model that loses exactly the limit passes at last."""
+    limit, each, runs, looks = 0.01, 1000, 3000, 5
+    random, z = np.random.default_rng(0), NormalDist().inv_cdf(0.975)
+    chances = [0.02, 0.01, 0.97]  # lost, won, neither: a drop of the limit
+    counts = np.cumsum(random.multinomial(each, chances, (runs, looks)), axis=1)
+    passes = np.zeros(looks)
+    for run in counts.tolist():
+        for look, (lost, won, _) in enumerate(run):
+            score = statistics.score_statistic(lost, won, each * (look + 1), limit)
+            if abs(score) > z:  # decided: the limit is outside of the interval
+                passes[look:] += score < 0
+                break
+    error = 2 * (0.05 * 0.95 / runs) ** 0.5
+    assert passes[0] / runs <= 0.025 + error
+    assert 0.04 - error <= passes[1] / runs <= 0.05 + error
+    assert passes[4] / runs == pytest.approx(0.067, abs=error)
 
 
 def test_mcnemar_does_not_underflow_or_overflow() -> None:
