@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import images, own_python
+from . import images, jsontext, own_python
 from .deploy import MAX_REPORT_BYTES, check_artefact, run_edge
 from .errors import DeviceError, RemoteError
 from .images import Listing
@@ -206,7 +206,7 @@ def _complaint(answer: dict[str, Any]) -> str:
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = jsontext.loads(text, mend=True)
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import payload, wheels
+from . import jsontext, payload, wheels
 from .errors import BoardRefusedError, DeviceError, RemoteError
 from .probe import BoardFacts, ask
 from .session import DEFAULT_FOLDER, Session
@@ -202,7 +202,7 @@ def selftest(session: Session, environment: str, path: str, report: Report) -> d
     name = session.shell.name
     said = one_line(str(answer["stderr"]))
     try:
-        found = json.loads(answer["stdout"]) if answer["stdout"] else None
+        found = jsontext.loads(answer["stdout"], mend=True) if answer["stdout"] else None
     except ValueError:
         found = None
     if answer["returncode"] == 0 and isinstance(found, dict):

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from . import jsontext
 from .errors import BoardBusyError, BoardConnectionError, BoardRefusedError, RemoteError
 from .shell import Shell, end, one_line
 from .texts import clean
@@ -181,7 +182,7 @@ class Session:
         try:
             while (line := self._answers.get(timeout=max(0.0, deadline - time.monotonic()))).startswith(b'{"say": '):
                 with contextlib.suppress(ValueError, KeyError):
-                    said = clean(str(json.loads(line)["say"]))
+                    said = clean(str(jsontext.loads(line, mend=True)["say"]))
                     if hear is not None:
                         hear(said)
         except queue.Empty:
@@ -192,7 +193,7 @@ class Session:
                 f"{name}: the connection ended during {op}{': ' + said if said else ''}; run the same command again"
             )
         try:
-            answer = json.loads(line)
+            answer = jsontext.loads(line, mend=True)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):

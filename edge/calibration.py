@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import core_costs, detect, latency, origin
+from devices import core_costs, detect, jsontext, latency, origin
 from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
 
-from . import jsontext
 from .errors import UsageError
 from .files import atomic_write_text
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from .errors import ContractError
 
+_MOST_BYTES = 4 << 20  # a hundred thousand names of forty letters
+
 BACKGROUND = "background"
 
 _MEANS_NOTHING = re.compile(r"\b(background|dummy|unused|unnamed|none|nothing|unknown|other)\b|^[-_?]+$|^$", re.IGNORECASE)
@@ -52,6 +54,10 @@ def parse(data: bytes, *, where: str) -> tuple[str, ...]:
         raise ContractError(
             f"{where}: the labels cannot be read ({error}); expected UTF-8 text, one class name a line"
         ) from error
+    if len(data) > _MOST_BYTES:
+        raise ContractError(
+            f"{where}: the labels have {len(data)} bytes, expected one class name a line, {_MOST_BYTES >> 20} MiB at most"
+        )
     lines = [unicodedata.normalize("NFC", line.strip()) for line in re.split(r"\r\n|\r|\n", text.rstrip())]
     written = [(i, line) for i, line in enumerate(lines, 1) if line]
     numbered = [(i, int(found[1]), found[2]) for i, line in written if (found := _NUMBERED.fullmatch(line))]

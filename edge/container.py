@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import archive
+from . import archive, memory
 from .errors import ArtefactError, ContractError
 from .hashing import BackgroundHash
 
@@ -35,6 +35,7 @@ _Stamp = tuple[int, int, int]
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
+_CONTRACT_SHARE = 64  # of the memory
 
 _IDENTIFIER = b"TFL3"
 # What people pass by mistake, by their first bytes.
@@ -188,6 +189,12 @@ def _read(path: str, data: mmap.mmap, stamp: _Stamp, meanwhile: Callable[[], obj
             raise _damaged(path, "it is an artefact of edgekit, and its end with the contract is missing or altered")
         if packed is None or packed.comment != archive.COMMENT + covered_sha256.encode():
             raise _damaged(path, "its bytes do not have the SHA-256 that is written at its end")
+        if (
+            len(members[CONTRACT_FILE]) > memory.total_bytes() // _CONTRACT_SHARE
+        ):  # JSON takes some twenty times as much when it is read
+            raise ContractError(
+                f"{path}: its contract.json has {len(members[CONTRACT_FILE])} bytes, more than this machine can read"
+            )
         contract = Contract.from_json(members[CONTRACT_FILE], where=path)
         if contract.model_sha256 != model_sha256:
             raise _damaged(path, "its model does not have the SHA-256 that its contract names")

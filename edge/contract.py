@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from . import jsontext
+from devices import jsontext
+
 from .errors import ContractError
 
 if typing.TYPE_CHECKING:

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from devices import origin
+from devices import jsontext, origin
 
-from . import jsontext, statistics
+from . import statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
 from .report_text import ANOTHER_LOOK, near_the_edge, points

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from devices import origin
+from devices import jsontext, origin
 from devices.origin import Origin
-
-from . import jsontext
 
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 

@@ -49,6 +49,7 @@ LEAVES = {
             "manifests",
             "origin",
             "texts",
+            "jsontext",
         ),
     )
 }

@@ -129,9 +129,9 @@ def _op_lines(report: CheckReport) -> list[str]:
 def _learn(args: argparse.Namespace, options: Any) -> None:
     from pathlib import Path
 
-    from devices import fit, profiles
+    from devices import fit, jsontext, profiles
 
-    from .. import calibration, container, jsontext
+    from .. import calibration, container
     from ..errors import UsageError
     from ..network import network_of
 

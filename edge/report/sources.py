@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .. import memory
 from ..errors import UsageError
 from ..run_record import Run, parse
 from ..runstore import RunStore, iso
 
-_MOST_BYTES = 256 << 20  # of one JSON file
+_MOST_BYTES = 256 << 20  # of one JSON file, which takes some twenty times as much when it is read
+_MEMORY_SHARE = 32
 _NUMBERS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
@@ -59,7 +61,7 @@ def read_place(place: str) -> tuple[list[Run], list[str]]:
 
 def _read(file: Path) -> tuple[Run, ...]:
     status = file.stat()
-    if status.st_size > _MOST_BYTES:
+    if status.st_size > min(_MOST_BYTES, memory.total_bytes() // _MEMORY_SHARE):
         raise ValueError(f"{status.st_size} bytes are more than any answer has")
     time = iso(datetime.fromtimestamp(status.st_mtime, UTC))
     return parse(file.read_text(encoding="utf-8"), time=time, source=str(file))

@@ -12,6 +12,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, features
@@ -35,7 +36,7 @@ def originals() -> Iterator[tuple[str, bytes]]:
     note.add_text("Raw profile type exif", "\nexif\n 8\n4949", zip=True)
     note.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="3"/>')
     frames = [rgb, rgb.rotate(90), rgb.rotate(180)]
-    for name, picture, options in (
+    made: tuple[tuple[str, Image.Image, dict[str, Any]], ...] = (
         ("JPEG", rgb, {"exif": exif}),
         ("JPEG", rgb, {"progressive": True}),
         ("JPEG", rgb.convert("CMYK"), {}),
@@ -59,7 +60,8 @@ def originals() -> Iterator[tuple[str, bytes]]:
         ("BMP", rgb, {}),
         ("BMP", rgb.convert("P"), {}),
         *((("AVIF", rgb, {}),) if features.check("avif") else ()),
-    ):
+    )
+    for name, picture, options in made:
         written = io.BytesIO()
         picture.save(written, name, **options)
         yield name, written.getvalue()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import jsontext
+from devices import jsontext
 from edge.cli import main
 
 
