@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from . import archive, memory
-from .errors import ArtefactError, ContractError
+from .errors import ArtefactError, ContractError, EdgeError
 from .hashing import BackgroundHash
 
 # A fresh process on a board waits for its first answer: what takes time to import is imported once the hashing has begun (both go
@@ -126,8 +126,10 @@ def read(path: str | os.PathLike[str], *, meanwhile: Callable[[], object] | None
         raise ArtefactError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise ArtefactError(f"{path}: a folder, expected a .tflite file") from error
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        if isinstance(error, EdgeError):
+            raise
+        raise ArtefactError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def pack(flatbuffer: bytes, contract: Contract) -> bytes:

@@ -142,8 +142,10 @@ def _open(source: Any, stack: ExitStack) -> tuple[str, IO[bytes]]:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe among the pictures would be waited for without end
                 raise ImageError(f"{path}: is no file; expected a picture")
             return path, stack.enter_context(open(path, "rb"))
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be opened ({error.strerror or error}); check the path") from error
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            if isinstance(error, ImageError):
+                raise
+            raise ImageError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error}); check the path") from error
     if hasattr(source, "read") and hasattr(source, "seek"):
         return str(getattr(source, "name", "image")), source
     raise ImageError(

@@ -27,7 +27,7 @@ def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]
     skipped: list[str] = []
     for word in words:
         numbers = _NUMBERS.fullmatch(word)
-        if numbers and not Path(word).exists():
+        if numbers and not _exists(word):
             first = int(numbers[1])
             runs += [store.get(number) for number in range(first, int(numbers[2] or first) + 1)]
         else:
@@ -42,21 +42,35 @@ def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]
 def read_place(place: str) -> tuple[list[Run], list[str]]:
     """Return the runs in a JSON file, or in a folder's (not in sub-folders), and why files were left out."""
     path = Path(place)
-    if not path.exists():
-        raise UsageError(f"{place}: no such file or folder, and no number of a run; edgekit runs lists them")
+    if not _exists(place):
+        raise UsageError(f"{place:.200}: no such file or folder, and no number of a run; edgekit runs lists them")
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     runs: list[Run] = []
     skipped: list[str] = []
     for file in files:
         try:
             found = _read(file)
-        except (OSError, ValueError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+        ) as error:  # of any other type or shape
             skipped.append(f"{file}: {' '.join(str(error).split())}")
             continue
         runs += found
         if not found:
             skipped.append(f"{file}: not the answer of a command that a report shows")
     return runs, skipped
+
+
+def _exists(place: str) -> bool:
+    try:
+        return Path(place).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _read(file: Path) -> tuple[Run, ...]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import ImageError
+from edge import container
+from edge.errors import ArtefactError, ImageError
 from edge.images import open_rgb
 from tests.conftest import REPOSITORY
 
@@ -34,3 +35,11 @@ def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "picture.png")
     with pytest.raises(ImageError, match="is no file"):
         open_rgb(tmp_path / "picture.png")
+
+
+def test_names_that_no_file_can_have_are_one_error() -> None:
+    for name in ("a\0b.png", "x" * 5000, "\udcff\0"):
+        with pytest.raises(ImageError, match="cannot be opened"):
+            open_rgb(name)
+        with pytest.raises(ArtefactError):
+            container.read(name)

@@ -663,3 +663,14 @@ def test_rows_and_findings_go_by_the_same_names(facts: Facts) -> None:
     several = replace(facts, validations=(*facts.validations, replace(entry, images=3)))
     names = chart.distinct(several, several.validations)
     assert [row.name for row in table.rows(several) if row.validation is not None] == names == ["float32", "int8, 1", "int8, 2"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"variants": 3, "notes": 1}', '{"agreement": 1, "keras": 2}', '{"release": {}, "changed": []}', "[1]"]
+)
+def test_answers_of_another_shape_are_left_out(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "odd.json").write_text(text)
+    assert main(["report", str(tmp_path / "odd.json"), "--out", str(tmp_path / "odd.md")]) in (0, 2)
+    assert main(["runs", "--import", str(tmp_path), "--store", str(tmp_path / "runs.sqlite")]) == 0
+    assert main(["report", "9" * 5000]) == 2
+    assert "Traceback" not in capsys.readouterr().err
