@@ -297,11 +297,21 @@ def _parse(value: Any, kind: Any, key: str) -> Any:
         return tuple(_parse(item, k, f"{key}[{i}]") for i, (item, k) in enumerate(zip(value, element, strict=True)))
     if origin is Mapping:
         _check(isinstance(value, dict), key, value, "an object")
-        return {str(name): _parse(item, arguments[1], f"{key}.{name}") for name, item in value.items()}
+        return {_parse(name, str, key): _parse(item, arguments[1], f"{key}.{name}") for name, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is str and isinstance(value, str) and not value.isascii():
+        _check(_can_be_encoded(value), key, ascii(value), "text without half characters (lone surrogates)")
     _check(type(value) is kind, key, value, {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind])
     return value
+
+
+def _can_be_encoded(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse_record(value: Any, kind: Any, key: str) -> Any:

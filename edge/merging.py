@@ -18,7 +18,7 @@ from typing import Any
 
 from devices import jsontext, origin
 
-from . import statistics
+from . import report_schema, schema, statistics
 from .class_scores import METHOD
 from .errors import EdgeError, UsageError
 from .report_text import ANOTHER_LOOK, near_the_edge, points
@@ -27,9 +27,13 @@ Report = Mapping[str, Any]
 
 
 def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str, Any]:
-    """Return one report. Raises UsageError for reports that do not belong together."""
+    """Return one report. Raises UsageError for reports that do not belong together, or are none."""
     if not reports:
         raise UsageError("no reports to merge")
+    for number, report in enumerate(reports):
+        wrong = schema.problem(report, report_schema.SHARE, f"reports[{number}]")
+        if wrong is not None:
+            raise UsageError(f"{wrong}; merge reports that edgekit validate --json wrote")
     if len({report["model_sha256"] for report in reports}) > 1:
         raise UsageError("the reports are of different models; merge the shares of one validation")
     kinds = {(report["drop"] is None, report["candidate"]["top1"] is None) for report in reports}
@@ -108,13 +112,22 @@ def _check_images(reports: Sequence[Report]) -> None:
     seen: set[bytes] = set()
     twice = 0
     for report in reports:
-        data = base64.b64decode(str(_part(report, "dataset").get("image_digests") or ""))
+        data = _digests(report)
         digests = {data[i : i + 8] for i in range(0, len(data), 8)}
         twice += len(seen & digests)
         seen |= digests
     if twice or len(set(wholes)) != len(wholes):
         many = f"{twice:,} images are" if twice else "the same images are"
         raise UsageError(f"{many} in more than one of the reports; merge the shares of one validation, each of them once")
+
+
+def _digests(report: Report) -> bytes:
+    try:
+        return base64.b64decode(str(_part(report, "dataset").get("image_digests") or ""), validate=True)
+    except ValueError as error:
+        raise UsageError(
+            f"dataset.image_digests is no base64 ({error}); merge reports that edgekit validate --json wrote"
+        ) from error
 
 
 def to_text(report: Report) -> str:
@@ -192,6 +205,13 @@ def _named(report: Report) -> list[str]:
     return [str(flip["image"]) for key in ("lost", "won") for flip in report[key]]
 
 
+def _read(path: Path) -> Any:
+    try:
+        return jsontext.loads(path.read_bytes(), mend=True)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: no report that can be read ({' '.join(str(error).split())})") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged report as ``{"report": …, "text": …}``."""
     parser = argparse.ArgumentParser(prog="edge.merging", description=__doc__)
@@ -199,13 +219,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-drop", type=float)
     args = parser.parse_args(argv)
     try:
-        report = merge([jsontext.loads(path.read_bytes(), mend=True) for path in args.files], args.max_drop)
+        report = merge([_read(path) for path in args.files], args.max_drop)
     except EdgeError as error:
         print(f"edgekit: error: {error}", file=sys.stderr)
         return error.exit_code
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
-        print(f"edgekit: error: a report cannot be merged ({type(error).__name__}: {error})", file=sys.stderr)
-        return 2
     json.dump({"report": report, "text": to_text(report)}, sys.stdout)
     return 0
 

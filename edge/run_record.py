@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from devices import jsontext, origin
 from devices.origin import Origin
+
+from . import report_schema, schema
 
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
@@ -80,14 +83,19 @@ class Run:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], *, source: str | None = None) -> Run:
-        """Read what `to_dict` gave. Raises ValueError, KeyError or TypeError where it is something else."""
+        """Read what `to_dict` gave. Raises ValueError that says where it is something else."""
+        wrong = schema.problem(document, report_schema.RUN)
+        if wrong is not None:
+            raise ValueError(f"no record of a run: {wrong}")
+        try:
+            datetime.fromisoformat(document["time"])
+        except ValueError as error:
+            raise ValueError(f"no record of a run: time is {document['time']!r}, expected a date and time") from error
         fields = {name: document[name] for name in cls.__slots__ if name != "source"}
-        artefacts = tuple(Artefact(**entry) for entry in document["artefacts"])
-        report = document["report"]
-        if not isinstance(report, Mapping | None) or not isinstance(document["command"], str):
-            raise ValueError("no record of a run")
-        texts = tuple(str(word) for word in document["arguments"])
-        return cls(**{**fields, "artefacts": artefacts, "arguments": texts, "source": source})
+        artefacts = tuple(
+            Artefact(role=entry["role"], file=entry["file"], sha256=entry["sha256"]) for entry in document["artefacts"]
+        )
+        return cls(**{**fields, "artefacts": artefacts, "arguments": tuple(document["arguments"]), "source": source})
 
 
 def command_of(report: Mapping[str, Any]) -> str | None:
@@ -110,11 +118,12 @@ def artefacts_of(report: Mapping[str, Any], *, read: bool = False) -> tuple[Arte
     if "model_sha256" in report:
         model = report.get("model")
         file = model.get("file") if isinstance(model, Mapping) else report.get("file")
-        found.append(Artefact(role="candidate", file=str(file or ""), sha256=report["model_sha256"]))
+        found.append(Artefact(role="candidate", file=str(file or ""), sha256=_text(report["model_sha256"])))
     reference = report.get("reference")
     if isinstance(reference, Mapping):
-        found.append(Artefact(role="reference", file=str(reference.get("file", "")), sha256=reference.get("sha256")))
-    made = [entry.get("file") for entry in report.get("variants", ()) if isinstance(entry, Mapping)]
+        found.append(Artefact(role="reference", file=str(reference.get("file", "")), sha256=_text(reference.get("sha256"))))
+    variants = report.get("variants")
+    made = [entry.get("file") for entry in variants if isinstance(entry, Mapping)] if isinstance(variants, list) else []
     if "best_epoch" in report:
         made += [report.get("trained"), report.get("ptq")]
     elif "ranking" in report:
@@ -122,11 +131,11 @@ def artefacts_of(report: Mapping[str, Any], *, read: bool = False) -> tuple[Arte
     elif command_of(report) == "import":
         made += [report["keras"], report["float32"]["file"]]
     elif command_of(report) == "fetch":
-        found.append(Artefact(role="fetched", file=str(report["use"]), sha256=report.get("sha256")))
+        found.append(Artefact(role="fetched", file=str(report["use"]), sha256=_text(report.get("sha256"))))
     for file in filter(None, made):
         found.append(Artefact(role="made", file=str(file), sha256=_model_sha256(str(file)) if read else None))
     if "release" in report:
-        found.append(Artefact(role="candidate", file=str(report["release"]), sha256=report.get("sha256")))
+        found.append(Artefact(role="candidate", file=str(report["release"]), sha256=_text(report.get("sha256"))))
     return tuple(found)
 
 
@@ -153,7 +162,7 @@ def origin_of(run: Run) -> Origin:
 
 def summary_of(report: Mapping[str, Any]) -> str:
     """Return what an answer says in a few words."""
-    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
         return _SUMMARIES[command_of(report) or ""](report)
     return ""
 
@@ -173,12 +182,20 @@ def versions(command: str) -> dict[str, str]:
 
 
 def from_report(report: Mapping[str, Any], *, time: str, source: str | None = None) -> Run | None:
-    """Return an answer that was found as a file as a run, None where it is no command's answer."""
+    """Return an answer that was found as a file as a run, None where it is no command's answer.
+
+    Raises ValueError for one that no command can have written.
+    """
     command = command_of(report)
     if command is None:
         return None
+    wrong = report_schema.problem_of(command, report)
+    if wrong is not None:
+        raise ValueError(f"not as edgekit {command} writes it: {wrong}")
     runtime, host = report.get("runtime"), report.get("host")
-    known = {str(runtime["package"]): str(runtime["version"])} if isinstance(runtime, Mapping) and "package" in runtime else {}
+    known = {}
+    if isinstance(runtime, Mapping) and "package" in runtime:
+        known[str(runtime["package"])] = str(runtime.get("version", "?"))
     return Run(
         id=None,
         time=time,
@@ -188,7 +205,7 @@ def from_report(report: Mapping[str, Any], *, time: str, source: str | None = No
         seconds=None,
         board=board_of(report),
         artefacts=artefacts_of(report),
-        dataset_sha256=report.get("dataset_sha256"),
+        dataset_sha256=_text(report.get("dataset_sha256")),
         versions=known,
         host=host if isinstance(host, Mapping) else {},
         summary=summary_of(report),
@@ -200,17 +217,23 @@ def from_report(report: Mapping[str, Any], *, time: str, source: str | None = No
 def parse(text: str, *, time: str, source: str) -> tuple[Run, ...]:
     """Return the runs in the text of a JSON file: one that was recorded, or a command's answer. Empty for other JSON.
 
-    Raises ValueError if it is no JSON at all.
+    Raises ValueError if it is no JSON at all, or in what it is not as edgekit writes it.
     """
     data = jsontext.loads(text, mend=True)
     if not isinstance(data, Mapping):
         return ()
     if DOCUMENT in data:
-        try:
-            return (Run.from_dict(data, source=source),)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no record of a run ({error})") from error
-    return tuple(run for part in split(data) if (run := from_report(part, time=time, source=source)) is not None)
+        run = Run.from_dict(data, source=source)
+        wrong = None if run.report is None else report_schema.problem_of(run.command, run.report)
+        if wrong is not None:
+            raise ValueError(f"not as edgekit {run.command} writes it: {wrong}")
+        return (run,)
+    found = (from_report(part, time=time, source=source) for part in split(data))
+    return tuple(run for run in found if run is not None)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _model_sha256(file: str) -> str | None:

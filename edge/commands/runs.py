@@ -17,6 +17,10 @@ _DESCRIPTION = """\
 List the history of runs, show one, or compare two. Every quantize, qat, explain, tune, validate, benchmark, selftest, check and
 deploy adds a record: when, what of, with which versions, where, and its whole JSON. Nothing recorded is ever changed.
 
+--import takes what edgekit wrote and nothing else: what is malformed is left out and named. A record of the history that cannot be
+read is listed as such and stands in nobody's way; --prune sets all of those aside, or the runs with the given numbers, or with
+--before those before a date. They go into a JSON file beside the history, whose name is printed; delete it when you need it no more.
+
 The history is one file: --store FILE, else runs.sqlite in EDGEKIT_HOME, else in ~/.local/share/edgekit (XDG_DATA_HOME).
 A command remembers nothing with --store none, and neither does python -m edge (as it runs on boards) without --store.
 """
@@ -29,6 +33,9 @@ examples:
   edgekit runs 12 --json run.json                           as a file, which edgekit report reads
   edgekit runs 12 15                                        what differs
   edgekit runs --import results/                            take in JSON files of earlier runs, or of another machine
+  edgekit runs --prune                                      set records aside that cannot be read
+  edgekit runs --prune --before 2026-01-01                  the old ones
+  edgekit runs 12 15 --prune                                these
 """
 _MOST_DIFFERENCES = 60
 
@@ -37,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "runs",
-        help="the history of runs: list, filter, show, compare, import",
+        help="the history of runs: list, filter, show, compare, import, prune",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -49,17 +56,25 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--since", metavar="WHEN", help="only runs since a date, or not older than 36h, 7d, 2w")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="the newest N (default %(default)s); 0 for all")
     parser.add_argument("--import", dest="folder", metavar="DIR|FILE", help="add the JSON files in a folder, or one")
+    parser.add_argument("--prune", action="store_true", help="set records aside: the given ones, else those that cannot be read")
+    parser.add_argument("--before", metavar="WHEN", help="with --prune: those before a date, or older than 36h, 7d, 2w")
     parser.add_argument("--store", metavar="FILE", help="the history (default: see above)")
     output_flags.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, show, compare or import."""
+    """List, show, compare, import or prune."""
     from ..errors import UsageError
     from ..runstore import RunStore
 
     store = RunStore(args.store)
+    if args.before is not None and not args.prune:
+        raise UsageError("--before belongs to --prune; to list the runs since a date, use --since")
+    if args.prune and args.folder is not None:
+        raise UsageError("--import and --prune are two things; do one after the other")
+    if args.prune:
+        return _prune(args, store)
     if args.folder is not None:
         return _import(args, store)
     if len(args.ids) == 1:
@@ -191,6 +206,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _import(args: argparse.Namespace, store: RunStore) -> int:
+    from ..errors import UsageError
     from ..report import sources
 
     added, known = [], 0
@@ -205,6 +221,18 @@ def _import(args: argparse.Namespace, store: RunStore) -> int:
         print(f"left out: {reason}", file=sys.stderr)
     text = f"{len(added)} runs added to {store.path}, {known} were there already"
     output_flags.emit(args, {"added": added, "known": known, "left_out": list(skipped)}, text)
+    if not runs:
+        raise UsageError(f"{args.folder}: no run of a command in there; name JSON files that edgekit wrote with --json")
+    return 0
+
+
+def _prune(args: argparse.Namespace, store: RunStore) -> int:
+    from ..runstore import parse_since
+
+    pruned, place = store.prune(args.ids, before=None if args.before is None else parse_since(args.before, "--before"))
+    many = "1 run" if len(pruned) == 1 else f"{len(pruned)} runs"
+    text = f"{store.path}: nothing to set aside" if place is None else f"{many} set aside from {store.path} into {place}"
+    output_flags.emit(args, {"pruned": pruned, "kept_in": None if place is None else str(place)}, text)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from devices import origin
 from devices.origin import Origin
 
-from .. import measures
+from .. import measures, report_schema
 from ..run_record import Run, origin_of
 from .facts import (
     Certificate,
@@ -42,12 +42,17 @@ def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
     for run in runs:
         if run.report is None:
             continue
+        wrong = report_schema.problem_of(run.command, run.report)
+        if wrong is not None:
+            reasons.append(f"{run.label}: not as edgekit {run.command} writes it: {wrong}")
+            continue
         try:
+            entries = list(_READERS.get(run.command, lambda _: ())(run))
             _models(run, models)
             if run.command == "benchmark" and origin_of(run).emulated:
                 reasons.append(f"{run.label}: a time of {origin_of(run)}, which is no board's speed")
                 continue
-            for entry in _READERS.get(run.command, lambda _: ())(run):
+            for entry in entries:
                 kind, key = type(entry), _key(entry)
                 found[kind][key] = _after(found[kind].get(key), entry)
         except _MALFORMED as error:
@@ -129,6 +134,10 @@ def _validation(run: Run) -> Iterable[Validation]:
         return
     # What shares were put together from has no matrix, no other outputs and no folder.
     drop, reference, confusion = report["drop"], report["reference"], report.get("confusion")
+    if drop is not None and not drop["ci95"][0] <= drop["top1"] <= drop["ci95"][1]:
+        raise ValueError(f"drop.top1 is {drop['top1']}, which is not within drop.ci95")
+    if report["verdict"] is not None and (drop is None or report["max_drop"] is None):
+        raise ValueError("a verdict without a drop and a limit")
     sides = {} if confusion is None else {name: side for name, side in confusion.items() if side is not None}
     full = all(_is_matrix(side, report["per_class"]) for side in sides.values())
     path = (report.get("dataset") or {}).get("path")

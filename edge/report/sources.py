@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import memory
 from ..errors import UsageError
 from ..run_record import Run, parse
-from ..runstore import RunStore, iso
+from ..runstore import RunStore, StoreError, iso
 
 _MOST_BYTES = 256 << 20  # of one JSON file, which takes some twenty times as much when it is read
 _MEMORY_SHARE = 32
@@ -28,8 +28,9 @@ def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]
     for word in words:
         numbers = _NUMBERS.fullmatch(word)
         if numbers and not _exists(word):
-            first = int(numbers[1])
-            runs += [store.get(number) for number in range(first, int(numbers[2] or first) + 1)]
+            found, reasons = _numbered(store, int(numbers[1]), int(numbers[2] or numbers[1]))
+            runs += found
+            skipped += reasons
         else:
             found, reasons = read_place(word)
             runs += found
@@ -37,6 +38,20 @@ def collect(words: Sequence[str], store: RunStore) -> tuple[list[Run], list[str]
     if not runs:
         raise UsageError(f"{', '.join(words)}: no run of a command in there; give numbers of edgekit runs, JSON files or folders")
     return sorted(runs, key=lambda run: run.time), skipped
+
+
+def _numbered(store: RunStore, first: int, last: int) -> tuple[list[Run], list[str]]:
+    """Return the runs from ``first`` to ``last``. One that is named alone must be there; in a range some may have been set aside."""
+    if first == last:
+        return [store.get(first)], []
+    runs: list[Run] = []
+    skipped: list[str] = []
+    for number in store.numbers(first, last):
+        try:
+            runs.append(store.get(number))
+        except StoreError as error:
+            skipped.append(str(error))
+    return runs, skipped
 
 
 def read_place(place: str) -> tuple[list[Run], list[str]]:

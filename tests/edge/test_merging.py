@@ -60,12 +60,14 @@ def test_the_command(
 
 def test_what_does_not_belong_together(whole_and_shares: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
     first, second, _ = whole_and_shares[1]
-    named = {**first, "lost": [{"image": "a.png"}]}
+    flip = {"image": "a.png", "label": "0", "reference": "0", "candidate": "1"}
+    named = {**first, "lost": [flip]}
     for wrong, words in (
         ([], "no reports"),
         ([first, {**second, "model_sha256": "0"}], "different models"),
         ([first, {**second, "drop": None}], "others have none"),
-        ([named, {**second, "won": [{"image": "a.png"}]}], "the same images"),
+        ([named, {**second, "won": [flip]}], "the same images"),
+        ([first, {**second, "images": "27"}], r"reports\[1\]\.images is '27', expected a whole number"),
     ):
         with pytest.raises(UsageError, match=words):
             merge(wrong)
