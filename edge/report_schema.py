@@ -143,6 +143,9 @@ _BENCHMARK = record(
     p99_ms=_MS,
     peak_memory_mib=number(0, 1e9),
 )
+MEASUREMENT = record({"not_quotable_because": items(text()), "threads": optional(_COUNT), "host": optional(mapping(anything()))})
+"""What `edgekit check --learn` reads of a benchmark, beside what it asks for itself."""
+
 _ON_BOARD = record(
     {"accelerator": optional(text())},
     board=text(),

@@ -131,7 +131,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
 
     from devices import fit, jsontext, profiles
 
-    from .. import calibration, container
+    from .. import calibration, container, report_schema, schema
     from ..errors import UsageError
     from ..network import network_of
 
@@ -139,7 +139,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
         raise UsageError("--learn needs the --board that was measured")
     try:
         measured = jsontext.loads(Path(args.learn).read_bytes(), mend=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
     source = container.read(args.file)
     ran = container.read(args.compiled) if args.compiled else source
@@ -150,6 +150,9 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
         raise UsageError(
             f"{args.learn}: is no measurement of {ran.path}{hint}; run edgekit benchmark {ran.path} --json FILE on the board"
         )
+    wrong = schema.problem(measured, report_schema.MEASUREMENT)
+    if wrong is not None:
+        raise UsageError(f"{args.learn}: not as edgekit benchmark writes it: {wrong}")
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None

@@ -215,6 +215,8 @@ def test_the_clock_that_was_measured_is_predicted_for(
         ({"board": {"profile": "pi-4b", "virtual": True}}, "is of pi-4b, emulated, which is no board's speed"),
         ({"runtime": {"delegate": "libedgetpu.so.1"}}, "ran on an Edge TPU"),
         ({"p50_ms": "fast"}, "no p50_ms"),
+        ({"p50_ms": 10**400}, "not as edgekit benchmark writes it: p50_ms is a number of 1329 bits"),
+        ({"quotable": False, "not_quotable_because": 5}, "not_quotable_because is 5, expected a list"),
         ({"model_sha256": "0" * 64}, "is no measurement of"),
     ],
 )
