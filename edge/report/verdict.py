@@ -30,8 +30,9 @@ def judge(facts: Facts) -> Verdict:
     candidates = [entry for entry in facts.validations if entry.variant != entry.reference and _kind(facts, entry) != "float32"]
     candidates = candidates or list(facts.validations)
     proven = [entry for entry in candidates if entry.drop is not None]
-    asked = [entry for entry in facts.validations if entry.verdict is not None]
-    asked = [entry for entry in asked if entry.variant != entry.reference] or asked  # a reference passes against itself
+    # A reference passes against itself, which says nothing.
+    compared = [entry for entry in facts.validations if entry.variant != entry.reference] or list(facts.validations)
+    asked = [entry for entry in compared if entry.verdict is not None]
     if asked:
         open_ = [entry for entry in asked if entry.verdict != PASS]
         without = {entry.variant for entry in open_}
