@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import manifests
-
 from . import picture_kinds
 from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .comparison import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
-from .contract import OutputSpec
 from .dataset import MOST_SHOWN, LabelledImages, shown
+from .image_list import ids_of
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 
@@ -24,6 +22,7 @@ BUG_DROP = 0.005  # full integer InceptionResNetV2 loses 0.0003 to 0.0011 on Ima
 
 _COLLAPSED = 0.9  # share of one answer, among data whose largest class is half of that or less
 _FEW_IMAGES = 100
+_LISTS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".xlsx", ".parquet"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +65,25 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
         )
 
 
-def about_labels(dataset: LabelledImages, output: OutputSpec, *, scored: bool) -> Iterator[Finding]:
-    """Yield a finding where a list says something of its images, and nothing in it could be taken for their classes."""
-    if scored or not dataset.columns or any(manifests.is_label(name) for name in dataset.columns):
-        return
-    expected = f"a column called {' or '.join(manifests.LABEL_COLUMNS)}"
-    each = f", or one of 0 and 1 for each of {shown(output.labels)}" if output.labels else ""
+def without_score(dataset: LabelledImages, outputs: Sequence[str]) -> Iterator[Finding]:
+    """Yield why there is no score: labelled data that give none are never passed over. outputs: names, none of which has a truth."""
+    wanted = f"label (a class name or number) or {shown(outputs)}"
+    if dataset.columns:
+        found = f"its columns {shown(dataset.columns)} are none that says what is right; call the right one {wanted}"
+    elif dataset.root.is_dir():
+        lists = sorted(
+            path.name for path in dataset.root.iterdir() if path.suffix.lower() in _LISTS and not path.name.startswith(".")
+        )
+        inside = any("/" in name for name in ids_of(dataset.items))
+        found = "its folders are no answers of this model" if inside else "its pictures lie in no class folders"
+        found += f"; {shown(lists)} was not read: give it instead of the folder, as a CSV file" if lists else ""
+        found += f" with the columns path and {wanted}"
+    else:
+        found = f"it has no column {wanted}"
     yield Finding(
-        check="no_labels",
+        check="no_score",
         severity=WARNING,
-        message=f"no accuracy: none of the columns {shown(dataset.columns)} says the classes; expected {expected}{each}",
+        message=f"no accuracy: {dataset.root.name} does not say what is right: {found} (--unlabelled where that is meant)",
     )
 
 

@@ -99,6 +99,9 @@ def validate(
         _run(comparison, dataset, journal, max_unreadable, progress)
         elapsed_s, cpu_s = time.monotonic() - started, time.process_time() - worked
         report = _report(comparison, dataset, journal, truths, headline, max_drop, diagnose, progress)
+    scored = [output.spec.name for output in comparison.outputs if not isinstance(output.scorer, FeatureScorer)]
+    if scored and not unlabelled and all(truths[name] is None for name in scored):
+        report = dataclasses.replace(report, findings=(*findings.without_score(dataset, scored), *report.findings))
     timing = {
         "seconds": elapsed_s,
         "cpu_seconds": cpu_s,
@@ -281,8 +284,6 @@ def _report(
     if not len(dataset):
         raise DatasetError(f"{dataset.root}: none of the {total} images can be read")
     notes = [*findings.about_images(dataset, unreadable, records, total), *findings.about_models(comparison, dataset, records)]
-    if headline is not None:
-        notes += findings.about_labels(dataset, headline, scored=truths[headline.name] is not None)
     summary: ClassSummary | None = None
     answers: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
     outputs: dict[str, Mapping[str, Any]] = {}

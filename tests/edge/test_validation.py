@@ -191,6 +191,34 @@ def store(colours: Colours, path: Path, dataset: LabelledImages) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("image,species", "red"),
+        ("filename,rot,blau", "1,0"),
+        ("image,Labels", "red"),
+        ("image,class_id", "3"),
+        ("image,ground_truth", "red"),
+    ],
+)
+def test_columns_that_give_no_score_are_never_silent(colours: Colours, tmp_path: Path, header: str, cells: str) -> None:
+    lines = [f"{path},{cells}" for path in sorted((colours.photos / "red").iterdir())[:4]]
+    (tmp_path / "m.csv").write_text("\n".join([header, *lines]))
+    (found,) = (each for each in validate(colours.candidate, tmp_path / "m.csv").findings if each.check == "no_score")
+    assert "no accuracy" in found.message and header.split(",")[1] in found.message and "--unlabelled" in found.message
+    quiet = validate(colours.candidate, tmp_path / "m.csv", unlabelled=True)
+    assert not any(each.check == "no_score" for each in quiet.findings)
+
+
+def test_a_list_beside_the_pictures_is_named(colours: Colours, tmp_path: Path) -> None:
+    shutil.copy(colours.photos / "red" / "00.png", tmp_path / "00.png")
+    (tmp_path / "_annotations.csv").write_text("filename,class\n00.png,red\n")
+    (found,) = (each for each in validate(colours.candidate, tmp_path).findings if each.check == "no_score")
+    assert "_annotations.csv was not read" in found.message
+    report = validate(colours.candidate, tmp_path / "_annotations.csv")
+    assert report.headline is not None and report.headline.candidate is not None
+
+
 def test_stored_outputs_serve_as_well_as_the_model_that_made_them(colours: Colours, tmp_path: Path) -> None:
     stored = store(colours, tmp_path / "reference.npz", LabelledImages.open(colours.photos))
     by_model = validate(colours.candidate, colours.photos, reference=colours.reference, max_drop=0.01).to_dict()
