@@ -57,8 +57,8 @@ def test_every_number_is_what_running_both_by_hand_gives(colours: Colours) -> No
     assert drop["ci95"] == list(statistics.paired_interval(lost.size, won.size, 160))
     assert (drop["flips_lost"], drop["flips_won"]) == (lost.size, won.size)
     assert drop["p_value"] == statistics.mcnemar_exact(lost.size, won.size)
-    assert [flip["image"] for flip in report["lost"]] == [dataset.items[i].id for i in lost]
-    assert [flip["image"] for flip in report["won"]] == [dataset.items[i].id for i in won]
+    assert [flip["image"] for flip in report["lost"]] == [dataset.items[int(i)].id for i in lost]
+    assert [flip["image"] for flip in report["won"]] == [dataset.items[int(i)].id for i in won]
     assert report["agreement"] == pytest.approx((before.argmax(1) == after.argmax(1)).mean())
     shift = np.abs(before.astype(np.float64) - after).sum(1).mean() / 2
     assert report["probability_shift"] == pytest.approx(shift, rel=1e-5)
