@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from record import append
 
-from devices import core_costs, edgetpu_memory, latency
+from devices import core_costs, edgetpu_memory, latency, op_work
 from devices.core_costs import FLOAT, INT8, CoreCost
 from devices.latency import Link
 
@@ -53,7 +53,7 @@ def rows_of(core: str, arithmetic: str, runtime: str | None = None) -> list[Row]
 def post_ms(row: Row) -> float:
     """What an SSD's post-processing takes, on one core: 91 classes for every box."""
     scores = NETWORKS[row["network"]].get("boxes", 0) * 91
-    return float(scores * latency.POSTPROCESS_CYCLES / (row["clock_mhz"] * 1e3))
+    return float(scores * op_work.POSTPROCESS_CYCLES / (row["clock_mhz"] * 1e3))
 
 
 @functools.cache

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from .core_costs import CORES, FLOAT, INT8, INT16, PEAKS, CoreCost
-from .network import Network, Op, Operand
+from .network import Network, Op
+from .op_work import works
 from .records import AcceleratorProfile, BoardProfile, CpuCluster
 
 
@@ -36,10 +37,6 @@ class Latency:
 _HYBRID = 0.8
 # int16 activations run on kernels without XNNPACK; nothing is published.
 _INT16_FACTOR, _INT16_SPREAD = 2.5, 2.5
-# An SSD's post-processing, per class and box, on one core: google-coral/edgetpu benchmarks/reference has 91 classes against the one
-# of the face detector 5.8 ms slower on a Pi 4 and 7.1 ms on the Dev Board, both at 1500 MHz, for 1917 boxes.
-POSTPROCESS = "TFLite_Detection_PostProcess"
-POSTPROCESS_CYCLES = 55
 # Weights of networks that are larger do not stay in any board's caches between two runs.
 _CACHED_BYTES = 4 << 20
 
@@ -126,13 +123,6 @@ def link(board: BoardProfile, accelerator: AcceleratorProfile | None) -> Link | 
     return PCIE_OTHER if board.pcie and board.pcie.value else None
 
 
-def kind(op: Op) -> str:
-    """Return the arithmetic of an op, by its activations."""
-    if op.is_float:
-        return FLOAT
-    return INT16 if any(operand.dtype == "int16" for operand in op.outputs) else INT8
-
-
 def cpu(
     network: Network,
     board: BoardProfile,
@@ -153,7 +143,7 @@ def cpu(
     bandwidth = _memory_bytes_per_ms(board) if network.weight_bytes > _CACHED_BYTES else None
     expected = low = high = 0.0
     used: dict[str, CoreCost] = {}
-    for work in _works(network, only):
+    for work in works(network, only):
         arithmetic = work.arithmetic
         cost = CORES[cluster.core, INT8 if arithmetic == INT16 else arithmetic]
         used[arithmetic] = cost
@@ -190,54 +180,15 @@ def floor_ms(
     if cluster is None or cluster.clock_mhz is None or (cluster.core, INT8) not in PEAKS:
         return None
     per_ms = (clock_mhz or cluster.clock_mhz) * 1e3 * _threads(cluster, threads)
-    works = list(_works(network, only))
+    ops = list(works(network, only))
     # int8 weights under float activations are multiplied as int8 (their activations are quantized on the way).
     compute = sum(
         work.macs / PEAKS[cluster.core, FLOAT if work.arithmetic == FLOAT and not work.is_hybrid else INT8].macs_per_cycle
-        for work in works
+        for work in ops
     )
     bandwidth = _memory_bytes_per_ms(board) if network.weight_bytes > _CACHED_BYTES else None
-    memory = 0.0 if bandwidth is None else sum(work.weight_bytes for work in works) / bandwidth
+    memory = 0.0 if bandwidth is None else sum(work.weight_bytes for work in ops) / bandwidth
     return max(compute / per_ms, memory)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """What one op takes: MACs, activations moved, bytes of weights, and cycles of one core that are neither."""
-
-    arithmetic: str
-    macs: int
-    elements: int
-    weight_bytes: int
-    cycles: float
-    is_hybrid: bool
-
-
-def _works(network: Network, only: Collection[int] | None) -> Iterable[_Work]:
-    """The ops (in ``only``) that run every time: those on constants alone (float16 weights made float32) run once, while loading."""
-    loaded = {operand.index for op in network.ops if not op.activations for operand in op.outputs}
-    seen: set[int] = set()
-
-    def is_weight(operand: Operand) -> bool:
-        return operand.is_constant or operand.index in loaded
-
-    for op in network.ops:
-        if (only is not None and op.index not in only) or not op.activations:
-            continue
-        operands = [operand for operand in op.inputs if operand is not None]
-        weights = [operand for operand in operands if is_weight(operand) and operand.index not in seen]
-        seen.update(operand.index for operand in weights)
-        moved = [*(operand for operand in operands if not is_weight(operand)), *op.outputs]
-        scores = op.activations[1].elements if op.name == POSTPROCESS and len(op.activations) > 1 else 0
-        arithmetic = kind(op)
-        yield _Work(
-            arithmetic=arithmetic,
-            macs=op.macs,
-            elements=sum(operand.elements for operand in moved),
-            weight_bytes=sum(operand.bytes for operand in weights),
-            cycles=scores * POSTPROCESS_CYCLES,
-            is_hybrid=arithmetic == FLOAT and any(operand.dtype == "int8" for operand in op.constants),
-        )
 
 
 def _threads(cluster: CpuCluster, threads: int | None) -> int:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices import core_costs, detect, jsontext, latency, origin
+from devices import core_costs, detect, jsontext, latency, op_work, origin
 from devices.fit import BoardFit
 from devices.network import Network
 from devices.records import BoardProfile
@@ -202,4 +202,4 @@ def _key(network: Network, found: BoardFit, *, on_tpu: bool) -> str:
     if on_tpu:
         return f"{found.board}/{found.accelerator or 'own'}"
     heaviest = max(network.ops, key=lambda op: op.macs, default=None)
-    return f"{found.board}/cpu/{latency.kind(heaviest) if heaviest else core_costs.INT8}"
+    return f"{found.board}/cpu/{op_work.kind(heaviest) if heaviest else core_costs.INT8}"

@@ -27,6 +27,7 @@ LEAVES = {
             "network",
             "latency",
             "core_costs",
+            "op_work",
             "interpreters",
             "footprint",
             "fit",
