@@ -9,6 +9,7 @@ import pytest
 from devices import doctor, probe, throttling
 from devices.detect import arch, cores
 from devices.errors import RemoteError
+from devices.findings import Finding
 from devices.shell import Shell
 
 PI_4 = """\
@@ -40,7 +41,7 @@ done\t1
 """
 
 
-def findings(text: str) -> dict[str, doctor.Finding]:
+def findings(text: str) -> dict[str, Finding]:
     found = doctor.examine("pi", probe.parse(text, where="pi")).findings
     return {f"{finding.check}/{finding.severity}": finding for finding in found}
 
