@@ -18,7 +18,7 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ class Comparison:
         return row(edge.validate(path, self.args.test, reference=self.reference).to_dict())
 
 
-def _without_labels(items: tuple[Any, ...]) -> tuple[Any, ...]:
+def _without_labels(items: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(dataclasses.replace(item, label=None) for item in items)
 
 

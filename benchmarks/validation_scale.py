@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +131,13 @@ def _empty(folder: Path, classes: int, count: int) -> None:
 def _with_synthetic_answers(argv: Sequence[str]) -> int:
     """Run the command with answers drawn from a thousand that were measured: as often right, and as often changed, as real ones."""
     from edge import cli, comparison, validation
+    from edge.class_scores import ClassScorer
 
     class Synthetic(comparison.Comparison):
         def __init__(self, *args: Any, dataset: LabelledImages, **named: Any) -> None:
             super().__init__(*args, dataset=dataset, **named)
             rng, scorer = np.random.default_rng(3), self.outputs[0].scorer
+            assert isinstance(scorer, ClassScorer)
             self._measured = np.zeros(1000, scorer.dtype)
             for i in range(len(self._measured)):
                 values = rng.dirichlet(np.full(scorer.size, 0.01)).astype(np.float32)
@@ -154,7 +156,7 @@ def _with_synthetic_answers(argv: Sequence[str]) -> int:
             records["status"][[item.id == "class 00001/00001.bmp" for item in items]] = comparison.UNREADABLE
             return records
 
-    validation.Comparison = Synthetic  # type: ignore[misc]
+    setattr(validation, "Comparison", Synthetic)  # noqa: B010
     return cli.main(argv)
 
 
@@ -199,7 +201,7 @@ def _ranking(classes: int) -> dict[str, float]:
 
     spec = OutputSpec(name="kind", kind="probabilities", labels=tuple(f"class {i:05}" for i in range(classes)))
     answers = np.random.default_rng(2).random((200, classes), np.float32)
-    ways = {
+    ways: dict[str, Callable[[NDArray[np.float32]], Any]] = {
         "rank and five": lambda values: rank(values, spec).top(5),
         "argpartition": lambda values: np.argpartition(-values, 5)[:5],
         "sort": lambda values: np.argsort(-values, kind="stable"),

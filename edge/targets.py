@@ -61,7 +61,8 @@ def _one_hot(dataset: LabelledImages, labels: Sequence[str]) -> NDArray[np.int32
         raise DatasetError(
             f"{dataset.root}: image {dataset.items[row].id} is of {many} classes by its columns {shown(labels)}; expected one"
         )
-    return flags.argmax(axis=1).astype(np.int32)
+    found: NDArray[np.int32] = flags.argmax(axis=1).astype(np.int32)
+    return found
 
 
 def label_truth(dataset: LabelledImages, spec: OutputSpec, size: int, *, only: bool) -> NDArray[np.bool_] | None:
