@@ -97,7 +97,9 @@ class Exporter:
             for index in op.outputs:
                 name = model.tensors[index].name
                 named = (part.split("/")[1] for part in name.split(";") if "/" in part)
-                layer = next((layer for layer in named if layer in layers), None)
+                # A convolution whose batch norm is folded in can keep its own name.
+                ends = (self.places.end_of.get(layer, layer) for layer in named)
+                layer = next((layer for layer in ends if layer in layers), None)
                 if layer is not None:
                     found[layer] = name  # of several tensors of one layer the last is its output
         found |= self._outputs(model)

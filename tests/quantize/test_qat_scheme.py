@@ -31,23 +31,26 @@ class Prepared:
     images: list[np.ndarray]
 
 
-@pytest.fixture(scope="module")
-def prepared(small_network: Any, digits_folder: Path) -> Prepared:
+def _prepared(source: Any, images: list[np.ndarray]) -> Prepared:
     from quantize import qat_export
     from quantize.qat_ranges import RangeTable
 
-    source = quantize.load(small_network, name="small", preprocess="inception", labels=LABELS)
-    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=40, contract=source.contract)
     network = bridge.bridge(source.model).network
-    places = qat_tensors.find(network)
-    images = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
+    exporter = qat_export.Exporter(source, network, qat_tensors.find(network), lambda: iter(images))
+    places = exporter.places
     table = RangeTable(places)
     taps = [qat_export.tap(network, [place.layer for place in places.observed], image) for image in images]
     table.set_observed(
         {name: (min(float(t[name].min()) for t in taps), max(float(t[name].max()) for t in taps)) for name in taps[0]}
     )
-    exporter = qat_export.Exporter(source, network, places, lambda: iter(images))
     return Prepared(source=source, network=network, places=places, exporter=exporter, table=table, images=images)
+
+
+@pytest.fixture(scope="module")
+def prepared(small_network: Any, digits_folder: Path) -> Prepared:
+    source = quantize.load(small_network, name="small", preprocess="inception", labels=LABELS)
+    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=40, contract=source.contract)
+    return _prepared(source, [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)])
 
 
 def groups(places: qat_tensors.Places) -> Iterator[set[str]]:
@@ -180,6 +183,56 @@ def test_the_fake_quantized_network_answers_as_the_converted_file(prepared: Prep
     ranges[dense] = (ranges[dense][0] / 8, ranges[dense][1] / 8)
     wrong = prepared.exporter.int8(ranges, per_channel=per_channel)
     assert str(qat_parity.first_divergence(wrong, *arguments)).startswith(f"{dense} (Dense), by ")
+
+
+def _resized(keras: Any, x: Any) -> Any:
+    """Resizing, and PReLU."""
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(keras.layers.Resizing(24, 24)(x))
+    for filters in (8, 12):
+        x = keras.layers.BatchNormalization()(keras.layers.Conv2D(filters, 3, strides=2, use_bias=False)(x))
+        x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(0.25))(x)
+    return x
+
+
+def _gated(keras: Any, x: Any) -> Any:
+    """What EfficientNet is made of: Normalization, swish, squeeze and excite."""
+    layers = keras.layers
+    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.05, 0.06, 0.07])(layers.Rescaling(1 / 255)(x))
+    x = layers.Activation("swish")(layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(x)))
+    for _ in range(2):
+        gate = layers.Conv2D(4, 1, activation="swish")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        gated = layers.Multiply()([x, layers.Conv2D(8, 1, activation="sigmoid")(gate)])
+        x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(8, 1, use_bias=False)(gated))])
+    return x
+
+
+@pytest.mark.parametrize("beginning", [_resized, _gated])
+def test_other_peoples_layers_are_simulated_as_they_are_converted(beginning: Any) -> None:
+    import keras
+
+    from quantize import qat_parity, qat_scheme
+    from quantize.qat_train import predictor
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    coarse = [rng.integers(0, 256, (1, 4 + i % 3, 4 + i % 3, 3)) for i in range(8)]
+    images = [np.asarray(keras.ops.image.resize(each.astype(np.float32), (32, 32)), np.float32) for each in coarse]
+    picture = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(beginning(keras, picture))
+    model = keras.Model(picture, keras.layers.Dense(2, activation="softmax", name="answer")(x))
+    source = quantize.load(model, name="other", labels=("cat", "dog"))
+    made = _prepared(source, images)
+
+    quantized = qat_scheme.quantize_network(made.network, made.places, made.table)
+    raw = made.exporter.int8(made.table.read())
+    finished = ptq.assemble(raw, source.contract)
+    answers = predictor(quantized, made.table)(np.concatenate(images))
+    parity = qat_parity.compare(finished, {"answer": answers[0]}, images, headline="answer")
+
+    assert not graph_facts.float_ops(graph.read(finished))
+    assert parity.steps < 2.0 and parity.agreement is not None and parity.agreement >= 7 / 8
+    arguments = (made.exporter.tensor_of, quantized, made.table, made.places, images[0])
+    assert qat_parity.first_divergence(raw, *arguments) is None
 
 
 @pytest.mark.parametrize(
