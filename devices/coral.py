@@ -5,6 +5,7 @@ Not to be confused with the "Coral NPU" of Synaptics' SL2610 boards: other hardw
 
 from __future__ import annotations
 
+from .coral_end import END_OF_LIFE
 from .records import AcceleratorProfile, BoardProfile, CheckedOn, CpuCluster, ThermalLimit
 
 _FIRST = CheckedOn(date="2026-11-20")
@@ -28,13 +29,9 @@ _APEX_LIMITS = verified(
 )
 _APEX_HEALTH = verified(("/sys/class/apex/apex_0/temp", "/sys/class/apex/apex_0/trip_point0_temp"), _APEX)
 
-END_OF_LIFE = "since July 2024; its runtime libedgetpu is archived since October 2025 (last change in March 2024)"
 _END_SOURCE = "codyogden/killedbygoogle#1641, with the makers' notice for Dev Board and SoM (mouser.com/PCN)"
-# What keeps Coral going is one person's work, not Google's. Checked 2026-11-30: LiteRT#3611, google/gasket-driver#50.
-COMMUNITY_LIBRARY = "the community build github.com/feranick/libedgetpu (one maintainer's, not Google's)"
-COMMUNITY_DRIVER = "the community build github.com/feranick/gasket-driver (1.0-18.4 or later; one maintainer's, not Google's)"
-END_OF_LIFE_BOARDS = _NOW.verified(END_OF_LIFE, _END_SOURCE)
-END_OF_LIFE_OTHERS = _NOW.derived(END_OF_LIFE, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
+_ENDED = _NOW.verified(END_OF_LIFE, _END_SOURCE)
+_ENDED_TOO = _NOW.derived(END_OF_LIFE, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
 
 DEV_BOARD = BoardProfile(
     name="coral-dev-board",
@@ -65,7 +62,7 @@ DEV_BOARD = BoardProfile(
         ("Freescale i.MX8MQ Phanbell", "Google i.MX8MQ Phanbell", "google,imx8mq-phanbell"),
         f"{_DETECT}; Linux, imx8mq-phanbell.dts",
     ),
-    end_of_life=END_OF_LIFE_BOARDS,
+    end_of_life=_ENDED,
     systems=verified(("mendel",), _SOM),
 )
 
@@ -92,7 +89,7 @@ DEV_BOARD_MINI = BoardProfile(
     device_tree=_NOW.verified(
         ("Google Coral MT8167",), "the board's boot log: 'Machine model: Google Coral MT8167', Linux 4.19.125-mtk, excelsior"
     ),
-    end_of_life=END_OF_LIFE_BOARDS,
+    end_of_life=_ENDED_TOO,
     systems=derived(("mendel",), "the Coral boards' own system"),
 )
 
@@ -125,7 +122,7 @@ DEV_BOARD_MICRO = BoardProfile(
     thermal=None,
     health=None,
     device_tree=None,
-    end_of_life=END_OF_LIFE_OTHERS,
+    end_of_life=_ENDED_TOO,
     systems=None,
 )
 
@@ -138,7 +135,7 @@ CORAL_USB = AcceleratorProfile(
     identifiers=verified(("USB 1a6e:089a before the first use", "USB 18d1:9302 after it"), "google-coral/libedgetpu"),
     thermal=verified((), "Frigate's documentation: USB models lack the automatic throttling of the others"),
     health=verified((), "google-coral/edgetpu#102, #859: no interface to read its temperature"),
-    end_of_life=END_OF_LIFE_OTHERS,
+    end_of_life=_ENDED_TOO,
 )
 
 CORAL_M2 = AcceleratorProfile(
@@ -150,7 +147,7 @@ CORAL_M2 = AcceleratorProfile(
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,
     health=_APEX_HEALTH,
-    end_of_life=END_OF_LIFE_OTHERS,
+    end_of_life=_ENDED_TOO,
 )
 
 CORAL_PCIE = AcceleratorProfile(
@@ -162,7 +159,7 @@ CORAL_PCIE = AcceleratorProfile(
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,
     health=_APEX_HEALTH,
-    end_of_life=END_OF_LIFE_OTHERS,
+    end_of_life=_ENDED_TOO,
 )
 
 CORAL_BOARDS = (DEV_BOARD, DEV_BOARD_MINI, DEV_BOARD_MICRO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .coral import COMMUNITY_DRIVER, COMMUNITY_LIBRARY, END_OF_LIFE
+from .coral_end import COMMUNITY_DRIVER, COMMUNITY_LIBRARY, END_OF_LIFE
 from .findings import Finding, note, warning
 from .other_accelerators import by_identifier
 from .probe import BoardFacts

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes.util
 from pathlib import Path
 
-from devices.coral import COMMUNITY_LIBRARY
+from devices.coral_end import COMMUNITY_LIBRARY
 
 from . import interpreter
 from .child import Child, ChildDiedError

@@ -46,7 +46,7 @@ LEAVES = {
             "throttling",
             "own_boards",
             "detect",
-            "coral",
+            "coral_end",
             "manifests",
             "origin",
             "texts",
