@@ -194,7 +194,10 @@ ORANGE_PI_5B = dataclasses.replace(
     name="orange-pi-5b",
     title="Orange Pi 5B",
     soc=_NOW.verified("Rockchip RK3588S", "Linux, rk3588s-orangepi-5b.dts"),
-    device_tree=_NOW.verified(("Orange Pi 5B", "Xunlong Orange Pi 5B", "xunlong,orangepi-5b"), "Linux, rk3588s-orangepi-5b.dts"),
+    device_tree=_NOW.verified(
+        ("Orange Pi 5B", "Xunlong Orange Pi 5B", "xunlong,orangepi-5b", "rockchip,rk3588s-orangepi-5b"),
+        "Linux, rk3588s-orangepi-5b.dts",
+    ),
 )
 
 ROCK_5B_PLUS = dataclasses.replace(
