@@ -1,16 +1,15 @@
 """The contract: the single truth about how a model is fed and read. Travels inside the artefact as ``contract.json``.
 
-Only plain data here (standard library), so that every part of edgekit can import it at no cost. The JSON Schema of the same
-structure is ``edge/contract.schema.json``.
+Only plain data here (standard library), so that every part of edgekit can import it at no cost. `edge.contract_schema` says what a
+document must look like, and makes the JSON Schema of it, ``edge/contract.schema.json``; what the schema cannot say is checked here.
 
-Annotations are evaluated here: the parser goes by the fields' types, and to resolve them from text would cost each start of a
+Annotations are evaluated here: the reader goes by the fields' types, and to resolve them from text would cost each start of a
 model more than all the parsing does.
 """
 
 import dataclasses
 import json
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,9 @@ RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos")
 UNFILTERED = ("bilinear", "nearest")  # what can be sampled without a low-pass filter
 OUTPUT_KINDS = ("probabilities", "logits", "multilabel", "regression", "features")
 CLASS_KINDS = ("probabilities", "logits")
+LARGEST_SIDE = 8192  # pixels of an input
+MOST_FRAMES = 256  # pictures stacked in one input
+MOST_VALUES = 1 << 20  # classes of an output, and values along one axis of an extra input
 IMAGE = "image"  # what the picture is called among several inputs
 
 
@@ -93,7 +95,7 @@ class InputSpec:
         _check(self.resample in RESAMPLES, "input.resample", self.resample, f"one of {', '.join(RESAMPLES)}")
         for key in ("width", "height"):
             value = getattr(self, key)
-            _check(1 <= value <= 8192, f"input.{key}", value, "1 to 8192 pixels")
+            _check(1 <= value <= LARGEST_SIDE, f"input.{key}", value, f"1 to {LARGEST_SIDE} pixels")
         _check(0.0 < self.crop_fraction <= 1.0, "input.crop_fraction", self.crop_fraction, "above 0, at most 1")
         _check(0 <= self.letterbox_fill <= 255, "input.letterbox_fill", self.letterbox_fill, "0 to 255")
         for key in ("mean", "scale"):
@@ -105,7 +107,7 @@ class InputSpec:
         _check(unfiltered, "input.resample", self.resample, f"{' or '.join(UNFILTERED)} where antialias is off")
         whole = self.fit != "letterbox" or self.crop_fraction == 1.0
         _check(whole, "input.crop_fraction", self.crop_fraction, "1, as letterbox shows the whole picture")
-        _check(0 <= self.frames <= 256, "input.frames", self.frames, "0 to 256 stacked pictures")
+        _check(0 <= self.frames <= MOST_FRAMES, "input.frames", self.frames, f"0 to {MOST_FRAMES} stacked pictures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ class OutputSpec:
         _check(not broken, f"outputs[{self.name}].labels", broken, "names of one line each")
         _check(0.0 < self.threshold < 1.0, f"outputs[{self.name}].threshold", self.threshold, "between 0 and 1")
         if self.background_index is not None:
-            top = len(self.labels) if self.labels else 1 << 20
+            top = len(self.labels) if self.labels else MOST_VALUES
             fits = 0 <= self.background_index < top
             _check(fits, f"outputs[{self.name}].background_index", self.background_index, f"0 to {top - 1}")
 
@@ -256,8 +258,12 @@ class Contract:
                 f"{where}: its contract has schema version {version}, this edgekit reads up to {SCHEMA_VERSION};"
                 f" {writer} wrote it and reads it: upgrade with pip install --upgrade edgekit"
             )
+        from . import contract_schema, schema  # what no program that only makes contracts needs
+
+        if (wrong := schema.differs(data, contract_schema.CONTRACT, "contract")) is not None:
+            raise ContractError(f"{where}: contract.json: {wrong}")
         try:
-            contract = _parse(data, cls, "contract")
+            contract = _made(data, cls)
         except ContractError as error:
             raise ContractError(f"{where}: contract.json: {error}") from error
         assert isinstance(contract, Contract)
@@ -278,51 +284,14 @@ def _check(fits: bool, key: str, value: object, expected: str) -> None:
         raise ContractError(f"{key} is {value!r:.200}, expected {expected}")
 
 
-def _parse(value: Any, kind: Any, key: str) -> Any:
-    """Return ``value`` as ``kind`` (a dataclass, tuple, mapping, union or plain type), or raise ContractError naming ``key``."""
+def _made(value: Any, kind: Any) -> Any:
+    """Return plain data that is as the schema says as ``kind``: a dataclass, tuple of one kind of thing, mapping or plain type."""
     if kind == "ExtraInput":
         kind = __getattr__(kind)
-    if dataclasses.is_dataclass(kind):
-        return _parse_record(value, kind, key)
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return _parse(value, next(a for a in arguments if a is not type(None)), key)
-    if origin is tuple:
-        _check(isinstance(value, list), key, value, "a list")
-        element = arguments if arguments[-1] is not Ellipsis else (arguments[0],) * len(value)
-        _check(len(element) == len(value), key, value, f"a list of {len(element)}")
-        return tuple(_parse(item, k, f"{key}[{i}]") for i, (item, k) in enumerate(zip(value, element, strict=True)))
-    if origin is Mapping:
-        _check(isinstance(value, dict), key, value, "an object")
-        return {_parse(name, str, key): _parse(item, arguments[1], f"{key}.{name}") for name, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is str and isinstance(value, str) and not value.isascii():
-        _check(_can_be_encoded(value), key, ascii(value), "text without half characters (lone surrogates)")
-    _check(type(value) is kind, key, value, {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind])
-    return value
-
-
-def _can_be_encoded(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _parse_record(value: Any, kind: Any, key: str) -> Any:
-    _check(isinstance(value, dict), key, type(value).__name__, "an object")
-    names = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - set(names))
-    _check(not unknown, key, unknown, f"only the keys {', '.join(names)}")
-    required = [
-        n
-        for n, f in names.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and n not in value
-    ]
-    _check(not required, key, sorted(value), f"the keys {', '.join(required)} too")
-    return kind(**{name: _parse(item, names[name].type, f"{key}.{name}") for name, item in value.items()})
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        kinds = {f.name: f.type for f in dataclasses.fields(kind)}
+        return kind(**{name: _made(item, kinds[name]) for name, item in value.items()})
+    if typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        return tuple(value) if element is str else tuple(_made(item, element) for item in value)
+    return float(value) if kind is float else value

@@ -1,12 +1,12 @@
 """What a contract says about an input beside the picture. A module of its own, as most models have none: see `edge.contract`.
 
-Annotations are evaluated here, as in `edge.contract`, whose parser goes by them.
+Annotations are evaluated here, as in `edge.contract`, whose reader goes by them.
 """
 
 import math
 from dataclasses import dataclass
 
-from .contract import _check
+from .contract import MOST_VALUES, _check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class ExtraInput:
 
     def __post_init__(self) -> None:
         key = f"extra_inputs[{self.name}]"
-        sizes = bool(self.shape) and all(1 <= size <= 1 << 20 for size in self.shape)
+        sizes = bool(self.shape) and all(1 <= size <= MOST_VALUES for size in self.shape)
         _check(sizes, f"{key}.shape", self.shape, "one size or more, each 1 or more")
         for name in ("mean", "scale"):
             values = getattr(self, name)

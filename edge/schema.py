@@ -4,8 +4,9 @@
     problem({"x": 1, "y": "2"}, POINT)        # "y is '2', expected a number"
 
 A schema is a dict of the subset of JSON Schema (2020-12) that these functions make, so that one definition is read by this module and
-published for others. `problem` also refuses, anywhere, what is valid JSON and no value that a program can go on with: numbers that
-are not finite or take more than 64 bits, text that cannot be encoded, and nesting without end.
+published for others; other keywords in it are for those others, and are not looked at here. `problem` also refuses, anywhere, what is
+valid JSON and no value that a program can go on with: numbers that are not finite or take more than 64 bits, text that cannot be
+encoded, and nesting without end.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ _WORDS = {
 }
 
 
-def number(low: float | None = None, high: float | None = None) -> Schema:
-    """A finite number, from ``low`` to ``high``."""
-    return _bounded({"type": "number"}, low, high)
+def number(
+    low: float | None = None, high: float | None = None, *, above: float | None = None, below: float | None = None
+) -> Schema:
+    """A finite number, from ``low`` to ``high``, more than ``above`` and less than ``below``."""
+    bounds = {"minimum": low, "exclusiveMinimum": above, "maximum": high, "exclusiveMaximum": below}
+    return {"type": "number", **{key: bound for key, bound in bounds.items() if bound is not None}}
 
 
 def whole(low: int | None = None, high: int | None = None) -> Schema:
     """A whole number, from ``low`` to ``high``."""
-    return _bounded({"type": "integer"}, low, high)
+    return {**number(low, high), "type": "integer"}
 
 
 def text(longest: int | None = None) -> Schema:
@@ -92,9 +96,44 @@ def record(may: Mapping[str, Schema] | None = None, /, **must: Schema) -> Schema
     return {"type": "object", "properties": {**must, **(may or {})}, "required": list(must)}
 
 
+def only(schema: Schema) -> Schema:
+    """The same record with no other keys."""
+    return {**schema, "additionalProperties": False}
+
+
+def described(schema: Schema, words: str) -> Schema:
+    """The same, with a description for those who read the JSON Schema."""
+    return {**schema, "description": words}
+
+
 def problem(value: Any, schema: Schema, where: str = "") -> str | None:
     """Return what is wrong with ``value`` in words, with the place, or None. ``where``: what it is called itself."""
-    return _unusable(value, where, 0) or _differs(value, schema, where)
+    return _unusable(value, where, 0) or differs(value, schema, where)
+
+
+def differs(value: Any, schema: Schema, where: str) -> str | None:
+    """Return the same as `problem` for a value of `devices.jsontext.loads`, which refuses what no schema can allow."""
+    if "anyOf" in schema:
+        found = [differs(value, alternative, where) for alternative in schema["anyOf"]]
+        return None if None in found else found[0]
+    if "enum" in schema:
+        fits = isinstance(value, str) and value in schema["enum"]
+        return None if fits else _expected(value, where, f"one of {', '.join(schema['enum'])}")
+    kind = schema.get("type")
+    if kind is None:
+        return None
+    if not _is_a(value, kind):
+        return _expected(value, where, _WORDS[kind])
+    if kind in ("number", "integer"):
+        return _out_of_bounds(value, schema, where)
+    if kind == "string":
+        longest = schema.get("maxLength")
+        return None if longest is None or len(value) <= longest else f"{_name(where)} has more than {longest} characters"
+    if kind == "array":
+        return _list_differs(value, schema, where)
+    if kind == "object":
+        return _object_differs(value, schema, where)
+    return None
 
 
 def plain(value: Any) -> Any:
@@ -109,14 +148,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _bounded(schema: dict[str, Any], low: float | None, high: float | None) -> Schema:
-    if low is not None:
-        schema["minimum"] = low
-    if high is not None:
-        schema["maximum"] = high
-    return schema
 
 
 def _unusable(value: Any, where: str, depth: int) -> str | None:
@@ -143,36 +174,17 @@ def _unusable(value: Any, where: str, depth: int) -> str | None:
     return f"{_name(where)} is {type(value).__name__}, expected plain data"
 
 
-def _differs(value: Any, schema: Schema, where: str) -> str | None:
-    if "anyOf" in schema:
-        found = [_differs(value, alternative, where) for alternative in schema["anyOf"]]
-        return None if None in found else found[0]
-    if "enum" in schema:
-        fits = isinstance(value, str) and value in schema["enum"]
-        return None if fits else _expected(value, where, f"one of {', '.join(schema['enum'])}")
-    kind = schema.get("type")
-    if kind is None:
-        return None
-    if not _is_a(value, kind):
-        return _expected(value, where, _WORDS[kind])
-    if kind in ("number", "integer"):
-        return _out_of_bounds(value, schema, where)
-    if kind == "string":
-        longest = schema.get("maxLength")
-        return None if longest is None or len(value) <= longest else f"{_name(where)} has more than {longest} characters"
-    if kind == "array":
-        return _list_differs(value, schema, where)
-    if kind == "object":
-        return _object_differs(value, schema, where)
-    return None
-
-
 def _out_of_bounds(value: float, schema: Schema, where: str) -> str | None:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and value < low:
         return _expected(value, where, f"at least {low}")
     if high is not None and value > high:
         return _expected(value, where, f"at most {high}")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if above is not None and value <= above:
+        return _expected(value, where, f"more than {above}")
+    if below is not None and value >= below:
+        return _expected(value, where, f"less than {below}")
     return None
 
 
@@ -183,20 +195,22 @@ def _list_differs(value: Sequence[Any], schema: Schema, where: str) -> str | Non
     if len(value) < least:
         return f"{_name(where)} has {len(value)} entries, expected at least {least}"
     kinds = fixed if fixed is not None else [schema["items"]] * len(value)
-    return _first(_differs(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
+    return _first(differs(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
 
 
 def _object_differs(value: Mapping[str, Any], schema: Schema, where: str) -> str | None:
+    named, rest = schema.get("properties", {}), schema.get("additionalProperties")
+    if rest is False and (unknown := next((key for key in value if key not in named), None)) is not None:
+        return f"{_name(where)} has the unknown key {_key(unknown)}, expected only the keys {', '.join(named)}"
     for key in schema.get("required", ()):
         if key not in value:
             return f"{_name(where)} lacks {key}"
-    for key, kind in schema.get("properties", {}).items():
-        if key in value and (found := _differs(value[key], kind, _inside(where, key))) is not None:
+    for key, kind in named.items():
+        if key in value and (found := differs(value[key], kind, _inside(where, key))) is not None:
             return found
-    rest = schema.get("additionalProperties")
-    if rest is None:
+    if not rest:
         return None
-    return _first(_differs(item, rest, _inside(where, key)) for key, item in value.items())
+    return _first(differs(item, rest, _inside(where, key)) for key, item in value.items())
 
 
 def _is_a(value: Any, kind: str) -> bool:
@@ -231,8 +245,11 @@ def _first(found: Any) -> str | None:
 
 
 def _inside(where: str, key: str) -> str:
-    name = key if key.isidentifier() else repr(key)[: _SHOWN + 2]
-    return f"{where}.{name}" if where else name
+    return f"{where}.{_key(key)}" if where else _key(key)
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() and len(key) <= _SHOWN else repr(key)[: _SHOWN + 2]
 
 
 def _name(where: str) -> str:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import jsonschema
 import pytest
 
 import edge
-from edge.contract import SCHEMA_VERSION, Contract, ExtraInput, InputSpec, OutputSpec
+from edge import contract_schema
+from edge.contract import (
+    SCHEMA_VERSION,
+    Contract,
+    ExtraInput,
+    GoldenOutputs,
+    GoldenSample,
+    InputSpec,
+    OutputSpec,
+    Provenance,
+    Quantization,
+)
 from edge.errors import ContractError
 
 SAMPLES = Path(__file__).parents[1] / "data" / "contracts"
@@ -111,13 +123,68 @@ def test_errors_name_the_key(plain: dict[str, Any]) -> None:
         Contract.from_json(json.dumps(broken), where="test")
     broken = copy.deepcopy(plain)
     broken["input"]["colour"] = "rgb"
-    with pytest.raises(ContractError, match=r"contract\.input is \['colour'\], expected only the keys width"):
+    with pytest.raises(ContractError, match=r"contract\.input has the unknown key colour, expected only the keys width, height"):
         Contract.from_json(json.dumps(broken), where="test")
 
 
 def test_the_schema_is_a_schema_and_takes_the_sample(plain: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(plain, SCHEMA)
+
+
+def test_the_schema_that_is_shipped_is_the_one_that_the_reader_goes_by() -> None:
+    made = json.dumps(contract_schema.published(), indent=2) + "\n"
+    shipped = (Path(edge.__file__).parent / "contract.schema.json").read_text(encoding="utf-8")
+    assert shipped == made, "run python -m edge.contract_schema > edge/contract.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        (contract_schema.CONTRACT, Contract),
+        (contract_schema.INPUT, InputSpec),
+        (contract_schema.EXTRA_INPUT, ExtraInput),
+        (contract_schema.OUTPUT, OutputSpec),
+        (contract_schema.SOURCE, Provenance),
+        (contract_schema.QUANTIZATION, Quantization),
+        (contract_schema.GOLDEN_SAMPLE, GoldenSample),
+        (contract_schema.GOLDEN_OUTPUTS, GoldenOutputs),
+    ],
+)
+def test_the_schema_names_the_fields_of_the_classes(schema: Mapping[str, Any], kind: Any) -> None:
+    fields = dataclasses.fields(kind)
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    assert set(schema["properties"]) == {f.name for f in fields}
+    assert set(schema["required"]) - {"schema_version"} == needed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("name",), None, "contract.name is null, expected text"),
+        (("input", "width"), 0, "contract.input.width is 0, expected at least 1"),
+        (("input", "width"), 1.5, "contract.input.width is 1.5, expected a whole number"),
+        (("input", "crop_fraction"), 0, "contract.input.crop_fraction is 0, expected more than 0"),
+        (("input", "mean", 1), "x", "contract.input.mean[1] is 'x', expected a number"),
+        (("input", "scale", 1), 0, "input.scale is (58.4, 0.0, 57.4), expected no zero"),
+        (("outputs",), [], "contract.outputs has 0 entries, expected at least 1"),
+        (("outputs", 1, "threshold"), 1, "contract.outputs[1].threshold is 1, expected less than 1"),
+        (("outputs", 0, "background_index"), 9, "outputs[species].background_index is 9, expected 0 to 3"),
+        (("quantization", "representative", 0), ["x"], "contract.quantization.representative[0] has 1 entries, expected 2"),
+        (("source", "x" * 9999), 1, "contract.source has the unknown key 'xxxxxxxxxx"),
+    ],
+)
+def test_errors_say_what_was_expected(plain: dict[str, Any], path: tuple[Any, ...], value: object, message: str) -> None:
+    broken = copy.deepcopy(plain)
+    place: Any = broken
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ContractError) as caught:
+        Contract.from_json(json.dumps(broken), where="a.tflite")
+    assert str(caught.value).startswith(f"a.tflite: contract.json: {message}")
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
