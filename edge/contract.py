@@ -1,7 +1,7 @@
 """The contract: the single truth about how a model is fed and read. Travels inside the artefact as ``contract.json``.
 
-Only plain data here (standard library), so that every part of edgekit can import it at no cost. `edge.contract_schema` says what a
-document must look like, and makes the JSON Schema of it, ``edge/contract.schema.json``; what the schema cannot say is checked here.
+Only plain data here (standard library), so that every part of edgekit can import it at no cost. `edge.contract_schema` says what
+a document must look like, and makes the JSON Schema of it, ``edge/contract.schema.json``; what no schema can say is checked here.
 
 Annotations are evaluated here: the reader goes by the fields' types, and to resolve them from text would cost each start of a
 model more than all the parsing does.
@@ -285,7 +285,7 @@ def _check(fits: bool, key: str, value: object, expected: str) -> None:
 
 
 def _made(value: Any, kind: Any) -> Any:
-    """Return plain data that is as the schema says as ``kind``: a dataclass, tuple of one kind of thing, mapping or plain type."""
+    """Return plain data that fits the schema as ``kind``: a dataclass, tuple of one kind of thing, mapping or plain type."""
     if kind == "ExtraInput":
         kind = __getattr__(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):

@@ -178,8 +178,8 @@ def published() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "title": "edgekit contract",
-        "description": "contract.json of schema versions 1 and 2: how a model is fed and read, where it came from, and what it must"
-        " compute. Made from edge/contract_schema.py.",
+        "description": "contract.json of schema versions 1 and 2: how a model is fed and read, where it came from, and what it"
+        " must compute. Made from edge/contract_schema.py.",
         **_referring(CONTRACT),
         "$defs": {name: _referring(part) for name, part in PARTS.items()},
     }

@@ -3,10 +3,10 @@
     POINT = record(x=number(), y=number(), name=optional(text()))
     problem({"x": 1, "y": "2"}, POINT)        # "y is '2', expected a number"
 
-A schema is a dict of the subset of JSON Schema (2020-12) that these functions make, so that one definition is read by this module and
-published for others; other keywords in it are for those others, and are not looked at here. `problem` also refuses, anywhere, what is
-valid JSON and no value that a program can go on with: numbers that are not finite or take more than 64 bits, text that cannot be
-encoded, and nesting without end.
+A schema is a dict of the subset of JSON Schema (2020-12) that these functions make, so that one definition is read by this module
+and published for others; other keywords in it are for those others, and are not looked at here. `problem` also refuses, anywhere,
+what is valid JSON and no value that a program can go on with: numbers that are not finite or take more than 64 bits, text that
+cannot be encoded, and nesting without end.
 """
 
 from __future__ import annotations
