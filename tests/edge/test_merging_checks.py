@@ -26,22 +26,14 @@ def _share(*names: str, **changes: Any) -> dict[str, Any]:
         "reference": {"sha256": "b", **rate},
         "candidate": rate,
         "images": len(names),
-        "drop": {"flips_lost": 0, "flips_won": 0},
+        "drop": {"top1": 0.0, "ci95": [-0.1, 0.1], "flips_lost": 0, "flips_won": 0, "p_value": 1.0},
+        "max_drop": None,
+        "verdict": None,
+        "images_to_decide": None,
         "agreement": 1.0,
         "probability_shift": 0.0,
         "findings": [],
-        "per_class": [
-            {
-                "class_id": 0,
-                "label": "rose",
-                "images": len(names),
-                "reference": 0.5,
-                "candidate": 0.5,
-                "drop": 0.0,
-                "flips_lost": 0,
-                "flips_won": 0,
-            }
-        ],
+        "per_class": [_class("rose", len(names))],
         "lost": [],
         "won": [],
         "changed": [],
@@ -49,9 +41,18 @@ def _share(*names: str, **changes: Any) -> dict[str, Any]:
         "model_sha256": "a",
         "dataset_sha256": dataset_sha256(dataset, contents),
         "dataset": {"image_digests": image_digests(dataset, contents)},
-        "runtime": {"kernels": "optimized"},
+        "runtime": _runtime("optimized"),
     }
     return report | changes
+
+
+def _class(label: str, images: int) -> dict[str, Any]:
+    rates = {"reference": 0.5, "candidate": 0.5, "drop": 0.0, "flips_lost": 0, "flips_won": 0}
+    return {"class_id": 0, "label": label, "images": images, **rates}
+
+
+def _runtime(kernels: str) -> dict[str, Any]:
+    return {"package": "ai-edge-litert", "version": "2.3.0", "kernels": kernels}
 
 
 def _numbers(start: int, end: int) -> list[str]:
@@ -94,8 +95,8 @@ def test_shares_that_overlap_are_refused_and_others_are_not() -> None:
     ("changes", "words"),
     [
         ({"reference": {"sha256": "c", "top1": 0.5, "top5": 1.0}}, r"compared with different references \(b, c\)"),
-        ({"runtime": {"kernels": "reference"}}, r"run with different kernels \(optimized, reference\)"),
-        ({"per_class": [{"class_id": 0, "label": "tulip"}]}, "class 0 is 'rose' in one report and 'tulip' in another"),
+        ({"runtime": _runtime("reference")}, r"run with different kernels \(optimized, reference\)"),
+        ({"per_class": [_class("tulip", 1)]}, "class 0 is 'rose' in one report and 'tulip' in another"),
         ({"schema_version": 2}, "different layouts"),
     ],
 )
