@@ -453,9 +453,12 @@ HYBRID = replace(
 @pytest.mark.parametrize("board", [board for board in profiles.BOARDS if latency.cpu(SMALL, board)], ids=lambda board: board.name)
 def test_no_prediction_is_faster_than_computing_or_memory_allow(board: BoardProfile, threads: int) -> None:
     cluster = latency.fast_cluster(board)
-    assert cluster and cluster.clock_mhz and board.memcpy_mb_s and board.memset_mb_s
+    assert cluster and cluster.clock_mhz
     cores = min(threads, cluster.count)
-    megabytes_per_s = max(2 * board.memcpy_mb_s.value, board.memset_mb_s.value)
+    # Nobody published the bandwidth of some boards.
+    megabytes_per_s = (
+        max(2 * board.memcpy_mb_s.value, board.memset_mb_s.value) if board.memcpy_mb_s and board.memset_mb_s else None
+    )
     for network in (*HEAVY.values(), *DENSE.values(), HYBRID, SMALL, LARGE, FLOAT):
         arithmetic = "float32" if network.ops[0].constants[0].dtype == "float32" else "int8"
         peak = core_costs.PEAKS[cluster.core, arithmetic].macs_per_cycle
@@ -463,7 +466,7 @@ def test_no_prediction_is_faster_than_computing_or_memory_allow(board: BoardProf
             found = latency.cpu(network, board, threads=threads, clock_mhz=clock)
             assert found
             assert found.low >= 0.9999 * network.macs / (peak * clock * 1e3 * cores)
-            if network.weight_bytes > 4 << 20:
+            if megabytes_per_s is not None and network.weight_bytes > 4 << 20:
                 assert found.low >= 0.9999 * network.weight_bytes / (megabytes_per_s * 1e3)
             assert found.low <= found.expected <= found.high
 

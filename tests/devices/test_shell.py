@@ -80,7 +80,7 @@ def test_terminal_escapes_are_stripped(shell: Shell) -> None:
 
 def test_clean_keeps_text_and_lines() -> None:
     assert clean("größe\n\tcolumn\r\nend 🌹") == "größe\n\tcolumn\nend 🌹"
-    assert clean("left\u202eright\x9b31m") == "leftright31m"
+    assert clean("left\u202eright\x9b31m") == "leftright"
 
 
 def test_one_line_is_one_short_line() -> None:

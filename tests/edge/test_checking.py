@@ -143,7 +143,7 @@ def test_a_measurement_refines_what_follows(
     assert isinstance(refined, dict)
     assert refined["expected"] == pytest.approx(3 * guess.expected, abs=0.01)
     assert "measured on Raspberry Pi 4 Model B Rev 1.4" in refined["basis"] and "this very model" in refined["basis"]
-    assert refined["high"] / refined["expected"] == pytest.approx(1.15, abs=0.01)
+    assert refined["high"] / refined["expected"] == pytest.approx(1.15, abs=0.03)  # of milliseconds with two decimals
     assert list(state.rglob("calibration.json"))
     # Another model of the same arithmetic: three times slower too, but less sure.
     other = checking.check(small_artefacts["uint8"], "pi-4b").boards[0].latency
@@ -215,7 +215,7 @@ def test_the_clock_that_was_measured_is_predicted_for(
         ({"board": {"profile": "pi-4b", "virtual": True}}, "is of pi-4b, emulated, which is no board's speed"),
         ({"runtime": {"delegate": "libedgetpu.so.1"}}, "ran on an Edge TPU"),
         ({"p50_ms": "fast"}, "no p50_ms"),
-        ({"p50_ms": 10**400}, "not as edgekit benchmark writes it: p50_ms is a number of 1329 bits"),
+        ({"p50_ms": 10**400}, "is a whole number of more than 64 bits"),
         ({"quotable": False, "not_quotable_because": 5}, "not_quotable_because is 5, expected a list"),
         ({"model_sha256": "0" * 64}, "is no measurement of"),
     ],
