@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import importlib
 import os
 import platform
@@ -20,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
-from . import terminal
+from . import files, terminal
 from .errors import DatasetError, EdgeError, MissingExtraError, OutputError
 from .interrupt import Terminated, termination_interrupts
 from .version import __version__
@@ -65,9 +64,6 @@ _ON_BOARD_MODULE = "devices.commands.on_board"
 
 TERMINATED = 143  # exit code after SIGTERM, as shells count it, where that is no clean end of what was asked for
 SOFTWARE = 70  # exit code of what was not foreseen: os.EX_SOFTWARE, which not every system's Python has
-
-# No space, no quota, a file larger than allowed: whatever was being written.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 # Commands whose runs are remembered (`edgekit runs`).
 REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch", "validate", "benchmark", "selftest", "check", "deploy")
@@ -158,11 +154,11 @@ def _main(words: list[str], *, remember: bool) -> int:
         _give_up_stdout()
         return 141
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            error = _full(error)
         # Errors for which the user can do something carry an exit code; so do those of `devices`, which never imports `edge`.
         if not isinstance(getattr(error, "exit_code", None), int):
-            return _own_fault()
+            if not files.is_full(error):
+                return _own_fault()
+            error = _full(error)
         code, failure = _fail(error, {f"--{name.replace('_', '-')}" for name in vars(args)}), error
     # What was used wrongly did nothing worth remembering; a board that failed did.
     if words[:1] and words[0] in REMEMBERED and (failure is None or code == 3 or hasattr(args, "report")):
@@ -172,13 +168,12 @@ def _main(words: list[str], *, remember: bool) -> int:
     return code
 
 
-def _full(error: OSError) -> OutputError:
+def _full(error: Exception) -> OutputError:
     """Return what a full disk is for the user. Writers that know their file say it themselves; this is for all others."""
-    what = error.filename or "an output, the cache (EDGEKIT_HOME) or a temporary file (TMPDIR)"
-    if error.filename is None and _stdout_is_full():
-        what = "standard output"
+    if getattr(error, "filename", None) is None and _stdout_is_full():
         _give_up_stdout()
-    return OutputError(f"{what}: cannot be written ({error.strerror}); free some space there, or choose another place")
+        return files.full(error, "standard output")
+    return files.full(error)
 
 
 def _stdout_is_full() -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 from .errors import OutputError
+
+# No space, no quota, a file larger than allowed: whatever was being written.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -19,6 +23,26 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def sha256_bytes(data: bytes | memoryview) -> str:
     """Return the SHA-256 of ``data`` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full; also one of libraries that have errors of their own (TensorFlow, h5py)."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(os.strerror(number) in str(error) for number in _FULL[:2])
+
+
+def full(error: BaseException, what: str = "") -> OutputError:
+    """Return what a full disk is for the user. ``what``: the file or kind of file, where the error does not name it."""
+    if isinstance(error, OSError):
+        named, reason = error.filename, error.strerror
+    else:  # TensorFlow's: "FILE; No space left on device"
+        begin = str(error).partition("; ")[0]
+        named, reason = begin if os.path.isabs(begin) else None, None
+    name = named or what or "an output, the cache (EDGEKIT_HOME) or a temporary file (TMPDIR)"
+    return OutputError(
+        f"{name}: cannot be written ({reason or os.strerror(errno.ENOSPC)}); free some space there, or choose another place"
+    )
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | memoryview) -> None:

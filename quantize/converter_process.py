@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from edge import child
+from edge import child, files
 from edge.child import Child, ChildDiedError, Message, answer_requests
-from edge.errors import EdgeError
+from edge.errors import EdgeError, OutputError
 from edge.model import Feed
 
 from .errors import ConversionError
@@ -68,6 +68,8 @@ def _ask(request: dict[str, Any], payload: Sequence[bytes] = ()) -> list[bytes]:
         raise ConversionError(
             f"TensorFlow's converter ended its process ({died.how}): {said}; another variant, or --keep-float for the op, may pass"
         ) from died
+    if "full" in answer:
+        raise OutputError(answer["full"])
     if "problem" in answer:
         raise ConversionError(answer["problem"])
     return made
@@ -145,7 +147,12 @@ def serve() -> None:
             return {}, [getattr(conversion, request["step"])(*payload, **request["settings"])]
         except EdgeError as error:
             return {"problem": str(error)}, []
-        except (RuntimeError, ValueError) as error:  # what the calibrator raises for shapes that do not fit
+        except Exception as error:
+            if files.is_full(error):
+                return {"full": str(files.full(error))}, []
+            if not isinstance(error, RuntimeError | ValueError):
+                raise
+            # What the calibrator raises for shapes that do not fit.
             return {"problem": f"TensorFlow's calibrator refused the network or an image: {str(error).splitlines()[0][:300]}"}, []
 
     answer_requests(answer)

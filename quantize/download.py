@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edge.errors import OutputError
+from edge.errors import EdgeError, OutputError
 from edge.files import atomic_write_text
 from edge.progress import Progress
 
@@ -71,7 +71,7 @@ def download(url: str, target: Path, expected: Expected, *, attempts: int = _ATT
         os.replace(part, target)
         _state(part).unlink(missing_ok=True)
     except OSError as error:
-        if isinstance(error, FetchError):
+        if isinstance(error, EdgeError):
             raise
         raise OutputError(
             f"{target}: cannot be written ({error.strerror or error}); free some space or set EDGEKIT_HOME"

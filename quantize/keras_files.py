@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge import zips
+from edge import files, zips
 from edge.errors import EdgeError
 
 from . import h5_files, keras_config, keras_forms, keras_rewrite, keras_weights
@@ -62,6 +62,8 @@ def load_zip(
     except EdgeError:
         raise
     except zips.DAMAGED as error:
+        if files.is_full(error):
+            raise files.full(error, f"the weights of {where}, unpacked into {tempfile.gettempdir()} (TMPDIR)") from error
         reason = first_line(error)
         raise LoadError(f"{where}: damaged archive, {path.stat().st_size:,} bytes ({reason}); copy or save it again") from error
     return model, notes

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.child import Child, ChildDiedError, Message, answer_requests
-from edge.errors import EdgeError
+from edge.errors import EdgeError, OutputError
 from edge.inference import Pool, default_workers
 
 from . import activations, conversion, output_error
@@ -72,6 +72,11 @@ class Workers:
             self._folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
             try:
                 _write(self._folder, self._work)
+            except OSError as error:  # NumPy's does not say that the disk is full
+                self._close()
+                raise OutputError(
+                    f"{self._folder}: cannot be written ({error.strerror or error}); free some space there, or set TMPDIR"
+                ) from error
             except BaseException:
                 self._close()
                 raise

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
-from edge import child, terminal
+from edge import child, files, terminal
 from edge.errors import EdgeError, MissingExtraError
 from edge.stderr import diverted
 
@@ -68,7 +68,8 @@ def quiet() -> Iterator[Chatter]:
 
     Inside, ``sys.stderr`` still reaches the terminal (progress goes there): only descriptor 2, to which C++ writes, is diverted.
     Code that kept an older reference to ``sys.stderr`` is held back too. When anything but an EdgeError or an interrupt leaves
-    the block, what was held back is written to the real standard error first. Blocks may be nested, and may overlap in several
+    the block, what was held back is written to the real standard error first; a full disk, which TensorFlow tells in errors of its
+    own, leaves it as an OutputError. Blocks may be nested, and may overlap in several
     threads: descriptor 2 and all settings are as they were when the last one is left. The diversion concerns the whole process: what
     other threads write is held back as well, by the block that was entered last.
     """
@@ -94,7 +95,9 @@ def quiet() -> Iterator[Chatter]:
             yield chatter
         except (EdgeError, KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException:
+        except BaseException as error:
+            if files.is_full(error):
+                raise files.full(error) from error
             if terminal is not None:
                 os.write(terminal, chatter.text().encode("utf-8", "replace"))
             raise

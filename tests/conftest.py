@@ -12,7 +12,9 @@ import inspect
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FILLER = "filler"  # the file that fills a small disk
+Disk = Callable[[str], Path]
 TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong
 
 
@@ -132,6 +136,41 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """An empty current directory, so that a command which forgets its ``--out`` cannot litter the repository."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Mounts file systems of a size (``64k``, ``4m``)."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs Linux and root")
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=False).returncode:
+            pytest.skip("this machine mounts no file systems")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def full(disk: Disk) -> Path:
+    """64 KiB, of which not one byte is left."""
+    place = disk("64k")
+    with pytest.raises(OSError, match="No space left"), open(place / FILLER, "wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    return place
+
+
+def left_in(place: Path) -> list[str]:
+    """Return the files on a small disk, but for what fills it."""
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and path.name != FILLER)
 
 
 def _training_key() -> str:

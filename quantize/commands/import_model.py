@@ -147,16 +147,21 @@ def _photos(images: Path | None) -> tuple[list[Any], str]:
 
 
 def _save_keras(model: Any, file: Path) -> None:
-    """Write the model beside its place and rename it: there is never half of it."""
+    """Write the model beside its place and rename it: there is never half of it. Raises OutputError."""
     import os
+
+    from edge.errors import OutputError
 
     from ..quiet import quiet
 
     beside = file.with_name(f".{os.getpid()}.{file.name}")
     try:
         with quiet():
-            model.save(beside)
-        os.replace(beside, file)
+            try:
+                model.save(beside)
+                os.replace(beside, file)
+            except OSError as error:
+                raise OutputError(f"{file}: cannot be written ({error.strerror or error}); choose another place") from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,41 +17,9 @@ from edge.drive import Command, CsvCommands
 from edge.errors import OutputError
 from edge.frames import Frame, open_source
 from edge.golden import pattern
+from tests.conftest import FILLER, REPOSITORY, Disk, left_in
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FILLER = "filler"
 needs_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="the extra [video] is not installed")
-Disk = Callable[[str], Path]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Mounts file systems of a size (``64k``, ``4m``)."""
-    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small file system needs Linux and root")
-    mounted: list[Path] = []
-
-    def mount(size: str) -> Path:
-        place = tmp_path / f"disk{len(mounted)}"
-        place.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=False).returncode:
-            pytest.skip("this machine mounts no file systems")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-@pytest.fixture
-def full(disk: Disk) -> Path:
-    """64 KiB, of which not one byte is left."""
-    place = disk("64k")
-    with pytest.raises(OSError, match="No space left"), open(place / FILLER, "wb", buffering=0) as stream:
-        while True:
-            stream.write(bytes(4096))
-    return place
 
 
 @pytest.fixture
@@ -64,10 +30,6 @@ def photos(tmp_path: Path) -> Path:
             pixels = pattern("noise-1", 48, 64) // (number + 1)
             Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{label}{number}.png")
     return tmp_path / "photos"
-
-
-def left_in(place: Path) -> list[str]:
-    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and path.name != FILLER)
 
 
 COMMANDS = {

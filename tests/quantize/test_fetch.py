@@ -9,6 +9,7 @@ import http.server
 import inspect
 import io
 import json
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ from typing import Any
 import pytest
 
 from edge.cli import main
+from edge.errors import OutputError
 from edge.run_record import Artefact
 from edge.runstore import RunStore
 from quantize import catalogue, download, fetching, unpacking
 from quantize.catalogue import Published
 from quantize.download import Expected
 from quantize.errors import FetchError, UnreachableError
+from tests.conftest import FILLER, Disk
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: three pieces
 
@@ -285,6 +288,50 @@ def test_a_local_file_stands_in_and_is_verified_too(tmp_path: Path) -> None:
 def test_a_second_fetch_at_the_same_time_is_kept_out(tmp_path: Path) -> None:
     with fetching._alone(tmp_path / "thing"), pytest.raises(FetchError, match="another edgekit"):
         fetching.fetch(entry("http://127.0.0.1:9/"), folder=tmp_path)
+
+
+@pytest.mark.parametrize("free", [0, 4096, 65_536])
+@pytest.mark.parametrize("local", [False, True], ids=["downloaded", "--from"])
+def test_a_cache_without_space(
+    free: int,
+    local: bool,
+    server: Server,
+    disk: Disk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, nothing half-written under the file's name, and what was there is there still."""
+    home = disk("1m")
+    old = home / "fetched" / "thing" / "file.bin"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    (home / FILLER).write_bytes(bytes(shutil.disk_usage(home).free - free))
+    content = CONTENT[:200_000]
+    server.files["/file.bin"] = content
+    (tmp_path / "file.bin").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    known = entry(server.url(), size=len(content), algorithm="sha256", digest=digest)
+    monkeypatch.setattr(catalogue, "ENTRIES", (known,))
+    monkeypatch.setenv("EDGEKIT_HOME", str(home))
+    line = ["fetch", "thing", "--store", "none", *(["--from", str(tmp_path / "file.bin")] if local else [])]
+    assert main(line) == 2
+    said = [text for text in capsys.readouterr().err.splitlines() if text.startswith("edgekit: error:")]
+    assert len(said) == 1
+    assert said[0].count("cannot be written (No space left on device)") == 1
+    assert str(old.parent) in said[0]
+    assert old.read_bytes() == b"old"
+    (home / FILLER).unlink()  # some space, and the same command goes on
+    assert main(line) == 0
+    assert old.read_bytes() == content
+
+
+def test_an_archive_that_finds_no_space_is_not_there(disk: Disk) -> None:
+    cache = disk("1m")
+    path = archive(cache / "a.tgz", member("zeros", bytes(3_000_000)))
+    with pytest.raises(OutputError, match=r"unpacked: cannot be written \(No space left on device\)"):
+        unpacking.unpack(path, cache / "unpacked")
+    assert sorted(path.name for path in cache.rglob("*")) == ["a.tgz"]
 
 
 def test_an_archive_is_unpacked(server: Server, tmp_path: Path) -> None:
