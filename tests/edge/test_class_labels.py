@@ -54,7 +54,7 @@ def test_bare_numbers_with_a_background_class() -> None:
     assert index(["3"], 0) == {"3": 3}
     with pytest.raises(DatasetError, match="background, which is among them; say --label-offset 1 where number 0 is the first"):
         index(["0", "7"], None)
-    with pytest.raises(DatasetError, match="or --label-offset 0 where it is the background"):
+    with pytest.raises(DatasetError, match="--label-offset 0 where it is the background or give the classes"):
         index(["3", "7"], None)
     with pytest.raises(DatasetError, match="1 of 2 classes are none of the model's: 1000"):
         index(["3", "1000"], 1)
