@@ -90,7 +90,7 @@ def test_a_crash_is_told_by_its_signal(tiny_float_flatbuffer: bytes, tmp_path: P
 
 def test_load_tries_out_and_turns_a_refusal_into_an_error(refused: Path) -> None:
     with pytest.raises(ArtefactError, match=r"refused\.tflite: tried out in another process"):
-        edge.load(refused, input=INCEPTION)
+        edge.load(refused, input=INCEPTION, kind="logits")
 
 
 def test_a_hang_is_given_up_on(tiny_float_flatbuffer: bytes, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_list_show_compare_and_import(
     assert exported == (store.get(1),)
     capsys.readouterr()
     assert main(["runs", "1", "2"]) == 0
-    assert "report.latency_ms.expected" in capsys.readouterr().out
+    assert "report.advice[1].instead_of_ms" in capsys.readouterr().out
     assert main(["runs", "7"]) == 2
     assert main(["runs", "--since", "yesterday"]) == 2
 
@@ -252,7 +252,10 @@ def test_list_show_compare_and_import(
 def test_no_change_is_calculated_between_figures_of_different_provenance(
     store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    times = {"p50_ms": 10.0, "p99_ms": 12.0, "peak_memory_mib": 30.0, "model_sha256": "ab" * 32, "host": {"processor": "a PC"}}
+    times = {
+        **{"runs": 50, "threads": 4, "min_ms": 9.0, "p50_ms": 10.0, "p90_ms": 11.0, "p99_ms": 12.0, "peak_memory_mib": 30.0},
+        **{"model_sha256": "ab" * 32, "host": {"processor": "a PC"}},
+    }
     for name, more in (
         ("a", {}),
         ("b", {"p50_ms": 20.0}),
@@ -274,6 +277,7 @@ def test_no_change_is_calculated_between_figures_of_different_provenance(
 def test_what_was_measured_here_for_a_board_says_so(store: RunStore, tmp_path: Path) -> None:
     report = {
         **{"candidate": {"top1": 0.9}, "drop": None, "verdict": None, "per_class": [], "images": 80, "model_sha256": "ab" * 32},
+        **{"reference": None, "agreement": None, "max_drop": None, "images_to_decide": None, "findings": [], "lost": [], "won": []},
         **{"measured_on": "this machine", "certificate": {"images": 20}, "board": {"profile": "pi-4b", "virtual": True}},
     }
     (tmp_path / "certified.json").write_text(json.dumps(report), encoding="utf-8")
