@@ -46,7 +46,7 @@ def messages() -> Iterator[tuple[str, str]]:
 
 def _text(node: ast.expr) -> str:
     parts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-    return "".join(str(part.value) for part in sorted(parts, key=lambda part: (part.lineno, part.col_offset)))
+    return " ".join(str(part.value) for part in sorted(parts, key=lambda part: (part.lineno, part.col_offset)))
 
 
 def test_every_flag_that_an_error_advises_is_one_of_some_command() -> None:
