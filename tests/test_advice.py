@@ -45,8 +45,16 @@ def messages() -> Iterator[tuple[str, str]]:
 
 
 def _text(node: ast.expr) -> str:
-    parts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-    return " ".join(str(part.value) for part in sorted(parts, key=lambda part: (part.lineno, part.col_offset)))
+    """Every string in ``node``, apart; what is put into one becomes a blank."""
+    whole = [each for each in ast.walk(node) if isinstance(each, ast.JoinedStr)]
+    inside = {id(part) for each in whole for part in ast.walk(each)} - {id(each) for each in whole}
+    alone = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and id(each) not in inside]
+    found = sorted([*whole, *alone], key=lambda each: (each.lineno, each.col_offset))
+    return "; ".join(" ".join(_constants(each)) for each in found)
+
+
+def _constants(node: ast.expr) -> list[str]:
+    return [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
 
 
 def test_every_flag_that_an_error_advises_is_one_of_some_command() -> None:

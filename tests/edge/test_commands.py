@@ -58,7 +58,10 @@ def test_one_bad_picture_does_not_keep_the_others_from_their_answer(
     assert main(["classify", str(tiny_int8_artefact), str(bad), str(picture)]) == 2
     captured = capsys.readouterr()
     assert captured.out.startswith(str(picture))
-    assert captured.err == f"edgekit: error: {bad}: is no JPEG, PNG, BMP, WebP, GIF, TIFF, HEIC or AVIF; convert it or leave it out\n"
+    assert (
+        captured.err
+        == f"edgekit: error: {bad}: is no JPEG, PNG, BMP, WebP, GIF, TIFF, HEIC or AVIF; convert it or leave it out\n"
+    )
 
 
 def test_classify_says_what_takes_folders_and_videos(

@@ -277,7 +277,15 @@ def test_no_change_is_calculated_between_figures_of_different_provenance(
 def test_what_was_measured_here_for_a_board_says_so(store: RunStore, tmp_path: Path) -> None:
     report = {
         **{"candidate": {"top1": 0.9}, "drop": None, "verdict": None, "per_class": [], "images": 80, "model_sha256": "ab" * 32},
-        **{"reference": None, "agreement": None, "max_drop": None, "images_to_decide": None, "findings": [], "lost": [], "won": []},
+        **{
+            "reference": None,
+            "agreement": None,
+            "max_drop": None,
+            "images_to_decide": None,
+            "findings": [],
+            "lost": [],
+            "won": [],
+        },
         **{"measured_on": "this machine", "certificate": {"images": 20}, "board": {"profile": "pi-4b", "virtual": True}},
     }
     (tmp_path / "certified.json").write_text(json.dumps(report), encoding="utf-8")
