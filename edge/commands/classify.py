@@ -33,7 +33,9 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="a .tflite")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, BMP, WebP, GIF or TIFF; HEIC and AVIF with the extra [heif]")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="JPEG, PNG, BMP, WebP, GIF or TIFF; HEIC and AVIF with the extra [heif]"
+    )
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (default 5)")
     parser.add_argument("--output", metavar="NAME", help="the output to read, where the model has several with classes")
     model_flags.add_runtime(parser)
