@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import queue
 import threading
 import tomllib
@@ -18,7 +17,6 @@ from .errors import DeviceError, TargetError, UnforeseenError
 from .shell import Shell, one_line
 
 _AT_ONCE = 8
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 Result = TypeVar("Result")
 
 
@@ -52,12 +50,6 @@ def on_each(
                 shell.close()
         except DeviceError as error:
             return Outcome(target=text, result=None, error=error)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            what = error.filename or "the cache (EDGEKIT_HOME) or a temporary file (TMPDIR)"
-            full = DeviceError(f"{text}: on this machine, {what} cannot be written ({error.strerror}); free some space there")
-            return Outcome(target=text, result=None, error=full)
 
     if len(targets) == 1:
         return (one(targets[0]),)

@@ -205,10 +205,8 @@ class Session:
             case "busy":
                 raise BoardBusyError(f"{message}; wait for it, then run the same command again")
             case "full":
-                root = self.hello.get("root")
-                where = f" where {clean(str(root))} lies" if root else ""
                 raise BoardRefusedError(
-                    f"{message}{where}; free some space on the board (df -h, sudo apt-get clean) and run the same command again"
+                    f"{message}; free some space on the board (df -h, sudo apt-get clean) and run the same command again"
                 )
             case "damaged":
                 raise DamagedError(message)

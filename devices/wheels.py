@@ -7,7 +7,6 @@ it: a board needs no access to the internet. Only what the runtime imports is in
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -160,11 +159,6 @@ def _download(wheel: PinnedWheel, cache: Path) -> Path:
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{wheel.file} could not be fetched within {_FETCH_S} s; {by_hand}") from error
         path = Path(folder) / wheel.file
-        if os.strerror(errno.ENOSPC) in done.stderr:
-            raise DeviceError(
-                f"{wheel.file} could not be fetched: no space is left in {cache} or for temporary files (TMPDIR); free some space there,"
-                " or set EDGEKIT_HOME to another place"
-            )
         if done.returncode != 0 or not path.is_file():
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             raise DeviceError(f"{wheel.file} could not be fetched: {one_line(said[-1] if said else done.stderr)}; {by_hand}")

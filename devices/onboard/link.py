@@ -12,7 +12,6 @@ from typing import Any
 SILENCE_S = 60.0  # the workstation sends a blank line every ten seconds
 MAX_LINE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Answer = dict[str, Any]
 
@@ -75,7 +74,7 @@ def failure(error: Exception) -> Answer:
     if isinstance(error, Refused):
         return {"ok": False, "kind": error.kind, "message": str(error)}
     if isinstance(error, OSError):
-        kind = "full" if error.errno in FULL else "os"
+        kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
         return {"ok": False, "kind": kind, "message": f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")}
     return {"ok": False, "kind": "bug", "message": f"{type(error).__name__}: {error}"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .disk import write
 from .environments import Environments
-from .link import FULL, Answer, Gone, Link, Refused, failure, send
+from .link import Answer, Gone, Link, Refused, failure, send
 from .releases import MARK, Releases
 from .uploads import Uploads
 
@@ -69,10 +69,6 @@ def _serve(parts: tuple[object, ...], line: bytes, *, looking: bool) -> Answer:
         StopIteration,
         zipfile.BadZipFile,
     ) as error:
-        if isinstance(error, OSError) and error.errno in FULL and not looking:
-            # A full disk harms the board more than beginning again harms us.
-            with contextlib.suppress(OSError):
-                next(part for part in parts if isinstance(part, Releases)).heal()
         return failure(error)
 
 

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from .disk import fsync, plain, sha256, site_name
-from .link import FULL, Answer, Link, Refused
+from .link import Answer, Link, Refused
 
 
 class Uploads:
@@ -45,7 +45,7 @@ class Uploads:
         except OSError as error:
             for _ in self._link.exactly(left):
                 pass  # the rest of the request has to be read before it can be answered
-            if error.errno in FULL:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 path.unlink(missing_ok=True)  # a full disk harms the board more than sending again harms us
             raise
         return {"bytes": path.stat().st_size}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import getpass
 import hashlib
 import json
 import os
@@ -14,21 +13,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devices import deploy, releases, service, wheels
+from devices import deploy, releases, service
 from devices.errors import BoardBusyError, BoardConnectionError, BoardRefusedError, DeviceError, NoReleaseError, RemoteError
 from devices.local import LocalShell
 from devices.session import Session
 from devices.shell import Shell
 from devices.ssh import SshShell, SshTarget
-from edge.cli import main
-from tests.conftest import FILLER, Disk, left_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -353,62 +349,6 @@ def test_a_disk_that_is_full(prepared: Path, first: Path, second: Path, tmp_path
         assert put(LocalShell(), second, board).changed
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("free", [0, 4096, 300_000, 80 << 20])
-def test_a_board_that_runs_full_on_the_way(
-    free: int, first: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where free space was misjudged, or another program takes it: one line, and nothing half-made stays on the board."""
-    monkeypatch.setattr(deploy, "_MARGIN_BYTES", -(1 << 30))
-    board = disk("100m")
-    with (board / FILLER).open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(board).free - free)
-    assert main(["deploy", str(first), "local", "--folder", f"{board}/there", "--store", "none"]) == 3
-    said = [text for text in capsys.readouterr().err.splitlines() if text.startswith("edgekit: error:")]
-    assert len(said) == 1
-    assert "No space left on device" in said[0] and "free some space on the board" in said[0]
-    assert "Traceback" not in said[0]
-    left = {Path(name).parts[1] for name in left_in(board)}
-    assert left <= {"lock", "edgekit.json", "uploads"}
-    assert not (board / "there" / "current").exists()
-
-
-def test_a_deployment_whose_files_here_find_no_space(
-    prepared: Path, first: Path, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = disk("64k")
-    (small / FILLER).write_bytes(bytes(shutil.disk_usage(small).free - 4096))
-    (small / "a.json").write_text("old", encoding="utf-8")
-    (small / FILLER).write_bytes(bytes(shutil.disk_usage(small).free + (small / FILLER).stat().st_size))
-    line = ["deploy", str(first), "local", "--folder", str(prepared), "--store", "none"]
-    assert main([*line, "--json", f"{small}/a.json"]) == 2
-    assert f"{small}/a.json: cannot be written (No space left on device)" in capsys.readouterr().err
-    assert left_in(small) == ["a.json"]
-    assert (small / "a.json").read_text(encoding="utf-8") == "old"
-    # What goes to the board is packed in a temporary file first. Of several boards, none has a traceback for it.
-    monkeypatch.setenv("TMPDIR", str(small))
-    monkeypatch.setattr(tempfile, "tempdir", str(small))
-    for targets in (["local"], ["local", f"{getpass.getuser()}@127.0.0.1:1"]):
-        assert main(["deploy", str(first), *targets, "--folder", f"{tmp_path}/new", "--store", "none"]) in (2, 3)
-        said = capsys.readouterr()
-        assert "No space left on device" in said.err + said.out
-        assert "Traceback" not in said.err
-
-
-def test_wheels_whose_cache_finds_no_space(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pip says of a full disk is told, and not that there is no network."""
-    cached = wheels.cache_folder() / "wheels"
-    chosen = wheels.select(python=(3, 11), arch="x86_64", glibc=(2, 36), runtime=None).wheels[0]
-    if not (cached / chosen.file).is_file():
-        pytest.skip(f"{chosen.file} was not fetched yet")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(cached))
-    small = disk("64k")
-    (small / FILLER).write_bytes(bytes(shutil.disk_usage(small).free - 16_384))
-    with pytest.raises(DeviceError, match=r"no space is left in .* set EDGEKIT_HOME"):
-        wheels.fetch([chosen], small)
-    assert left_in(small) == []
 
 
 def test_an_interpreter_that_cannot_be_run(board: Any, first: Path, second: Path) -> None:
