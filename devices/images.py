@@ -136,14 +136,15 @@ def _below(folder: Path, *, follow_links: bool) -> tuple[list[str], list[str]]:
     """Return the pictures that are sent, and those of kinds that a board may not be able to read."""
     found: list[str] = []
     others: list[str] = []
+    boundary, kinds = folder.resolve(), _SENT | _OTHERS
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not hidden(name)]
         for name in folders:
-            _check_link(Path(place) / name, folder.resolve(), follow_links=follow_links)
+            _check_link(Path(place) / name, boundary, follow_links=follow_links)
         for name in files:
             kind = suffix(name)
-            if not name.startswith(".") and kind in _SENT | _OTHERS:
-                _check_link(Path(place) / name, folder.resolve(), follow_links=follow_links)
+            if not name.startswith(".") and kind in kinds:
+                _check_link(Path(place) / name, boundary, follow_links=follow_links)
                 (found if kind in _SENT else others).append((Path(place) / name).relative_to(folder).as_posix())
     if not found:
         raise DeviceError(f"{folder}: no images here; expected files ending in {', '.join(sorted(_SENT))}")

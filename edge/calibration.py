@@ -72,7 +72,7 @@ def load(path: Path | None = None) -> dict[str, list[Run]]:
         entries = {str(key): [Run(**run) for run in runs] for key, runs in data["entries"].items()}
         if data["schema_version"] != _VERSION or not all(0 < run.ratio < 1e6 for runs in entries.values() for run in runs):
             raise ValueError("unknown version or ratio")
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise UsageError(f"{path}: is no calibration that this edgekit reads; delete it and measure again") from error
     return entries
 

@@ -208,7 +208,7 @@ def _named(report: Report) -> list[str]:
 def _read(path: Path) -> Any:
     try:
         return jsontext.loads(path.read_bytes(), mend=True)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: no report that can be read ({' '.join(str(error).split())})") from error
 
 

@@ -15,6 +15,9 @@ from . import flatbuffer_edit
 def as_products(flatbuffer: bytes) -> bytes:
     """Return a float32 flatbuffer with each NEG as MUL by -1; the same bytes where there is none, or one of whole numbers."""
     schema = flatbuffer_edit._schema()
+    listed = schema.Model.GetRootAs(flatbuffer, 0)  # unpacking copies every weight: only for a network that has one
+    if all(listed.OperatorCodes(at).BuiltinCode() != schema.BuiltinOperator.NEG for at in range(listed.OperatorCodesLength())):
+        return flatbuffer
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     codes = [code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.NEG]
     found = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edge import golden, graph, graph_facts, marker, trust
 from edge.container import label_files, pack
 from edge.contract import Contract, Quantization
-from edge.files import atomic_write
+from edge.files import atomic_write, sha256_bytes
 from edge.progress import Progress, stage
 from edge.version import __version__
 
@@ -346,10 +345,10 @@ def complete(assembled: bytes, contract: Contract, *, golden_samples: int = 2) -
     recorded = golden.record_noting(assembled, contract, patterns=golden.PATTERNS[:golden_samples])
     full = contract.replace(golden=recorded.samples, notes=(*contract.notes, *recorded.notes))
     data = pack(assembled, full)
-    for recording in recorded.samples[0].outputs if recorded.samples else ():  # it ran apart, with each kind of kernels
-        trust.vouch(
-            hashlib.sha256(data).hexdigest(), runtime=f"{recording.runtime} {recording.version}", kernels=recording.kernels
-        )
+    if recorded.samples:  # it ran apart, with each kind of kernels
+        sha256 = sha256_bytes(data)
+        for recording in recorded.samples[0].outputs:
+            trust.vouch(sha256, runtime=f"{recording.runtime} {recording.version}", kernels=recording.kernels)
     return data, full
 
 

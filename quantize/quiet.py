@@ -19,9 +19,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
-from edge import child, files, terminal
+from edge import child, files
 from edge.errors import EdgeError, MissingExtraError
 from edge.stderr import diverted
+from edge.terminal import shown
 
 VERBOSE_VARIABLE = "EDGEKIT_TENSORFLOW_LOG"
 """Set to anything but 0 to see all of TensorFlow's output, unfiltered."""
@@ -144,7 +145,7 @@ class _Stream(io.TextIOBase):
         if self._descriptor is None:
             return self._original.write(text)
         with contextlib.suppress(OSError):  # a process may have no descriptor 2
-            os.write(self._descriptor, terminal.shown(text).encode(self._original.encoding or "utf-8", "backslashreplace"))
+            os.write(self._descriptor, shown(text).encode(self._original.encoding or "utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:

@@ -139,7 +139,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
         raise UsageError("--learn needs the --board that was measured")
     try:
         measured = jsontext.loads(Path(args.learn).read_bytes(), mend=True)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{args.learn}: cannot be read as JSON ({error})") from error
     source = container.read(args.file)
     ran = container.read(args.compiled) if args.compiled else source
