@@ -35,15 +35,16 @@ def best_share(errors: Mapping[float, Floats], expected: float) -> float:
     table = np.array(list(errors.values()), np.float64)
     images = table.shape[1]
     drawn = np.random.default_rng(0).integers(0, images, (_DRAWS, images))
-    variance = float(np.var([_lowest(shares, table[:, chosen].mean(axis=1)) for chosen in drawn]))
-    found = _lowest(shares, table.mean(axis=1))
+    variance = float(np.var(_lowest(shares, table[:, drawn].mean(axis=2))))
+    found = float(_lowest(shares, table.mean(axis=1, keepdims=True))[0])
     known, supposed = 1 / max(variance, 1e-6), 1 / _PRIOR_SPREAD**2
     return math.exp((known * found + supposed * math.log(expected)) / (known + supposed))
 
 
-def _lowest(shares: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
-    """Return the logarithm of the share where the cubic through the relative errors is lowest."""
-    if not errors.mean() > 0:
-        return 0.0
-    curve = np.polynomial.Polynomial.fit(shares, errors / errors.mean(), min(_DEGREE, len(shares) - 1))
-    return float(_GRID[int(np.argmin(curve(_GRID)))])
+def _lowest(shares: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithms of the shares where the cubics through the relative errors are lowest. errors: ``(shares, draws)``."""
+    means = errors.mean(axis=0)
+    relative = errors / np.where(means > 0, means, 1.0)
+    curves = np.polynomial.polynomial.polyfit(shares, relative, min(_DEGREE, len(shares) - 1))
+    lowest = _GRID[np.argmin(np.polynomial.polynomial.polyval(_GRID, curves), axis=1)]
+    return np.where(means > 0, lowest, 0.0)

@@ -30,7 +30,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILLER = "filler"  # the file that fills a small disk
 Disk = Callable[[str], Path]
+Once = Callable[[str, Callable[[Path], None]], Path]
 TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Returns a function: a folder by name, filled by the first of the test processes that asks for it and read by all of them."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder(name: str, fill: Callable[[Path], None]) -> Path:
+        place, made = root / f"shared-{name}", root / f"shared-{name}.made"
+        with open(root / f"shared-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(place, ignore_errors=True)  # what an attempt that failed has left
+                place.mkdir()
+                fill(place)
+                made.touch()
+        return place
+
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -72,63 +93,48 @@ def trained_network(digits_folder: Path, request: pytest.FixtureRequest) -> Path
 
 
 @pytest.fixture(scope="session")
-def artefacts(trained_network: Path, digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def artefacts(trained_network: Path, digits_folder: Path, once: Once) -> dict[str, Path]:
     """All five variants of ``trained_network`` by name, made by one call, calibrated on 64 training digits."""
-    import quantize
 
-    source = quantize.load(trained_network, preprocess="inception", labels=[str(digit) for digit in range(10)])
-    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=64, contract=source.contract)
-    folder = tmp_path_factory.mktemp("artefacts")
-    return {artefact.variant: artefact.save(folder) for artefact in quantize.post_training_variants(source, photos)}
+    def make(folder: Path) -> None:
+        import quantize
+
+        source = quantize.load(trained_network, preprocess="inception", labels=[str(digit) for digit in range(10)])
+        photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=64, contract=source.contract)
+        for artefact in quantize.post_training_variants(source, photos):
+            artefact.save(folder)
+
+    return _by_variant(once("artefacts", make))
 
 
 @pytest.fixture(scope="session")
-def small_network(digits_folder: Path) -> Any:
+def small_network(digits_folder: Path, once: Once) -> Any:
     """A Keras 3 network of what the large one is made of (convolution, batch norm, both poolings, concatenation, residual add).
 
     32 x 32, 10 classes, about 20,000 parameters, trained on the digits for some seconds: right on more than nine in ten.
     """
     import keras
-    import numpy as np
 
-    from edge.contract import InputSpec
-    from edge.preprocess import preprocess
-
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    image = keras.Input((32, 32, 3))
-    stem = layers.Conv2D(16, 3, strides=2, use_bias=False)(image)
-    stem = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(stem))
-    left = layers.Conv2D(16, 3, padding="same", activation="relu")(stem)
-    right = layers.MaxPooling2D(3, strides=1, padding="same")(stem)
-    mixed = layers.Concatenate()([left, right])
-    up = layers.Conv2D(32, 3, padding="same")(layers.AveragePooling2D(3, strides=1, padding="same")(mixed))
-    block = layers.MaxPooling2D(2)(layers.ReLU()(layers.Add()([mixed, up])))
-    answer = layers.Dense(10, activation="softmax", name="predictions")(layers.Flatten()(layers.Conv2D(32, 3)(block)))
-    network = keras.Model(image, answer, name="small")
-    files = sorted((digits_folder / "train").glob("*/*.png"))
-    spec = InputSpec(width=32, height=32)
-    tensors = np.concatenate([preprocess(file, spec) for file in files])
-    labels = np.array([int(file.parent.name) for file in files])
-    network.compile(optimizer=keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
-    network.fit(tensors, labels, batch_size=32, epochs=8, verbose=0)
-    return network
+    folder = once("small-network", lambda folder: _small_network(digits_folder).save(folder / "small.keras"))
+    return keras.models.load_model(folder / "small.keras")
 
 
 @pytest.fixture(scope="session")
-def small_artefacts(small_network: Any, digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def small_artefacts(small_network: Any, digits_folder: Path, once: Once) -> dict[str, Path]:
     """All variants of ``small_network`` by name, and ``uint8`` (full integer with uint8 input and output)."""
-    import quantize
-    from quantize.ptq import PtqConfig
 
-    labels = [str(digit) for digit in range(10)]
-    source = quantize.load(small_network, name="small", preprocess="inception", labels=labels)
-    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=100, contract=source.contract)
-    config = PtqConfig(runtime="tflite-runtime-2.14")
-    folder = tmp_path_factory.mktemp("small-artefacts")
-    files = {a.variant: a.save(folder) for a in quantize.post_training_variants(source, photos, config=config)}
-    uint8 = quantize.post_training(source, photos, "int8", config=PtqConfig(io="uint8"))
-    return {**files, "uint8": uint8.save(folder / "small.uint8.tflite")}
+    def make(folder: Path) -> None:
+        import quantize
+        from quantize.ptq import PtqConfig
+
+        labels = [str(digit) for digit in range(10)]
+        source = quantize.load(small_network, name="small", preprocess="inception", labels=labels)
+        photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=100, contract=source.contract)
+        for artefact in quantize.post_training_variants(source, photos, config=PtqConfig(runtime="tflite-runtime-2.14")):
+            artefact.save(folder)
+        quantize.post_training(source, photos, "int8", config=PtqConfig(io="uint8")).save(folder / "small.uint8.tflite")
+
+    return _by_variant(once("small-artefacts", make))
 
 
 @pytest.fixture
@@ -166,6 +172,39 @@ def full(disk: Disk) -> Path:
         while True:
             stream.write(bytes(4096))
     return place
+
+
+def _small_network(digits_folder: Path) -> Any:
+    import keras
+    import numpy as np
+
+    from edge.contract import InputSpec
+    from edge.preprocess import preprocess
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    stem = layers.Conv2D(16, 3, strides=2, use_bias=False)(image)
+    stem = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(stem))
+    left = layers.Conv2D(16, 3, padding="same", activation="relu")(stem)
+    right = layers.MaxPooling2D(3, strides=1, padding="same")(stem)
+    mixed = layers.Concatenate()([left, right])
+    up = layers.Conv2D(32, 3, padding="same")(layers.AveragePooling2D(3, strides=1, padding="same")(mixed))
+    block = layers.MaxPooling2D(2)(layers.ReLU()(layers.Add()([mixed, up])))
+    answer = layers.Dense(10, activation="softmax", name="predictions")(layers.Flatten()(layers.Conv2D(32, 3)(block)))
+    network = keras.Model(image, answer, name="small")
+    files = sorted((digits_folder / "train").glob("*/*.png"))
+    spec = InputSpec(width=32, height=32)
+    tensors = np.concatenate([preprocess(file, spec) for file in files])
+    labels = np.array([int(file.parent.name) for file in files])
+    network.compile(optimizer=keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
+    network.fit(tensors, labels, batch_size=32, epochs=8, verbose=0)
+    return network
+
+
+def _by_variant(folder: Path) -> dict[str, Path]:
+    """The files ``NAME.VARIANT.tflite`` of a folder, by variant."""
+    return {path.name.split(".")[-2]: path for path in sorted(folder.glob("*.tflite"))}
 
 
 def left_in(place: Path) -> list[str]:

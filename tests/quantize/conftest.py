@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from tests.conftest import Once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,19 +27,24 @@ class Steps:
 
 
 @pytest.fixture(scope="session")
-def steps(small_network: Any, digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Steps:
+def steps(small_network: Any, digits_folder: Path, once: Once) -> Steps:
     """The small network converted, calibrated on 60 digits, and quantized."""
-    import quantize
-    from quantize import conversion
 
-    source = quantize.load(small_network, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
-    photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=60, contract=source.contract)
-    folder = tmp_path_factory.mktemp("saved-model")
-    conversion.export_saved_model(source, folder)
-    reference = conversion.convert_float(folder, "float32")
-    tensors = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
-    calibrated = conversion.calibrate(reference, tensors)
-    return Steps(reference=reference, calibrated=calibrated, int8=conversion.quantize_int8(calibrated), tensors=tensors)
+    def make(folder: Path) -> None:
+        import quantize
+        from quantize import conversion
+
+        source = quantize.load(small_network, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
+        photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=60, contract=source.contract)
+        conversion.export_saved_model(source, folder / "saved-model")
+        reference = conversion.convert_float(folder / "saved-model", "float32")
+        tensors = [tensor for tensor in photos.tensors() if isinstance(tensor, np.ndarray)]
+        calibrated = conversion.calibrate(reference, tensors)
+        made = Steps(reference=reference, calibrated=calibrated, int8=conversion.quantize_int8(calibrated), tensors=tensors)
+        (folder / "steps").write_bytes(pickle.dumps(made))
+
+    found: Steps = pickle.loads((once("steps", make) / "steps").read_bytes())
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +86,16 @@ def third(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def finished(small_file: Path, digits_folder: Path, third: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def finished(small_file: Path, digits_folder: Path, third: Path, once: Once) -> Any:
     """A run of quantization-aware training on the small network, with its float control."""
-    import quantize
-    from quantize.qat import QatConfig, quantization_aware
 
-    source = quantize.load(small_file, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
-    config = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40, float_control=True)
-    return quantization_aware(source, digits_folder / "train", third, config, out=tmp_path_factory.mktemp("run"))
+    def run(folder: Path) -> None:
+        import quantize
+        from quantize.qat import QatConfig, quantization_aware
+
+        source = quantize.load(small_file, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
+        config = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40, float_control=True)
+        result = quantization_aware(source, digits_folder / "train", third, config, out=folder / "run")
+        (folder / "result").write_bytes(pickle.dumps(result))
+
+    return pickle.loads((once("finished", run) / "result").read_bytes())
