@@ -34,6 +34,22 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take long first, so that at the end no process is left alone with one of them.
+
+    Of those that want the large network a single one begins: the others come when it is made, and nobody waits for it.
+    """
+    large: dict[Path, bool] = {}
+    for item in items:
+        needs = not {"trained_network", "artefacts"}.isdisjoint(getattr(item, "fixturenames", ()))
+        slow = item.get_closest_marker("slow") is not None or item.get_closest_marker("virtual") is not None
+        if needs or slow:
+            large[item.path] = large.get(item.path, False) or needs
+    first = next((path for path, needs in large.items() if needs), None)
+    rank = {path: 0 if path == first else 2 if needs else 1 for path, needs in large.items()}
+    items.sort(key=lambda item: rank.get(item.path, 3))
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Returns a function: a folder by name, filled by the first of the test processes that asks for it and read by all of them."""
