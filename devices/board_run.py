@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import images, jsontext, own_python
-from .deploy import MAX_REPORT_BYTES, check_artefact, run_edge
-from .errors import DeviceError, RemoteError
+from .deploy import check_artefact
+from .errors import BoardConnectionError, DeviceError, RemoteError
 from .images import Listing
 from .request import ON_THE_BOARD, Request
+from .selftests import MAX_REPORT_BYTES, run_edge
 from .session import Session
 from .shell import one_line
 from .texts import clean
@@ -75,7 +76,17 @@ class BoardRun:
         answer = run_edge(self.session, self.environment, args, timeout_s=_TIMEOUT_S, hear=None if quiet else self._hear)
         if answer["returncode"] not in (0, 1):
             raise RemoteError(f"{where}: {request.verb} failed there with code {answer['returncode']}: {_complaint(answer)}")
-        text = self.session.ask("take", name=name, limit_bytes=MAX_REPORT_BYTES)["text"]
+        try:
+            text = self.session.ask("take", name=name, limit_bytes=MAX_REPORT_BYTES)["text"]
+        except BoardConnectionError:
+            raise
+        except RemoteError as error:
+            # The code alone is no verdict: Python ends with 1 too where the environment is damaged.
+            code = int(answer["returncode"])
+            raise RemoteError(
+                f"{where}: {request.verb} gave no report there (code {code}): {_complaint(answer)};"
+                f" edgekit deploy compares the environment there with what was sent, and mends it"
+            ) from error
         shown = clean(str(answer["stdout"])).rstrip()
         # Files have their SHA-256 for a name on the board; the user knows them by theirs.
         for there, here in ((self.model, request.file), (sent, request.reference)):

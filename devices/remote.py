@@ -15,7 +15,7 @@ from typing import Any
 from . import stepwise, throttling, two_stage
 from .board_run import Answered, BoardRun
 from .certificate import Certificate
-from .deploy import install
+from .environments import install
 from .errors import DeviceError
 from .origin import THIS_MACHINE, of_board
 from .probe import BoardFacts, ask

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from .deploy import Options, check_artefact
+from .deploy import check_artefact
+from .environments import Options
 from .errors import DeviceError
 
 VERBS = ("validate", "benchmark", "selftest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,7 +33,7 @@ def read_json(path: Path) -> Answer | None:
     """Return the object in a JSON file, or None where there is none."""
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -49,6 +50,9 @@ def sha256(path: Path) -> str:
 def write(path: Path, text: str) -> None:
     """Write a text beside ``path``, see it to the disk, and rename it."""
     beside = path.with_name(f".{path.name}.new")
+    for place in (beside, path):
+        if place.is_dir() and not place.is_symlink():
+            remove(place)  # nobody made a folder there, and a file cannot replace it
     with beside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
@@ -66,9 +70,25 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def folders(parent: Path) -> list[Path]:
+    """Return the folders in a folder by name, and nothing where there is no such folder."""
+    with contextlib.suppress(OSError):
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+    return []
+
+
 def remove(path: Path) -> None:
-    """Remove a folder with everything in it; links are removed, never followed."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
+    """Remove what is there, a folder with everything in it; links are removed, never followed."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        # Ours to remove: a folder whose rights somebody took away would otherwise stop every session that clears up.
+        path.chmod(0o700)
+        for place, names, _ in os.walk(path):
+            for folder in (Path(place, name) for name in names):
+                if not folder.is_symlink():
+                    folder.chmod(0o700)
         shutil.rmtree(path)

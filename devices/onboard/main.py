@@ -11,15 +11,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .disk import write
+from .disk import remove, write
 from .environments import Environments
 from .link import Answer, Gone, Link, Refused, failure, send
-from .releases import MARK, Releases
+from .releases import MARK, Releases, is_ours
 from .uploads import Uploads
 
 PROTOCOL = 1
 _NOT_ASKED = {"heal"}
-_LOOKING = {"state", "hash"}  # what can be asked without the lock
+_LOOKING = {"state", "hash", "verify"}  # what can be asked without the lock
 
 
 def main(root: str, holder: str, lock: bool) -> None:
@@ -74,10 +74,13 @@ def _serve(parts: tuple[object, ...], line: bytes, *, looking: bool) -> Answer:
 
 def _take_lock(root: Path, holder: str) -> int:
     """Lock the folder, which is made if need be, and return the lock. It goes with this process, however that ends."""
-    if root.exists() and not (root / MARK).exists() and set(os.listdir(root)) - {"lock", f".{MARK}.new"}:
+    if root.exists() and not is_ours(root) and set(os.listdir(root)) - {"lock", f".{MARK}.new"}:
         raise Refused(f"{root} exists and was not made by edgekit; choose another folder (--folder)")
     while True:
         root.mkdir(parents=True, exist_ok=True)
+        if (root / "lock").is_dir():
+            with contextlib.suppress(NotADirectoryError):  # another session was faster, and has made the file
+                remove(root / "lock")  # a folder cannot be locked, so nobody holds it
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import shutil
 from pathlib import Path
 
-from .disk import fsync, plain, read_json, remove, sha256, write
+from . import layers
+from .disk import folders, fsync, plain, remove, sha256, write
 from .link import Answer, Link, Refused
+from .shelf import Shelf, leads_to
 
 MARK = "edgekit.json"
-_OURS = ("releases", "env", "uploads", "cache", "log")
+_OURS = ("releases", "env", "wheels", "uploads", "cache", "log")
+
+
+def is_ours(root: Path) -> bool:
+    """Return whether deployments made a folder: its mark says so, or where that is lost, what they left in it."""
+    made = ("releases/*/live", "releases/*/release.json", f"env/*/{layers.MARK}", f"wheels/*/{layers.MARK}")
+    return (root / MARK).exists() or any(path for pattern in made for path in root.glob(pattern))
 
 
 class Releases:
@@ -26,22 +33,27 @@ class Releases:
         """Return the releases, the current one and the one before it, and the free space."""
         existing = next(path for path in (self._root, *self._root.parents) if path.exists())
         disk = os.statvfs(existing)
-        current = self._current()
-        about = self._about(current) if current is not None else {}
+        shelf = Shelf(self._root)
+        current = shelf.current()
+        record = {} if current is None else shelf.record(current) or {}
+        previous = shelf.previous(current)
         return {
-            "ours": (self._root / MARK).exists(),
+            "ours": is_ours(self._root),
             "root": str(self._root),
-            "releases": [self._about(path) for path in self._live()],
-            "current": about.get("id"),
-            "previous": self._previous(about),
-            "environment": read_json(self._root / "env" / str(about.get("environment")) / "complete.json"),
+            "releases": [shelf.told(path) for path in shelf.live()],
+            "current": None if current is None else current.name,
+            "previous": None if previous is None else previous.name,
+            "environment": layers.about(self._root / "env" / str(record.get("environment"))),
             "python": platform.python_version(),
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
 
     def hash(self, release: str) -> Answer:
-        """Return the SHA-256 of a release's model as it is on the disk now."""
-        return {"sha256": sha256(self._root / "releases" / plain(release) / "model.tflite")}
+        """Return the SHA-256 of a release's model as it is on the disk now, None where it cannot be read."""
+        try:
+            return {"sha256": sha256(self._root / "releases" / plain(release) / "model.tflite")}
+        except OSError:
+            return {"sha256": None}
 
     def stage(self, sha256_hex: str, about: Answer) -> Answer:
         """Make the next release from a sealed upload. It is not current, and gone with the next session unless it becomes so."""
@@ -57,87 +69,85 @@ class Releases:
         except OSError:
             shutil.copyfile(upload, folder / "model.tflite")  # a file system without links
         os.symlink(Path("..", "..", "env", plain(about["environment"])), folder / "env")
-        current = self._current()
-        about = {**about, "id": name, "sha256": sha256_hex, "previous": current.name if current is not None else None}
+        shelf = Shelf(self._root)
+        current = shelf.current()
+        before = current if current is not None and self._is_as_sent(shelf, current) else shelf.previous(current)
+        about = {**about, "id": name, "sha256": sha256_hex, "previous": None if before is None else before.name}
         write(folder / "release.json", json.dumps(about))
         return {"id": name, "path": str(folder / "model.tflite")}
 
     def switch(self, release: str) -> Answer:
         """Make a release the current one: first everything to the disk, then one rename."""
         folder = self._root / "releases" / plain(release)
-        about = self._about(folder)
-        if not about or sha256(folder / "model.tflite") != about["sha256"]:
-            raise Refused(f"release {release} is damaged on the board's disk; deploy again", "damaged")
+        if not self._is_as_sent(Shelf(self._root), folder):
+            raise Refused(f"release {release} is damaged on the board's disk; deploy its file again", "damaged")
         for path in (folder / "model.tflite", folder, folder.parent):
             fsync(path)
-        beside = self._root / ".current.new"
-        beside.unlink(missing_ok=True)
+        beside, link = self._root / ".current.new", self._root / "current"
+        remove(beside)
         os.symlink(Path("releases", folder.name), beside)
-        os.replace(beside, self._root / "current")
+        if link.is_dir() and not link.is_symlink():
+            remove(link)  # no deployment made this folder, and a link cannot replace it
+        os.replace(beside, link)
         fsync(self._root)
         write(folder / "live", "")
         return {}
 
     def prune(self, keep: int) -> Answer:
         """Remove all but the last ``keep`` releases, never the current one or the one before it; and what only they needed."""
-        live, current = self._live(), self._current()
-        kept = set(live[-keep:]) if keep > 0 else set()
-        if current is not None:
-            kept |= {current, self._root / "releases" / str(self._about(current).get("previous"))}
+        shelf = Shelf(self._root)
+        live, current = shelf.live(), shelf.current()
+        whole = [path for path in live if shelf.damage(path) is None]
+        kept = {*whole[-keep:], *(path for path in (current, shelf.previous(current)) if path is not None)}
         removed = [path for path in live if path not in kept]
         for path in removed:
-            (path / "live").unlink()  # from here on it is a rest, which the next session removes should we be stopped
+            remove(path / "live")  # from here on it is a rest, which the next session removes should we be stopped
             remove(path)
-        used = {str(self._about(path).get("environment")) for path in self._live()}
-        for path in self._folders("env"):
-            if path.name not in used:
-                (path / "complete.json").unlink(missing_ok=True)
-                remove(path)
+        environments, wheels = shelf.used()
+        layers.prune(self._root / "env", environments)
+        layers.prune(self._root / "wheels", wheels)
         remove(self._root / "uploads")
         return {"removed": [path.name for path in removed]}
 
     def remove_all(self) -> Answer:
         """Remove everything that deployments made, and nothing else: what others put into the folder stays."""
-        (self._root / "current").unlink(missing_ok=True)
-        for name in _OURS:
+        for name in ("current", *_OURS, ".current.new", f".{MARK}.new", "lock", MARK):
             remove(self._root / name)
-        for name in (".current.new", f".{MARK}.new", "lock", MARK):
-            (self._root / name).unlink(missing_ok=True)
         left = sorted(path.name for path in self._root.iterdir())
         if not left:
             self._root.rmdir()
         return {"left": left}
 
     def heal(self) -> None:
-        """Remove what an interrupted session left. Uploads stay: they are continued."""
-        (self._root / ".current.new").unlink(missing_ok=True)
-        current = self._current()
-        if current is not None and not (current / "live").exists():
-            write(current / "live", "")
-        for name, mark in (("releases", "live"), ("env", "complete.json")):
-            for path in self._folders(name):
-                if not (path / mark).exists():
-                    remove(path)
+        """Remove what an interrupted session left, and mend what can be told from the rest. Uploads stay: they are continued."""
+        remove(self._root / ".current.new")
+        for name in _OURS:
+            path = self._root / name
+            if path.is_file() and not path.is_symlink():
+                remove(path)
+        for path in [*self._within("uploads"), *self._within("releases")]:
+            if path.is_dir() != (path.parent.name == "releases"):
+                remove(path)  # a folder where only files are, or the other way round
+        shelf = Shelf(self._root)
+        live = shelf.live()
+        for path in folders(self._root / "releases"):
+            if path not in live:
+                remove(path)
+            elif not (path / "live").exists():
+                write(path / "live", "")
+        for path in live:
+            record = shelf.record(path)
+            if record is not None and leads_to(path / "env") != record["environment"]:
+                remove(path / "env")
+                os.symlink(Path("..", "..", "env", record["environment"]), path / "env")
+        environments, wheels = shelf.used()
+        layers.heal(self._root / "env", environments)
+        layers.heal(self._root / "wheels", wheels)
 
-    def _current(self) -> Path | None:
-        try:
-            name = Path(os.readlink(self._root / "current")).name
-        except OSError:
-            return None
-        path = self._root / "releases" / name
-        return path if (path / "release.json").exists() else None
+    def _is_as_sent(self, shelf: Shelf, release: Path) -> bool:
+        record = shelf.record(release)
+        return record is not None and self.hash(release.name)["sha256"] == record["sha256"]
 
-    def _previous(self, about: Answer) -> str | None:
-        name = about.get("previous")
-        return str(name) if name and (self._root / "releases" / str(name) / "live").exists() else None
-
-    def _about(self, folder: Path) -> Answer:
-        return read_json(folder / "release.json") or {}
-
-    def _live(self) -> list[Path]:
-        return [path for path in self._folders("releases") if (path / "live").exists()]
-
-    def _folders(self, name: str) -> list[Path]:
-        with contextlib.suppress(FileNotFoundError):
-            return sorted(path for path in (self._root / name).iterdir() if path.is_dir() and not path.is_symlink())
-        return []
+    def _within(self, name: str) -> list[Path]:
+        folder = self._root / name
+        return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from devices import deploy, releases, service
 from devices.errors import BoardBusyError, BoardConnectionError, BoardRefusedError, DeviceError, NoReleaseError, RemoteError
 from devices.local import LocalShell
 from devices.session import Session
-from devices.shell import Shell
+from devices.shell import CommandResult, Shell
 from devices.ssh import SshShell, SshTarget
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_the_whole_life_of_a_board(board: Any, first: Path, second: Path) -> Non
     assert [release.name for release in status.releases] == [first.name, second.name]
     assert releases.rollback(shell, quiet, folder=there) == (done.release, again.release)
     assert current(here) == sha256(first)
-    with pytest.raises(NoReleaseError, match=rf"none before it; .*\({second.name}\), deploy that file again") as nothing:
+    with pytest.raises(NoReleaseError, match=rf"none before it; .*\({second.name}\): edgekit rollback --to") as nothing:
         releases.rollback(shell, quiet, folder=there)
     assert nothing.value.exit_code == 2 and not isinstance(nothing.value, RemoteError)  # no failure of the board
     (here / "mine.txt").write_text("not edgekit's")
@@ -351,14 +352,13 @@ def test_a_disk_that_is_full(prepared: Path, first: Path, second: Path, tmp_path
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_an_interpreter_that_cannot_be_run(board: Any, first: Path, second: Path) -> None:
+def test_an_interpreter_that_cannot_be_run_is_made_anew(board: Any, second: Path) -> None:
     python = next((board.here / "env").glob("*/bin/python"))
     python.unlink()
     python.write_text("#!/bin/sh\n")  # and no right to execute it
     board.target.give(python)
-    with pytest.raises(RemoteError, match="Permission denied"):
-        put(board.shell, second, board.there)
-    assert current(board.here) == sha256(first)
+    done = put(board.shell, second, board.there)
+    assert done.mended and current(board.here) == sha256(second)
 
 
 @pytest.mark.targets("virtual", why="the user of the other targets may be root, whom no missing right stops")
@@ -384,12 +384,23 @@ def test_a_model_that_was_damaged_on_the_card_is_found_and_replaced(board: Any, 
     assert releases.status(board.shell, folder=board.there).problem is None
 
 
-def test_a_board_with_too_little_memory_is_refused(first: Path) -> None:
-    from devices.probe import parse
+class SmallBoard(LocalShell):
+    """This machine, which says that it has next to no memory."""
 
-    text = "probe\t1\nmachine\taarch64\nmemory_available_kib\t20000\nswap_free_kib\t0\ndone\t1\n"
-    with pytest.raises(BoardRefusedError, match="MiB of memory"):
-        deploy._check_memory(LocalShell(), parse(text, where="pi"), first)
+    def run(self, args: Sequence[str], *, timeout_s: float, check: bool = True, stdin: bytes = b"") -> CommandResult:
+        found = super().run(args, timeout_s=timeout_s, check=check, stdin=stdin)
+        said = re.sub(r"(memory_available_kib|swap_free_kib)\t\d+", r"\1\t9000", found.stdout)
+        return dataclasses.replace(found, stdout=said)
+
+
+def test_a_board_with_too_little_memory_is_refused_before_anything_is_sent(root: Path, first: Path, second: Path) -> None:
+    said: list[str] = []
+    for place, artefact in ((root.with_name("small board"), first), (root, second)):
+        with pytest.raises(BoardRefusedError, match="MiB of memory"):
+            deploy.deploy(SmallBoard(), artefact, deploy.Options(folder=str(place)), said.append)
+        assert said == [] and not (place / "uploads").exists()
+    assert releases.undeploy(LocalShell(), folder=str(root.with_name("small board"))) == ()
+    assert not put(SmallBoard(), first, root).changed  # it runs there already, and takes its memory
 
 
 @pytest.mark.parametrize(
