@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import jsontext, payload, wheels
+from . import jsontext, payload, room, wheels
 from .errors import BoardRefusedError, DeviceError, RemoteError
 from .probe import BoardFacts, ask
 from .session import DEFAULT_FOLDER, Session
@@ -25,7 +25,6 @@ from .texts import clean
 
 KEEP = 3
 MAX_REPORT_BYTES = 16 << 20
-_MARGIN_BYTES = 64 << 20  # left free on the board's disk
 _MODEL_MEMORY = 2.5  # the file, the kernels' packed copy of its weights, and the tensors between the ops
 _PROCESS_MIB = 60
 _SELFTEST_S = 1800.0
@@ -168,11 +167,8 @@ def install(
         report(f"getting {selected.runtime} for Python {about['board_python']} on {facts.arch}")
         files = wheels.fetch(selected.wheels, wheels.cache_folder() / "wheels", folder=options.wheels)
         needed += wheels.unpacked_bytes(files.values())
-    if needed + _MARGIN_BYTES > free_bytes:
-        raise BoardRefusedError(
-            f"{name}: {free_bytes >> 20} MiB free where {session.hello.get('root')} lies, {(needed + _MARGIN_BYTES) >> 20} MiB are needed;"
-            " free some space (df -h, sudo apt-get clean) or choose another folder (--folder)"
-        )
+    if needed + room.MARGIN_BYTES > free_bytes:
+        room.make(session, needed, environment=key)
     if not complete:
         _build(session, key, about, files, runtime_files, payload_sha256, report)
     return Environment(key=key, runtime=selected.runtime)

@@ -26,7 +26,7 @@ from .texts import clean
 DEFAULT_FOLDER = ".edgekit"  # in the home folder on the board
 
 _ONBOARD = Path(__file__).with_name("onboard")
-_MODULES = ("link", "disk", "uploads", "environments", "releases", "main")  # each after what it imports
+_MODULES = ("link", "disk", "kept", "uploads", "pictures", "environments", "releases", "main")  # each after what it imports
 # Reads the modules of `devices.onboard` from stdin, exactly, and runs them from memory.
 _BOOT = """\
 import json,os,sys,types

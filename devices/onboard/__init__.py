@@ -5,9 +5,10 @@ whatever it started, when the connection ends or stays silent. Everything lies i
 
     edgekit.json     this folder is ours            lock            held while a session is open (its text says by whom)
     env/KEY/         virtual environments; `complete.json` is written last
-    uploads/SHA.part what has arrived so far        cache/          files sent for one run
+    uploads/SHA.part what has arrived so far        cache/          what measuring needs: pictures, models, answers
     releases/ID/     model.tflite, release.json; `live` is there once it was the current release
     current          link to a release: replaced in one step, after everything it leads to is on the disk
 
 A folder without its mark (`complete.json`, `live`) is the rest of something interrupted; the next session removes it.
+What else stays, how long, and what makes way on a full disk is told in `kept`.
 """
