@@ -262,18 +262,24 @@ class TestSmallDisk:
         there = small.pictures
         left = {name: {digests.of_file(path)[0] for path in (tmp_path / name).iterdir()} & there for name in ("a", "b")}
         assert (len(left["a"]), len(left["b"])) == (3, 2)  # no more than has to
-        large = made(tmp_path / "large", 75 << 20)  # as a deployment sends it, with no word about room
+        large = made(tmp_path / "large", 86 << 20)  # as a deployment sends it, with no word about room
         with Session(small.shell, folder=small.there) as session:
             session.upload(large, digests.of_file(large)[0])
-        assert len(small.pictures) < len(there)
+        assert not small.pictures
 
     def test_too_much_is_refused_before_it_is_sent(self, small: Place, tmp_path: Path) -> None:
         for number in range(5):
             made(tmp_path / f"photos/{number}.png", 6 << 20)
+        for name in ("uploads/a.part", "cache/a.part", "env/unused/complete.json", "env/released/complete.json"):
+            made(small.here / name, 10)
+        made(small.here / "edgekit.json", 2)
+        made(small.here / "releases/0001-a/live", 0)
+        (small.here / "releases/0001-a/release.json").write_text('{"environment": "released"}')
         with pytest.raises(BoardRefusedError, match=r"MiB free where .*/board lies, 94 MiB are needed; .*--limit N") as caught:
             small.send(tmp_path / "photos")
         assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
-        assert not small.pictures and not list(small.here.glob("cache/*.part"))
+        assert not small.pictures and not list(small.here.glob("*/*.part"))  # all that could made way
+        assert [path.name for path in (small.here / "env").iterdir()] == ["released"]
 
     def test_a_disk_that_fills_meanwhile(self, small: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(room.CAP_VARIABLE, "1000")
