@@ -134,7 +134,10 @@ def send(session: Session, listing: Listing, report: Callable[[str], None]) -> s
     key = hashlib.sha256(b"".join(os.fsencode(row.name) + b"\0" + row.sha256.encode() for row in rows)).hexdigest()[:16]
     session.ask("begin_set", key=key)
     wanted: set[str] = set()
-    for batch in _batches(rows, _COMPARED_BYTES):
+    compared = list(_batches(rows, _COMPARED_BYTES))
+    if len(compared) > 1:  # minutes, on a slow card
+        report(f"comparing {len(rows):,} images ({sum(row.size for row in rows) / 1e6:.0f} MB) with those on the board")
+    for batch in compared:
         payload = json.dumps([(row.name, row.sha256, row.size) for row in batch]).encode()
         wanted.update(session.ask("want", count=len(payload), payload=payload, timeout_s=_COMPARING_S)["missing"])
     missing = list({row.sha256: row for row in rows if row.sha256 in wanted}.values())

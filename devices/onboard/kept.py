@@ -158,9 +158,10 @@ class Kept:
         if self.environment is None:
             return
         needed = {self.environment}
-        needed.update(
-            str((read_json(path / "release.json") or {}).get("environment")) for path in _inside(self._root / "releases")
-        )
+        for release in _inside(self._root / "releases"):
+            needed.add(str((read_json(release / "release.json") or {}).get("environment")))
+            with contextlib.suppress(OSError):
+                needed.add(Path(os.readlink(release / "env")).name)  # its record may be lost
         for path in _inside(self._root / "env"):
             if path.name not in needed and (path / "complete.json").exists():
                 used, _, _ = _last_use(path / "complete.json")

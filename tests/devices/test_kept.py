@@ -132,6 +132,16 @@ def test_the_same_with_a_manifest(place: Place, photos: Path) -> None:
 
 
 @pytest.mark.targets("local", "ssh", why=ONCE)
+def test_many_names_of_one_content(place: Place, tmp_path: Path) -> None:
+    one = made(tmp_path / "photos/0.png", 100)
+    for number in range(1, 2001):
+        os.link(one, one.with_name(f"{number}.png"))
+    sent, said = place.send(one.parent)
+    assert "comparing 2,001 images" in said and "sending 1 of 2001 images" in said
+    assert len(list(sent.iterdir())) == 2001 and len(place.pictures) == 1
+
+
+@pytest.mark.targets("local", "ssh", why=ONCE)
 def test_what_arrived_before_an_interruption_stays(place: Place, tmp_path: Path) -> None:
     files = [made(tmp_path / f"photos/{number}.png", 3 << 20) for number in range(3)]
     for change, words in ((lambda path: path.write_bytes(b"new"), "changed while"), (Path.unlink, "cannot be read")):
@@ -187,9 +197,10 @@ def test_what_is_of_no_use_goes_when_something_is_measured(place: Place, tmp_pat
     cache, long_ago = place.here / "cache", time.time() - 8 * 86400
     with Session(place.shell, folder=place.there) as session:
         sent = session.upload(made(tmp_path / "wheel", 10), digests.of_file(tmp_path / "wheel")[0])
-        for name in ("used", "released", "unused", "lately"):
+        for name in ("used", "released", "linked", "unused", "lately"):
             made(place.here / f"env/{name}/complete.json", 2)
         made(place.here / "releases/0001-a/live", 0)
+        made(place.here / "releases/0002-b/live", 0).with_name("env").symlink_to("../../env/linked")  # its record is lost
         (place.here / "releases/0001-a/release.json").write_text('{"environment": "released"}')
         made(cache / "images-0123456789abcdef/cat/1.png", 10)  # as it was kept before
         for path in (cache / "report-1.json", cache / "old.part", cache / "new.part", place.here / "uploads/old.part"):
@@ -198,7 +209,7 @@ def test_what_is_of_no_use_goes_when_something_is_measured(place: Place, tmp_pat
             if path.parent.name != "lately":
                 os.utime(path, (long_ago, long_ago))
         room.tidy(session, "used", None)
-    assert {path.name for path in (place.here / "env").iterdir()} == {"used", "released", "lately"}
+    assert {path.name for path in (place.here / "env").iterdir()} == {"used", "released", "linked", "lately"}
     assert {path.name for path in cache.iterdir()} == {"new.part"}
     assert not (place.here / Path(sent).relative_to(place.there)).exists() and not list((place.here / "uploads").iterdir())
     assert (place.here / "env/used/complete.json").stat().st_atime > long_ago + 86400
