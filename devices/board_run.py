@@ -6,7 +6,6 @@ what reaches the terminal is cleaned of escapes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import images, jsontext, own_python
+from . import digests, images, jsontext, own_python, room
 from .deploy import check_artefact
 from .errors import BoardConnectionError, DeviceError, RemoteError
 from .images import Listing
@@ -38,27 +37,17 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardRun:
-    """A request in a session. ``environment`` and ``model`` are what `deploy` made and sent; ``scratch`` is a folder of this
-    machine that goes with it.
+    """A request in a session. ``environment`` and ``model`` are what `deploy` made and sent; ``listing`` the images of this machine
+    that it is about (`listed`); ``scratch`` is a folder of this machine that goes with it.
     """
 
     session: Session
     environment: str
     model: str
     request: Request
+    listing: Listing | None
     scratch: Path
     report: Callable[[str], None]
-
-    def listing(self) -> Listing | None:
-        """Return the images of this machine that the request is about; None where there are none, or they are on the board."""
-        request = self.request
-        if request.images is None or request.images_there:
-            return None
-        found = images.listed(Path(request.images), request.limit, follow_links=request.follow_links)
-        if request.part is None:
-            return found
-        which, parts = request.part
-        return found.only(found.names[which::parts])
 
     def verb(
         self, listing: Listing | None, *, reference: Path | None = None, flags: Sequence[str] = (), quiet: bool = False
@@ -73,6 +62,7 @@ class BoardRun:
         args += [*flags, "--json", f"{self.session.hello['root']}/cache/{name}"]
         if not quiet:
             self.report(f"{request.verb} runs on the board")
+        room.trim(self.session)
         answer = run_edge(self.session, self.environment, args, timeout_s=_TIMEOUT_S, hear=None if quiet else self._hear)
         if answer["returncode"] not in (0, 1):
             raise RemoteError(f"{where}: {request.verb} failed there with code {answer['returncode']}: {_complaint(answer)}")
@@ -101,6 +91,7 @@ class BoardRun:
     def fingerprint(self, listing: Listing) -> dict[str, Any]:
         """Return the bits that the board answers to these images, and of every op for the first of them."""
         args = ["-m", "edge.fingerprint", self.model, *self.request.flags, *self._there(), *self._images(listing, quiet=True)]
+        room.trim(self.session)
         answer = self.session.ask(
             "run",
             key=self.environment,
@@ -142,10 +133,7 @@ class BoardRun:
                 "with images on the board the reference must be stored outputs (.npz): edgekit outputs FILE --images DIR"
             )
         assert self.request.images is not None
-        whole = (
-            listing.names
-            == images.listed(Path(self.request.images), self.request.limit, follow_links=self.request.follow_links).names
-        )
+        whole = self.request.part is None and self.listing is not None and listing.names == self.listing.names
         place = Path(self.request.images) if whole else listing.copy_to(self._folder("reference"))
         limit = ["--limit", str(self.request.limit)] if whole and self.request.limit is not None else []
         limit += ["--follow-links"] if whole and self.request.follow_links else []
@@ -156,12 +144,7 @@ class BoardRun:
 
     def send(self, path: Path, suffix: str) -> str:
         """Send a file, unless it is there already, and return its place there."""
-        try:
-            with path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise DeviceError(f"{path}: cannot be read ({error.strerror})") from error
-        return self.session.upload(path, sha256, where="cache", suffix=suffix)
+        return send_file(self.session, path, digests.of_file(path)[0], suffix)
 
     def _there(self) -> list[str]:
         """Return the flags that name files, with their places on the board."""
@@ -207,6 +190,32 @@ class BoardRun:
         if done.returncode not in good:
             raise DeviceError(f"{args[0]} cannot be run here: {one_line(done.stderr).rpartition('error: ')[2]}")
         return done.stdout
+
+
+def listed(request: Request) -> Listing | None:
+    """Return the images of this machine that a request is about; None where there are none, or they are on the board.
+
+    Raises DeviceError as `images.listed` does.
+    """
+    if request.images is None or request.images_there:
+        return None
+    found = images.listed(Path(request.images), request.limit, follow_links=request.follow_links)
+    if request.part is None:
+        return found
+    which, parts = request.part
+    return found.only(found.names[which::parts])
+
+
+def send_file(session: Session, path: Path, sha256: str, suffix: str) -> str:
+    """Send a file that a run needs, unless it is there already, and return its place there.
+
+    Raises BoardRefusedError where the board has no room for it, and as `Session.upload` does.
+    """
+    known = session.ask("have", sha256_hex=sha256, suffix=suffix)["path"]
+    if known is not None:
+        return str(known)
+    room.make(session, path.stat().st_size)
+    return session.upload(path, sha256, where="cache", suffix=suffix)
 
 
 def _complaint(answer: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import payload, wheels
+from . import payload, room, wheels
 from .errors import BoardRefusedError
 from .probe import BoardFacts
 from .session import DEFAULT_FOLDER, Session
@@ -22,7 +22,6 @@ from .texts import clean
 
 KEEP = 3
 LAYERS = ("wheels", "env")  # in the order in which they are made
-_MARGIN_BYTES = 64 << 20  # left free on the board's disk
 _UNPACK_S = 600.0
 _VERIFY_S = 1200.0  # 130 MB from a slow card, on a slow processor
 
@@ -159,12 +158,8 @@ def _make(
         report(f"getting {wanted.runtime} for Python {wanted.about['board_python']} on {wanted.about['arch']}")
         files = wheels.fetch(wanted.selection.wheels, wheels.cache_folder() / "wheels", folder=options.wheels)
         needed += wheels.unpacked_bytes(files.values())
-    if needed + _MARGIN_BYTES > free_bytes:
-        raise BoardRefusedError(
-            f"{session.shell.name}: {free_bytes >> 20} MiB free where {session.hello.get('root')} lies,"
-            f" {(needed + _MARGIN_BYTES) >> 20} MiB are needed; free some space (df -h, sudo apt-get clean) or choose another folder"
-            " (--folder)"
-        )
+    if needed + room.MARGIN_BYTES > free_bytes:
+        room.make(session, needed, environment=wanted.key, wheels=wanted.wheels_key)
     if "wheels" in layers:
         _send(session, "wheels", wanted, wanted.wheels_about, files, report)
     if "env" in layers:

@@ -1,20 +1,19 @@
-"""The images of a validation on a board: only those that are needed, in batches, and none that is there already."""
+"""The images of a validation on a board: only those that are needed, in batches, and none whose content is there already."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
+import json
 import os
 import shutil
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from . import manifests
-from .errors import DeviceError
+from . import digests, manifests, room
+from .errors import DeviceError, RemoteError
 from .manifests import ManifestError, frames, hidden, suffix
 from .session import Session
 
@@ -22,7 +21,11 @@ _SENT = manifests.SUFFIXES
 # A board has no decoder for HEIC, and one for AVIF only with a new Pillow.
 _OTHERS = manifests.HEIF_SUFFIXES | manifests.AVIF_SUFFIXES | manifests.OTHER_PICTURES
 _MANIFESTS = (".csv", ".txt")
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 4 << 20  # sent at once; what is larger goes in pieces, and goes on in its middle
+_COMPARED_BYTES = 256 << 20  # compared by the board at once
+_BATCH_FILES = 2000
+_COMPARING_S = 600.0
+_ATTEMPTS = 2
 _SHOWN = 5
 
 
@@ -106,30 +109,82 @@ def listed(place: Path, limit: int | None, *, follow_links: bool = False) -> Lis
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """What is under a name of the set: of a file, or the manifest's text."""
+
+    name: str
+    sha256: str
+    size: int
+    data: bytes | None = None
+
+
 def send(session: Session, listing: Listing, report: Callable[[str], None]) -> str:
     """See to it that the board has these images, and return what to give to ``--images`` there.
 
-    What arrived before an interruption stays.
+    The board compares all that it has with its SHA-256 first, and gets what is new or damaged. What arrived before an interruption
+    stays. Raises BoardRefusedError where the board has no room for them; DeviceError for a file that cannot be read, or changed
+    meanwhile; RemoteError where it arrives damaged twice.
     """
-    folder, names, text = listing.folder, listing.files, listing.manifest()
-    digest = hashlib.sha256((text or "").encode())
-    for name in names:
-        status = (folder / name).stat()
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    key = f"images-{digest.hexdigest()[:16]}"
-    there = session.ask("present", folder=key)
-    missing = [name for name in names if there["files"].get(name) != (folder / name).stat().st_size]
+    rows, text = [_content(listing.folder, name) for name in listing.files], listing.manifest()
+    if text is not None:
+        data = text.encode()
+        manifest = _Content(name=_manifest_name(text), sha256=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
+        rows.append(manifest)
+    key = hashlib.sha256(b"".join(os.fsencode(row.name) + b"\0" + row.sha256.encode() for row in rows)).hexdigest()[:16]
+    session.ask("begin_set", key=key)
+    wanted: set[str] = set()
+    compared = list(_batches(rows, _COMPARED_BYTES))
+    if len(compared) > 1:  # minutes, on a slow card
+        report(f"comparing {len(rows):,} images ({sum(row.size for row in rows) / 1e6:.0f} MB) with those on the board")
+    for batch in compared:
+        payload = json.dumps([(row.name, row.sha256, row.size) for row in batch]).encode()
+        wanted.update(session.ask("want", count=len(payload), payload=payload, timeout_s=_COMPARING_S)["missing"])
+    missing = list({row.sha256: row for row in rows if row.sha256 in wanted}.values())
     if missing:
-        size = sum((folder / name).stat().st_size for name in missing)
-        report(f"sending {len(missing)} of {len(names)} images ({size / 1e6:.1f} MB)")
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        for batch in _batches(folder, missing):
-            _send_zip(session, Path(scratch), key, {name: (folder / name).read_bytes() for name in batch})
-        if text is None:
-            return str(there["path"])
-        if _manifest_name(text) not in there["files"]:
-            _send_zip(session, Path(scratch), key, {_manifest_name(text): text.encode()})
-    return f"{there['path']}/{_manifest_name(text)}"
+        size = sum(row.size for row in missing)
+        room.make(session, size, hint=", send fewer images (--limit N)")
+        count = sum(row.data is None for row in missing)
+        if count:
+            report(f"sending {count} of {len(listing.files)} images ({size / 1e6:.1f} MB)")
+    for batch in _batches(missing, _BATCH_BYTES):
+        _send_batch(session, listing.folder, batch)
+    place = session.ask("finish_set", timeout_s=_COMPARING_S)["path"]
+    return str(place) if text is None else f"{place}/{_manifest_name(text)}"
+
+
+def _content(folder: Path, name: str) -> _Content:
+    sha256, size = digests.of_file(folder / name)
+    return _Content(name=name, sha256=sha256, size=size)
+
+
+def _send_batch(session: Session, folder: Path, batch: Sequence[_Content]) -> None:
+    if batch[0].size > _BATCH_BYTES and batch[0].data is None:
+        session.upload(folder / batch[0].name, batch[0].sha256, where="cache")
+        session.ask("adopt", sha256_hex=batch[0].sha256)
+        return
+    left = list(batch)
+    for _ in range(_ATTEMPTS):
+        payload = b"".join(_read(folder, row) for row in left)
+        answer = session.ask("receive", files=[(row.sha256, row.size) for row in left], payload=payload)
+        left = [row for row in left if row.sha256 in answer["damaged"]]
+        if not left:
+            return
+    raise RemoteError(
+        f"{session.shell.name}: {left[0].name} arrived damaged twice; look at the connection and the board's memory"
+    )
+
+
+def _read(folder: Path, row: _Content) -> bytes:
+    """Return what is to be sent. Raises DeviceError where that is no longer what the board was asked for."""
+    path = folder / row.name
+    try:
+        data = row.data if row.data is not None else path.read_bytes()
+    except OSError as error:
+        raise DeviceError(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise DeviceError(f"{path}: changed while the images were sent; run the same command again")
+    return data
 
 
 def _below(folder: Path, *, follow_links: bool) -> tuple[list[str], list[str]]:
@@ -203,25 +258,15 @@ def _manifest_name(text: str) -> str:
     return f"manifest-{hashlib.sha256(text.encode()).hexdigest()[:12]}.csv"
 
 
-def _send_zip(session: Session, scratch: Path, key: str, files: Mapping[str, bytes]) -> None:
-    packed = scratch / "batch.zip"
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
-    with packed.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    session.upload(packed, sha256, where="cache")
-    session.ask("unpack", sha256_hex=sha256, folder=key, timeout_s=600)
-
-
-def _batches(folder: Path, names: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(rows: Iterable[_Content], most_bytes: int) -> Iterator[list[_Content]]:
+    """Yield lists of at most so many bytes; what has more is alone."""
+    batch: list[_Content] = []
     size = 0
-    for name in names:
-        batch.append(name)
-        size += (folder / name).stat().st_size
-        if size >= _BATCH_BYTES:
+    for row in rows:
+        if batch and (size + row.size > most_bytes or len(batch) == _BATCH_FILES):
             yield batch
             batch, size = [], 0
+        batch.append(row)
+        size += row.size
     if batch:
         yield batch

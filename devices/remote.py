@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import stepwise, throttling, two_stage
-from .board_run import Answered, BoardRun
+from . import room, stepwise, throttling, two_stage
+from .board_run import Answered, BoardRun, listed, send_file
 from .certificate import Certificate
 from .environments import install
 from .errors import DeviceError
@@ -78,8 +78,7 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, Session(shell, folder=request.options.folder) as session:
         run = prepare(session, facts, request, Path(scratch), say)
-        listing = run.listing()
-        warning = "" if listing is None else listing.warning()
+        warning = "" if run.listing is None else run.listing.warning()
         if warning:
             say(f"warning: {warning}")
         answered = _answer(run)
@@ -102,11 +101,22 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
 
 
 def prepare(session: Session, facts: BoardFacts, request: Request, scratch: Path, report: Callable[[str], None]) -> BoardRun:
-    """See to it that the board has the runtime and the artefact."""
+    """See to it that the board has the runtime and the artefact, and removes what it has no use for any more."""
+    listing, cap_bytes = listed(request), room.cap_bytes()
     free = int(session.ask("state")["free_bytes"])
-    environment = install(session, facts, request.options, report, free_bytes=free, artefact=request.file)
-    model = session.upload(request.file, request.sha256, where="cache", suffix=".tflite")
-    return BoardRun(session=session, environment=environment.key, model=model, request=request, scratch=scratch, report=report)
+    known = session.ask("have", sha256_hex=request.sha256, suffix=".tflite")["path"]
+    coming = request.file if known is None else None
+    environment = install(session, facts, request.options, report, free_bytes=free, artefact=coming)
+    room.tidy(session, environment.key, cap_bytes)
+    return BoardRun(
+        session=session,
+        environment=environment.key,
+        model=str(known) if known is not None else send_file(session, request.file, request.sha256, ".tflite"),
+        request=request,
+        listing=listing,
+        scratch=scratch,
+        report=report,
+    )
 
 
 def board(facts: BoardFacts) -> dict[str, Any]:
@@ -154,7 +164,7 @@ def _answer(run: BoardRun) -> Answered:
         return stepwise.until_decided(run)
     if request.certify is not None:
         return two_stage.certified(run)
-    listing = run.listing()
+    listing = run.listing
     flags = [] if request.max_drop is None else ["--max-drop", str(request.max_drop)]
     answered = run.verb(listing, reference=run.answers(listing), flags=flags)
     if not request.compares_with_itself or listing is None:

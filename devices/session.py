@@ -26,7 +26,8 @@ from .texts import clean
 DEFAULT_FOLDER = ".edgekit"  # in the home folder on the board
 
 _ONBOARD = Path(__file__).with_name("onboard")
-_MODULES = ("link", "disk", "uploads", "layers", "environments", "shelf", "releases", "main")  # each after what it imports
+# Each after what it imports.
+_MODULES = ("link", "disk", "layers", "shelf", "kept", "uploads", "pictures", "environments", "releases", "main")
 # Reads the modules of `devices.onboard` from stdin, exactly, and runs them from memory.
 _BOOT = """\
 import json,os,sys,types

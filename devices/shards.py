@@ -132,9 +132,8 @@ def _bits(facts: Mapping[str, BoardFacts], request: Request, report: Report) -> 
 
         with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, Session(shell, folder=request.options.folder) as session:
             run = remote.prepare(session, facts[shell.name], request, Path(scratch), say)
-            listing = run.listing()
-            assert listing is not None
-            return run.fingerprint(listing.spread(min(_COMPARED, len(listing.names))))
+            assert run.listing is not None
+            return run.fingerprint(run.listing.spread(min(_COMPARED, len(run.listing.names))))
 
     return work
 

@@ -16,7 +16,7 @@ _REFERENCE_BATCHES = 8  # the reference runs here for so many batches at once: l
 
 def until_decided(run: BoardRun) -> Answered:
     """Validate until it is decided. The report has the counts, the verdict, and what the test promises."""
-    request, listing = run.request, run.listing()
+    request, listing = run.request, run.listing
     assert request.max_drop is not None and listing is not None
     names = list(listing.names)
     random.Random(0).shuffle(names)

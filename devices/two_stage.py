@@ -14,7 +14,7 @@ COMPARED = 20  # images, where a board is compared with this machine without bei
 
 def certified(run: BoardRun) -> Answered:
     """Compare, then validate here if all bits are equal, else on the board. The certificate is in the report either way."""
-    request, listing = run.request, run.listing()
+    request, listing = run.request, run.listing
     assert request.certify is not None and listing is not None
     found, kernels = certificate(run, request.certify)
     if found.carries_over:
@@ -33,7 +33,7 @@ def certified(run: BoardRun) -> Answered:
 
 def certificate(run: BoardRun, count: int) -> tuple[Certificate, str | None]:
     """Return how ``count`` images compare, and the kernels of this machine that agree where they are not the ones asked for."""
-    listing = run.listing()
+    listing = run.listing
     assert listing is not None
     sample = listing.spread(min(count, len(listing.names)))
     where = run.session.shell.name

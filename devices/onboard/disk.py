@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -45,6 +46,17 @@ def sha256(path: Path) -> str:
         while data := stream.read(PIECE_BYTES):
             digest.update(data)
     return digest.hexdigest()
+
+
+def whole(path: Path, sha256_hex: str) -> bool:
+    """Return whether a file is there and has that SHA-256. One that the card cannot read any more is removed."""
+    try:
+        return path.exists() and sha256(path) == sha256_hex
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        path.unlink()
+        return False
 
 
 def write(path: Path, text: str) -> None:

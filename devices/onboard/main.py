@@ -13,7 +13,9 @@ from pathlib import Path
 
 from .disk import remove, write
 from .environments import Environments
+from .kept import Keeper, Kept
 from .link import Answer, Gone, Link, Refused, failure, send
+from .pictures import Pictures
 from .releases import MARK, Releases, is_ours
 from .uploads import Uploads
 
@@ -29,7 +31,14 @@ def main(root: str, holder: str, lock: bool) -> None:
         folder = Path.home() / folder
     link = Link(0)
     releases = Releases(folder, link)
-    parts = (releases, Uploads(folder, link), Environments(folder, link))
+    kept = Kept(folder)
+    parts = (
+        releases,
+        Uploads(folder, link, kept),
+        Pictures(folder, link, kept),
+        Keeper(folder, kept),
+        Environments(folder, link),
+    )
     held: int | None = None
     try:
         try:

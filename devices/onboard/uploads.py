@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
-import zipfile
 from pathlib import Path
 
-from .disk import fsync, plain, sha256, site_name
+from .disk import fsync, plain, sha256, whole
+from .kept import Kept
 from .link import Answer, Link, Refused
 
 
 class Uploads:
     """What can be asked about files that are sent. ``where`` is ``uploads`` (for a release) or ``cache`` (for one run)."""
 
-    def __init__(self, root: Path, link: Link) -> None:
+    def __init__(self, root: Path, link: Link, kept: Kept) -> None:
         self._root = root
         self._link = link
+        self._kept = kept
 
     def part(self, sha256_hex: str, where: str) -> Answer:
         """Return how much of a file is there, and the SHA-256 of that."""
@@ -38,10 +38,10 @@ class Uploads:
             present = path.stat() if path.exists() else None
             if offset != (present.st_size if present else 0) or (present and present.st_nlink > 1):
                 raise OSError(errno.EINVAL, "the upload does not continue where it stopped")
-            with path.open("ab") as stream:
+            with path.open("ab", buffering=0) as stream:
                 for piece in self._link.exactly(count):
                     left -= len(piece)
-                    stream.write(piece)
+                    self._kept.write(stream, piece)
         except OSError as error:
             for _ in self._link.exactly(left):
                 pass  # the rest of the request has to be read before it can be answered
@@ -53,7 +53,10 @@ class Uploads:
     def have(self, sha256_hex: str, suffix: str) -> Answer:
         """Return the path of a file in ``cache``, or None if it is not there as it should be."""
         path = self._root / "cache" / f"{plain(sha256_hex)}{suffix}"
-        return {"path": str(path) if path.exists() and sha256(path) == sha256_hex else None}
+        if not whole(path, sha256_hex):
+            return {"path": None}
+        self._kept.used(path)
+        return {"path": str(path)}
 
     def seal(self, sha256_hex: str, where: str, suffix: str = "") -> Answer:
         """Check a file that has arrived, and see it to the disk; with a suffix it is renamed to it. A damaged one is removed."""
@@ -68,31 +71,9 @@ class Uploads:
             named = self._root / plain(where) / plain(f"{sha256_hex}{suffix}")
             os.replace(path, named)
             path = named
+            self._kept.hold(path)
+            self._kept.arrived(path)
         return {"path": str(path)}
-
-    def present(self, folder: str) -> Answer:
-        """Return the names and sizes of the files below a folder of ``cache``."""
-        target = self._root / "cache" / plain(folder)
-        found = {path.relative_to(target).as_posix(): path.stat().st_size for path in target.rglob("*") if path.is_file()}
-        return {"files": found, "path": str(target)}
-
-    def unpack(self, sha256_hex: str, folder: str) -> Answer:
-        """Unpack a zip of images, sealed in ``cache``, into a folder there. Each file is whole under its name or not there."""
-        target = self._root / "cache" / plain(folder)
-        path = self._path(sha256_hex, "cache")
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                name = site_name(entry.filename)
-                if name is None or entry.is_dir():
-                    raise Refused(f"an image with the name {entry.filename!r}")
-                place = target / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                beside = place.with_name(f"{place.name}.part")
-                with archive.open(entry) as source, beside.open("wb") as stream:
-                    shutil.copyfileobj(source, stream)
-                os.replace(beside, place)
-        path.unlink()
-        return {"path": str(target)}
 
     def take(self, name: str, limit_bytes: int) -> Answer:
         """Return a text file in ``cache``, and remove it."""
@@ -105,4 +86,6 @@ class Uploads:
         return {"text": data.decode("utf-8", "replace")}
 
     def _path(self, sha256_hex: str, where: str) -> Path:
-        return self._root / plain(where) / f"{plain(sha256_hex)}.part"
+        path = self._root / plain(where) / f"{plain(sha256_hex)}.part"
+        self._kept.hold(path)
+        return path

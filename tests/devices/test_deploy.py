@@ -346,8 +346,11 @@ def test_a_disk_that_is_full(prepared: Path, first: Path, second: Path, tmp_path
             session.upload(large, sha256(large))
         assert shutil.disk_usage(disk).free > 25 << 20  # what had arrived is gone again
         assert current(board) == sha256(first)
-        filler.unlink()
+        pictures = board / "cache/images/aa"
+        pictures.mkdir(parents=True)
+        filler.rename(pictures / "picture")  # kept for measuring: it makes way
         assert put(LocalShell(), second, board).changed
+        assert not list(pictures.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -70,11 +70,25 @@ def test_validate_there_is_validate_here(on: Flags, first: Path, second: Path, f
 @pytest.mark.targets(
     "local", "ssh", why="the emulated board measures in one folder too, and test_a_manifest finds what was sent before"
 )
-def test_a_second_time_nothing_is_sent_again(on: Flags, first: Path, few_digits: Path, answer: Any) -> None:
-    command = ["validate", first, *on, "--images", few_digits / "test", "--limit", "11", "--unlabelled"]
+def test_a_second_time_nothing_is_sent_again(
+    target: Any, on: Flags, first: Path, second: Path, few_digits: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["validate", first, *on, "--images", few_digits / "test", "--limit", "11", "--unlabelled", "--reference", second]
+    cache = target.place(MEASURING) / "cache"
+    (cache / "images-0123456789abcdef/cat").mkdir(parents=True)  # as earlier versions kept them
     answer(*command)
+    assert not list(cache.glob("images-*"))
+    listed: list[Path] = []
+    listing = images.listed
+
+    def counted(place: Path, limit: int | None, *, follow_links: bool = False) -> images.Listing:
+        listed.append(place)
+        return listing(place, limit, follow_links=follow_links)
+
+    monkeypatch.setattr(images, "listed", counted)
     report, said = answer(*command)
     assert report["images"] == 11 and "sending" not in said
+    assert listed == [few_digits / "test"]
 
 
 @pytest.mark.targets("local", "ssh", why=TESTED_AT_LENGTH)
