@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .disk import write
 from .environments import Environments
-from .link import Answer, Gone, Link, Refused, failure, send
+from .link import Answer, Gone, Link, Refused, failure
 from .releases import MARK, Releases
 from .uploads import Uploads
 
@@ -22,12 +22,15 @@ _NOT_ASKED = {"heal"}
 _LOOKING = {"state", "hash"}  # what can be asked without the lock
 
 
-def main(root: str, holder: str, lock: bool) -> None:
-    """Serve one session on stdin and stdout. ``lock``: the folder is made and locked; without, nothing can be changed."""
+def main(root: str, holder: str, lock: bool, silence_s: float) -> None:
+    """Serve one session on stdin and stdout. ``lock``: the folder is made and locked; without, nothing can be changed.
+
+    It ends with the connection, and where nothing is heard for ``silence_s``.
+    """
     folder = Path(root).expanduser()
     if not folder.is_absolute():
         folder = Path.home() / folder
-    link = Link(0)
+    link = Link(silence_s)
     releases = Releases(folder, link)
     parts = (releases, Uploads(folder, link), Environments(folder, link))
     held: int | None = None
@@ -36,13 +39,13 @@ def main(root: str, holder: str, lock: bool) -> None:
             if lock:
                 held = _take_lock(folder, holder)
                 releases.heal()
-            send({"protocol": PROTOCOL, "root": str(folder), "pid": os.getpid(), "python": platform.python_version()})
+            link.send({"protocol": PROTOCOL, "root": str(folder), "pid": os.getpid(), "python": platform.python_version()})
         except (Refused, OSError) as error:
-            send(failure(error))
+            link.send(failure(error))
             return
         while True:
-            send(_serve(parts, link.line(), looking=not lock))
-    except (Gone, BrokenPipeError):
+            link.send(_serve(parts, link.line(), looking=not lock))
+    except Gone:
         return
     finally:
         if held is not None:
