@@ -68,7 +68,8 @@ class Releases:
         about = self._about(folder)
         if not about or sha256(folder / "model.tflite") != about["sha256"]:
             raise Refused(f"release {release} is damaged on the board's disk; deploy again", "damaged")
-        for path in (folder / "model.tflite", folder, folder.parent):
+        # The release's own folder is on the disk since release.json, the last file in it, was written.
+        for path in (folder / "model.tflite", folder.parent, self._root):
             fsync(path)
         beside = self._root / ".current.new"
         beside.unlink(missing_ok=True)

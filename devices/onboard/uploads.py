@@ -63,11 +63,11 @@ class Uploads:
             path.unlink()
             raise Refused(f"what arrived has SHA-256 {found[:12]}..., expected {sha256_hex[:12]}...", "damaged")
         fsync(path)
-        fsync(path.parent)
         if suffix:
             named = self._root / plain(where) / plain(f"{sha256_hex}{suffix}")
             os.replace(path, named)
             path = named
+        fsync(path.parent)
         return {"path": str(path)}
 
     def present(self, folder: str) -> Answer:
