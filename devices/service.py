@@ -6,6 +6,7 @@ Each folder has a unit of its own. What root does there is outside of the folder
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import re
 
@@ -16,6 +17,7 @@ from .shell import Shell
 UNIT = "edgekit-selftest.service"  # of the folder that is meant where none is named
 _FOLDER = "/etc/systemd/system"
 _MADE_BY_US = "# Made by edgekit deploy --service for "
+_REMOVED_BY = "; removed by edgekit undeploy."
 _TIMEOUT_S = 60.0
 _SYNC_S = 600.0  # a card that is busy
 
@@ -32,7 +34,7 @@ def unit(root: str, user: str) -> str:
     """
     python, model = f"{root}/current/env/bin/python", f"{root}/current/model.tflite"
     return f"""\
-{_MADE_BY_US}{_comment(root)}; removed by edgekit undeploy.
+{_MADE_BY_US}{_comment(root)}{_REMOVED_BY}
 [Unit]
 Description=edgekit: self-test of the deployed model
 After=local-fs.target
@@ -67,8 +69,9 @@ def install(shell: Shell, root: str) -> str:
     path = f"{_FOLDER}/{name}"
     there = _read(shell, path)
     if there is not None and not _is_of(there, root):
-        ours, _, about = there.partition("\n")[0].rpartition(_MADE_BY_US)
-        whose = f"belongs to {about.partition(';')[0]}" if about and not ours else "was not made by edgekit"
+        line = there.partition("\n")[0]
+        maker = line.removeprefix(_MADE_BY_US).removesuffix(_REMOVED_BY)
+        whose = f"belongs to {maker}" if line.startswith(_MADE_BY_US) else "was not made by edgekit"
         raise BoardRefusedError(
             f"{shell.name}: {path} {whose}, so it stays as it is and there is no service for {root} (the model itself is deployed);"
             " remove it, or deploy into another folder (--folder), which has a unit of its own"
@@ -108,7 +111,7 @@ def _remove(shell: Shell, root: str, but: str = "") -> None:
 
 def _own_name(root: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9]+", "-", posixpath.basename(root)).strip("-")[:40]
-    return f"edgekit-selftest-{readable or 'folder'}-{hashlib.sha256(root.encode()).hexdigest()[:8]}.service"
+    return f"edgekit-selftest-{readable or 'folder'}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}.service"
 
 
 def _read(shell: Shell, path: str) -> str | None:

@@ -48,6 +48,8 @@ class Container:
             self._port = int(probe.getsockname()[1])
         etc = folder / "root/etc"
         shutil.rmtree(etc / "systemd/system", ignore_errors=True)  # what this machine starts is none of the board's business
+        for login in (".bashrc", ".bash_profile", ".profile"):  # nor is what its root runs at every login
+            (folder / "root/root" / login).unlink(missing_ok=True)
         wants = etc / "systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True)
         (etc / "systemd/system/edgekit-test-ssh.service").write_text(SERVER_UNIT)
@@ -183,11 +185,11 @@ def test_the_service_tests_the_model_at_every_start_of_the_board(
 
 @pytest.mark.virtual
 def test_each_folder_has_a_unit_of_its_own_and_no_other_is_touched(container: Container, user: str, home: str) -> None:
-    folders = {name: f"{home}/{name}" for name in (".edgekit", "a", "b  b", "b b")}
-    for folder in folders.values():
-        ask(container, "mkdir", "-p", folder)
-        ask(container, "ln", "-s", "releases/0001", f"{folder}/current")
-        ask(container, "chown", "-R", user, folder)
+    folders = {name: f"{home}/{name}" for name in (".edgekit", "a", "b  b")}
+    make = (
+        f'for folder; do mkdir -p "$folder" && ln -s releases/0001 "$folder/current" && chown -R {user} "$folder" || exit; done'
+    )
+    ask(container, "sh", "-c", make, "sh", *folders.values())
     with contextlib.closing(container.shell(user)) as shell:
         # Once every folder's unit had the first name. One that is found under it is replaced.
         old = service.unit(folders["a"], user)
@@ -195,10 +197,11 @@ def test_each_folder_has_a_unit_of_its_own_and_no_other_is_touched(container: Co
         with pytest.raises(BoardRefusedError, match=f"belongs to {folders['a']}, so it stays as it is"):
             service.install(shell, folders[".edgekit"])
         made = {name: service.install(shell, folder) for name, folder in reversed(folders.items())}
-        assert made[".edgekit"] == service.UNIT and units(container) == set(made.values()) and len(set(made.values())) == 4
+        assert made[".edgekit"] == service.UNIT and units(container) == set(made.values()) and len(set(made.values())) == 3
+        assert service.install(shell, folders["a"]) == made["a"]  # a second time
         for name, folder in folders.items():
-            assert service.install(shell, folder) == made.pop(name)
             service.remove(shell, folder)
+            del made[name]
             assert units(container) == set(made.values())
         # And what somebody else wrote stays.
         for text in ("[Service]\nExecStart=/bin/true\n", ""):
@@ -212,9 +215,9 @@ def test_each_folder_has_a_unit_of_its_own_and_no_other_is_touched(container: Co
 
 def units(container: Container) -> set[str]:
     """The names of what was set up, which all are enabled; nothing half-written lies beside."""
-    found = set(ask(container, "sh", "-c", "cd /etc/systemd/system && ls -d edgekit-selftest* || true").stdout.splitlines())
-    enabled = ask(container, "ls", "/etc/systemd/system/multi-user.target.wants").stdout.splitlines()
-    assert found == {name for name in enabled if name.startswith("edgekit-selftest")}
+    listed = ask(container, "sh", "-c", "cd /etc/systemd/system; ls; echo; ls multi-user.target.wants").stdout.partition("\n\n")
+    found, enabled = ({name for name in part.splitlines() if name.startswith("edgekit-selftest")} for part in listed[::2])
+    assert found == enabled
     return found
 
 
