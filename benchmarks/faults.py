@@ -38,6 +38,9 @@ _sys.addaudithook(_hook)
 """
 
 
+_BEGINNINGS = (b'[["link"', b'{"op": ')  # of the program that is sent first, and of each request after it
+
+
 class InterruptedShell:
     """A shell that does something in the middle of the nth message of a session. ``hit``: whether there was an nth."""
 
@@ -71,15 +74,19 @@ class _Pipe:
     def __init__(self, pipe: Any, at: int, act: Callable[[], None]) -> None:
         self._pipe, self._left, self._act = pipe, at, act
 
-    def write(self, data: bytes) -> int:
-        if data != b"\n":  # that is a heartbeat
+    def detach(self) -> _Pipe:
+        self._pipe = self._pipe.detach()
+        return self
+
+    def write(self, data: bytes | memoryview) -> int | None:
+        if bytes(data[:8]).startswith(_BEGINNINGS):
             self._left -= 1
             if self._left == 0:
-                self._pipe.write(data[: len(data) // 2])
-                self._pipe.flush()
+                written: int | None = self._pipe.write(data[: len(data) // 2])
                 self._act()
-                return int(self._pipe.write(data[len(data) // 2 :]))
-        return int(self._pipe.write(data))
+                return written
+        taken: int | None = self._pipe.write(data)
+        return taken
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipe, name)

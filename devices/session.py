@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import io
 import json
 import os
 import platform
 import queue
+import select
 import subprocess
 import tempfile
 import threading
@@ -28,9 +30,10 @@ DEFAULT_FOLDER = ".edgekit"  # in the home folder on the board
 _ONBOARD = Path(__file__).with_name("onboard")
 # Each after what it imports.
 _MODULES = ("link", "disk", "layers", "shelf", "kept", "uploads", "pictures", "environments", "releases", "main")
-# Reads the modules of `devices.onboard` from stdin, exactly, and runs them from memory.
+# Reads the modules of `devices.onboard` from stdin, exactly, and runs them from memory. The alarm ends one that gets no more of them.
 _BOOT = """\
-import json,os,sys,types
+import json,os,signal,sys,types
+signal.alarm(max(1,int(float(sys.argv[5]))))
 n=int(sys.argv[1]);d=b''
 while len(d)<n:
  c=os.read(0,n-len(d))
@@ -40,9 +43,11 @@ p=sys.modules['onboard']=types.ModuleType('onboard');p.__path__=[]
 for k,s in json.loads(d):
  m=sys.modules['onboard.'+k]=types.ModuleType('onboard.'+k);m.__package__='onboard'
  exec(compile(s,'onboard/'+k+'.py','exec'),m.__dict__)
-sys.modules['onboard.main'].main(sys.argv[2],sys.argv[3],sys.argv[4]=='lock')
+signal.alarm(0)
+sys.modules['onboard.main'].main(sys.argv[2],sys.argv[3],sys.argv[4]=='lock',float(sys.argv[5]))
 """
-_HEARTBEAT_S = 10.0
+SILENCE_S = 60.0
+_BEATS = 6  # in that time
 _PIECE_BYTES = 4 << 20
 _MAX_LINE_BYTES = 40 << 20
 _ANSWER_S = 120.0
@@ -57,13 +62,17 @@ def _user() -> str:
 
 
 class Session:
-    """``with Session(shell) as session: session.ask("state")``. It connects, locks and clears what was interrupted."""
+    """``with Session(shell) as session: session.ask("state")``. It connects, locks and clears what was interrupted.
 
-    def __init__(self, shell: Shell, *, folder: str = DEFAULT_FOLDER, lock: bool = True) -> None:
+    silence_s: a board that hears nothing for so long ends the session, and with it the lock and what runs for it.
+    """
+
+    def __init__(self, shell: Shell, *, folder: str = DEFAULT_FOLDER, lock: bool = True, silence_s: float = SILENCE_S) -> None:
         self.shell = shell
         self.hello: dict[str, Any] = {}
         self._folder = folder
         self._lock = lock
+        self._silence_s = silence_s
         self._sending = threading.Lock()
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._closed = threading.Event()
@@ -83,12 +92,16 @@ class Session:
             self._folder,
             holder,
             "lock" if self._lock else "look",
+            f"{self._silence_s:g}",
         ]
         self._process = self.shell.open(args, stderr=self._stderr)
+        assert self._process.stdin is not None
+        self._input: io.RawIOBase = self._process.stdin.detach()  # type: ignore[attr-defined]  # a BufferedWriter
+        os.set_blocking(self._input.fileno(), False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         try:
-            self._send(source)
+            self._send(source, "the start", _ANSWER_S)
             self.hello = self._answer("the start", _ANSWER_S)
         except BaseException:
             self.__exit__(None, None, None)
@@ -99,9 +112,8 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the session. The other side sees the end of the connection, and lets the lock go."""
         self._closed.set()
-        with contextlib.suppress(OSError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        with self._sending, contextlib.suppress(OSError):
+            self._input.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -123,9 +135,10 @@ class Session:
     ) -> dict[str, Any]:
         """Ask for an operation of `devices.onboard` and return its answer. hear: gets, cleaned, what a command says meanwhile.
 
+        timeout_s: for the answer, and for the next byte of the question that the board takes.
         Raises BoardBusyError, BoardRefusedError, RemoteError, BoardConnectionError.
         """
-        self._send(json.dumps({"op": op, **fields}).encode() + b"\n" + payload)
+        self._send(json.dumps({"op": op, **fields}).encode() + b"\n" + payload, op, timeout_s)
         return self._answer(op, timeout_s, hear)
 
     def upload(
@@ -167,15 +180,24 @@ class Session:
                     raise
         raise AssertionError("unreachable")
 
-    def _send(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        try:
-            with self._sending:
-                self._process.stdin.write(data)
-                self._process.stdin.flush()
-        except (OSError, ValueError):
-            # What the other side said last explains it, if it said anything; else the answer tells of the lost connection.
-            return
+    def _send(self, data: bytes, op: str, timeout_s: float) -> None:
+        if not self._taken(data, timeout_s):
+            raise BoardConnectionError(
+                f"{self.shell.name}: it takes nothing any more (during {op}, for {timeout_s:g} s); run the same command again"
+            )
+
+    def _taken(self, data: bytes, timeout_s: float) -> bool:
+        """Send, and return False where not one more byte was taken for ``timeout_s``."""
+        left = memoryview(data)
+        room = select.poll()
+        # After an error what the other side said last explains it, if it said anything; else the answer tells of the lost connection.
+        with self._sending, contextlib.suppress(OSError, ValueError):
+            room.register(self._input.fileno(), select.POLLOUT)
+            while left:
+                if not room.poll(timeout_s * 1000):
+                    return False
+                left = left[self._input.write(left) or 0 :]
+        return True
 
     def _answer(self, op: str, timeout_s: float, hear: Callable[[str], None] | None = None) -> dict[str, Any]:
         name = self.shell.name
@@ -223,8 +245,12 @@ class Session:
         self._answers.put(b"")
 
     def _beat(self) -> None:
-        while not self._closed.wait(_HEARTBEAT_S):
-            self._send(b"\n")
+        while not self._closed.wait(self._silence_s / _BEATS):
+            # Never waits: where something else is being sent, or there is no room, the board hears that.
+            if self._sending.acquire(blocking=False):
+                with contextlib.suppress(OSError, ValueError):
+                    self._input.write(b"\n")
+                self._sending.release()
 
     def _complaint(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     def work(shell: Shell, report: Reporter) -> deploy.Deployment:
         done = deploy.deploy(shell, args.file, options, report)
         if args.service:
-            service.install(shell, done.root)
+            name = service.install(shell, done.root)
+            report(f"{name} tests the current release at every start of the board; what it says: journalctl -u {name}")
         return done
 
     return on_targets(args, work, lambda _: True)

@@ -1,7 +1,7 @@
 """The board's side of a deployment: standard library only, sent over the connection each time and never installed.
 
 It holds the lock, reads one request per line from stdin and answers each with one line. It ends, and with it the lock and
-whatever it started, when the connection ends or stays silent. Everything lies in one folder:
+whatever it started, when the connection ends or stays silent, whatever it is doing then. Everything lies in one folder:
 
     edgekit.json     this folder is ours            lock            held while a session is open (its text says by whom)
     wheels/KEY/      interpreter, numpy, Pillow, shared by environments; `complete.json` is written last, with each file's SHA-256

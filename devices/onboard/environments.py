@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from . import layers
 from .disk import plain, remove, sha256
-from .link import Answer, Link, Refused, send
+from .link import Answer, Link, Refused
 
 _NAMED = 5  # how many files that differ are named
 
@@ -104,15 +104,14 @@ class Environments:
         said = {descriptor: bytearray() for descriptor in names}
         opened, deadline, problem = set(names), time.monotonic() + run_timeout_s, ""
         try:
-            while opened and not problem:
-                ready = select.select([*opened, self._link.descriptor], [], [], 1.0)[0]
-                if self._link.descriptor in ready:
-                    self._link.listen()
+            while (opened or process.poll() is None) and not problem:
+                ready = select.select([*opened, self._link.descriptor], [], [], 1.0 if opened else 0.05)[0]
+                self._link.check()
                 for descriptor in opened.intersection(ready):
                     data = os.read(descriptor, 65536)
                     said[descriptor] += data
                     if names[descriptor] == "stderr" and data:
-                        send({"say": data.decode("utf-8", "replace")})
+                        self._link.send({"say": data.decode("utf-8", "replace")})
                     if not data:
                         opened.discard(descriptor)
                 if sum(map(len, said.values())) > limit_bytes:
@@ -120,7 +119,7 @@ class Environments:
                 elif time.monotonic() > deadline:
                     problem = f"it did not end within {run_timeout_s:g} s"
         finally:
-            if opened:
+            if opened or process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
             process.wait()

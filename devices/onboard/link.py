@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import select
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-SILENCE_S = 60.0  # the workstation sends a blank line every ten seconds
 MAX_LINE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
+_HELD_BYTES = 2 * PIECE_BYTES  # heard and not yet taken
+_GRACE = 1 / 12  # of the silence that is allowed: the time to end in good order
 
 Answer = dict[str, Any]
 
@@ -29,44 +33,100 @@ class Gone(Exception):
 
 
 class Link:
-    """Requests from the workstation: lines, and the bytes that follow some of them."""
+    """Requests from the workstation (lines, and the bytes that follow some of them), and the answers to it.
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._pending = b""
+    The workstation sends a blank line now and then. It is gone where the connection ends or nothing is heard for ``silence_s``. A thread
+    of its own hears, so this is noticed whatever is done meanwhile: whoever waits here, or looks at ``descriptor``, gets Gone. What takes
+    longer than the grace (hashing, unpacking, ``sync``) is ended with the process, as by a power cut, which everything here survives.
+    """
+
+    def __init__(self, silence_s: float, *, source: int = 0, sink: int = 1) -> None:
+        self._silence_s = silence_s
+        self._source, self._sink = source, sink
+        self._pending = bytearray()
+        self._gone = ""
+        self._change = threading.Condition()
+        self.descriptor, self._alarm = os.pipe()  # readable once the workstation is gone
+        os.set_blocking(sink, False)  # over SSH it may be the same socket as the source
+        threading.Thread(target=self._hear, daemon=True).start()
 
     def line(self) -> bytes:
         """Return the next line that is not blank."""
-        while True:
-            head, found, rest = self._pending.partition(b"\n")
-            if found:
-                self._pending = rest
-                if head:
-                    return head
-            elif len(self._pending) > MAX_LINE_BYTES:
-                raise Gone("a line without end")
-            else:
-                self._pending += self._read(PIECE_BYTES)
+        with self._change:
+            while True:
+                end = self._pending.find(b"\n")
+                if end >= 0:
+                    line = self._take(end + 1)[:-1]
+                    if line:
+                        return line
+                elif len(self._pending) > MAX_LINE_BYTES:
+                    raise Gone("a line without end")
+                else:
+                    self._wait()
 
     def exactly(self, count: int) -> Iterator[bytes]:
         """Yield the next ``count`` bytes in pieces."""
         while count:
-            piece = self._pending[:count] or self._read(min(count, PIECE_BYTES))
-            self._pending = self._pending[len(piece) :] if self._pending else b""
+            with self._change:
+                while not self._pending:
+                    self._wait()
+                piece = self._take(min(count, PIECE_BYTES))
             count -= len(piece)
             yield piece
 
-    def listen(self) -> None:
-        """Take in what has arrived (while a command runs)."""
-        self._pending += self._read(PIECE_BYTES)
+    def check(self) -> None:
+        """Raise Gone where the workstation is no longer there."""
+        with self._change:
+            if self._gone:
+                raise Gone(self._gone)
 
-    def _read(self, count: int) -> bytes:
-        if not select.select([self.descriptor], [], [], SILENCE_S)[0]:
-            raise Gone("silence")
-        data = os.read(self.descriptor, count)
-        if not data:
-            raise Gone("end of the connection")
-        return data
+    def send(self, answer: Answer) -> None:
+        """Write one answer. Raises Gone also where nobody takes it."""
+        data = json.dumps(answer).encode() + b"\n"
+        while data:
+            gone, ready, _ = select.select([self.descriptor], [self._sink], [], self._silence_s)
+            if gone or not ready:
+                self.check()
+                raise Gone("an answer that nobody takes")
+            try:
+                data = data[os.write(self._sink, data) :]
+            except BlockingIOError:
+                continue
+            except ConnectionError as error:
+                raise Gone("end of the connection") from error
+
+    def _take(self, count: int) -> bytes:
+        piece = bytes(self._pending[:count])
+        del self._pending[:count]
+        self._change.notify_all()  # there is room again
+        return piece
+
+    def _wait(self) -> None:
+        if self._gone:
+            raise Gone(self._gone)
+        self._change.wait()
+
+    def _hear(self) -> None:
+        """Take in what arrives, until the workstation is gone; then let the others end, and end the process if they do not."""
+        while not self._gone:
+            # Bytes that nobody takes are no silence: it begins when there is room for the next one.
+            with self._change:
+                self._change.wait_for(lambda: len(self._pending) < _HELD_BYTES)
+            data, gone = b"", "silence"
+            with contextlib.suppress(OSError):
+                if select.select([self._source], [], [], self._silence_s)[0]:
+                    gone = "end of the connection"
+                    try:
+                        data = os.read(self._source, PIECE_BYTES)
+                    except BlockingIOError:
+                        continue
+            with self._change:
+                self._pending += data
+                self._gone = "" if data else gone
+                self._change.notify_all()
+        os.close(self._alarm)
+        time.sleep(self._silence_s * _GRACE)
+        os._exit(0)
 
 
 def failure(error: Exception) -> Answer:
@@ -77,10 +137,3 @@ def failure(error: Exception) -> Answer:
         kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
         return {"ok": False, "kind": kind, "message": f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")}
     return {"ok": False, "kind": "bug", "message": f"{type(error).__name__}: {error}"}
-
-
-def send(answer: Answer) -> None:
-    """Write one answer."""
-    data = json.dumps(answer).encode() + b"\n"
-    while data:
-        data = data[os.write(1, data) :]

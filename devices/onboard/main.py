@@ -14,7 +14,7 @@ from pathlib import Path
 from .disk import remove, write
 from .environments import Environments
 from .kept import Keeper, Kept
-from .link import Answer, Gone, Link, Refused, failure, send
+from .link import Answer, Gone, Link, Refused, failure
 from .pictures import Pictures
 from .releases import MARK, Releases, is_ours
 from .uploads import Uploads
@@ -24,12 +24,15 @@ _NOT_ASKED = {"heal"}
 _LOOKING = {"state", "hash", "verify"}  # what can be asked without the lock
 
 
-def main(root: str, holder: str, lock: bool) -> None:
-    """Serve one session on stdin and stdout. ``lock``: the folder is made and locked; without, nothing can be changed."""
+def main(root: str, holder: str, lock: bool, silence_s: float) -> None:
+    """Serve one session on stdin and stdout. ``lock``: the folder is made and locked; without, nothing can be changed.
+
+    It ends with the connection, and where nothing is heard for ``silence_s``.
+    """
     folder = Path(root).expanduser()
     if not folder.is_absolute():
         folder = Path.home() / folder
-    link = Link(0)
+    link = Link(silence_s)
     releases = Releases(folder, link)
     kept = Kept(folder)
     parts = (
@@ -45,13 +48,13 @@ def main(root: str, holder: str, lock: bool) -> None:
             if lock:
                 held = _take_lock(folder, holder)
                 releases.heal()
-            send({"protocol": PROTOCOL, "root": str(folder), "pid": os.getpid(), "python": platform.python_version()})
+            link.send({"protocol": PROTOCOL, "root": str(folder), "pid": os.getpid(), "python": platform.python_version()})
         except (Refused, OSError) as error:
-            send(failure(error))
+            link.send(failure(error))
             return
         while True:
-            send(_serve(parts, link.line(), looking=not lock))
-    except (Gone, BrokenPipeError):
+            link.send(_serve(parts, link.line(), looking=not lock))
+    except Gone:
         return
     finally:
         if held is not None:

@@ -81,7 +81,8 @@ class Releases:
         folder = self._root / "releases" / plain(release)
         if not self._is_as_sent(Shelf(self._root), folder):
             raise Refused(f"release {release} is damaged on the board's disk; deploy its file again", "damaged")
-        for path in (folder / "model.tflite", folder, folder.parent):
+        # The release's own folder is on the disk since release.json, the last file in it, was written.
+        for path in (folder / "model.tflite", folder.parent, self._root):
             fsync(path)
         beside, link = self._root / ".current.new", self._root / "current"
         remove(beside)

@@ -66,13 +66,13 @@ class Uploads:
             path.unlink()
             raise Refused(f"what arrived has SHA-256 {found[:12]}..., expected {sha256_hex[:12]}...", "damaged")
         fsync(path)
-        fsync(path.parent)
         if suffix:
             named = self._root / plain(where) / plain(f"{sha256_hex}{suffix}")
             os.replace(path, named)
             path = named
             self._kept.hold(path)
             self._kept.arrived(path)
+        fsync(path.parent)
         return {"path": str(path)}
 
     def take(self, name: str, limit_bytes: int) -> Answer:

@@ -201,6 +201,7 @@ class Cable:
     def __init__(self, port: int, cut_after: int) -> None:
         self._server_port = port
         self._left = cut_after
+        self._swallowing = threading.Event()
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -212,6 +213,10 @@ class Cable:
         for end in (self._listener, *self._ends):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def swallow(self) -> None:
+        """From now on everything that is sent is lost, and nobody is told."""
+        self._swallowing.set()
 
     def remove(self) -> None:
         """Cut it, and wait until nothing of it is left."""
@@ -241,6 +246,8 @@ class Cable:
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self._swallowing.is_set():
+                    continue
                 with self._lock:
                     allowed = data[: max(self._left, 0)]
                     self._left -= len(data)
@@ -250,19 +257,26 @@ class Cable:
         self.cut()
 
 
-@pytest.fixture
-def cable(target: Target) -> Iterator[Callable[[int], SshTarget]]:
-    """Returns a function: the target behind a cable that is cut after so many bytes in both directions together."""
-    cables: list[Cable] = []
+class Cables:
+    """Makes cables to a target."""
 
-    def make(cut_after: int) -> SshTarget:
-        reach = target.reach
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.made: list[Cable] = []
+
+    def __call__(self, cut_after: int) -> SshTarget:
+        """Return the target behind a cable that is cut after so many bytes in both directions together."""
+        reach = self._target.reach
         assert reach is not None and reach.port is not None
-        cables.append(Cable(reach.port, cut_after))
+        self.made.append(Cable(reach.port, cut_after))
         # The key is known under the server's own port; a virtual board's has an alias anyway.
-        alias = (("HostKeyAlias", f"[127.0.0.1]:{reach.port}"),) if target.name == "ssh" else ()
-        return dataclasses.replace(reach, port=cables[-1].port, options=(*reach.options, *alias))
+        alias = (("HostKeyAlias", f"[127.0.0.1]:{reach.port}"),) if self._target.name == "ssh" else ()
+        return dataclasses.replace(reach, port=self.made[-1].port, options=(*reach.options, *alias))
 
-    yield make
-    for one in cables:
+
+@pytest.fixture
+def cable(target: Target) -> Iterator[Cables]:
+    cables = Cables(target)
+    yield cables
+    for one in cables.made:
         one.remove()

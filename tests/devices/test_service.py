@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from devices import service
+from devices.errors import BoardRefusedError
 from devices.shell import CommandResult, Shell
 from devices.ssh import SshShell, SshTarget
 from edge.cli import main
 
-UNIT = service.UNIT
 SERVER = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -48,6 +48,8 @@ class Container:
             self._port = int(probe.getsockname()[1])
         etc = folder / "root/etc"
         shutil.rmtree(etc / "systemd/system", ignore_errors=True)  # what this machine starts is none of the board's business
+        for login in (".bashrc", ".bash_profile", ".profile"):  # nor is what its root runs at every login
+            (folder / "root/root" / login).unlink(missing_ok=True)
         wants = etc / "systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True)
         (etc / "systemd/system/edgekit-test-ssh.service").write_text(SERVER_UNIT)
@@ -90,8 +92,8 @@ class Container:
             self._process.wait(60)
             self._process = None
 
-    def shell(self) -> SshShell:
-        return SshShell(SshTarget(text="root@board", host="board", user="root", config=self.config))
+    def shell(self, user: str = "root") -> SshShell:
+        return SshShell(SshTarget(text=f"{user}@board", host="board", user=user, config=self.config))
 
 
 @pytest.fixture(scope="module")
@@ -133,49 +135,109 @@ def ask(container: Container, *args: str, check: bool = True) -> CommandResult:
         shell.close()
 
 
+@pytest.fixture(scope="module")
+def user(container: Container) -> str:
+    """Someone on the board who is not root, where that can be."""
+    if shutil.which("sudo") is None:
+        return "root"
+    ask(container, "useradd", "--create-home", "--password", "*", "edgekit-pi")
+    ask(container, "sh", "-c", "echo 'edgekit-pi ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/edgekit-pi")
+    return "edgekit-pi"
+
+
+@pytest.fixture(scope="module")
+def home(user: str) -> str:
+    return f"/home/{user}" if user != "root" else "/root"
+
+
 @pytest.mark.virtual
-def test_the_service_tests_the_model_at_every_start_of_the_board(container: Container, first: Path) -> None:
-    user, folder = "root", 'my "board" 100% $x'
-    if shutil.which("sudo") is not None:
-        user = "edgekit-pi"
-        ask(container, "useradd", "--create-home", "--password", "*", user)
-        ask(container, "sh", "-c", f"echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{user}")
-    home = f"/home/{user}" if user != "root" else "/root"
+def test_the_service_tests_the_model_at_every_start_of_the_board(
+    container: Container, user: str, home: str, first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = 'my "board" 100% $x'
+    unit = service.unit_name(f"{home}/{folder}", home)
     flags = [f"{user}@board", "--ssh-config", str(container.config), "--folder", folder]
     assert main(["deploy", str(first), *flags, "--service"]) == 0
-    assert ask(container, "systemctl", "is-enabled", UNIT).stdout.strip() == "enabled"
+    assert f"journalctl -u {unit}" in capsys.readouterr().err
+    assert ask(container, "systemctl", "is-enabled", unit).stdout.strip() == "enabled"
+    # What lies in the folder leads root nowhere.
+    ask(container, "ln", "-s", "/etc/edgekit-elsewhere", f"{home}/{folder}/log/selftest.log")
 
     container.stop()
     container.start()  # the board was switched off and on
     ask(container, "systemctl", "is-system-running", "--wait", check=False)
-    assert shown(container) == {"Result": "success", "ExecMainStatus": "0", "ConditionResult": "yes", "User": user}
-    log = ask(container, "cat", f"{home}/{folder}/log/selftest.log").stdout
-    assert log.count("selftest: exact") == 1 and log.startswith("20")  # the date
+    assert shown(container, unit) == {"Result": "success", "ExecMainStatus": "0", "ConditionResult": "yes", "User": user}
+    assert ask(container, "journalctl", "-b", "-u", unit, "-o", "cat").stdout.count("selftest: exact") == 1
+    assert ask(container, "test", "-e", "/etc/edgekit-elsewhere", check=False).returncode == 1
+    assert ask(container, "stat", "-c", "%U", f"{home}/{folder}/log/selftest.json").stdout.strip() == user
 
     # The card damages the model: the unit fails at the next start, and says why.
     model = f"{home}/{folder}/current/model.tflite"
     ask(container, "python3", "-c", "import sys; f = open(sys.argv[1], 'r+b'); f.seek(2000); f.write(b'damage')", model)
-    assert ask(container, "systemctl", "start", UNIT, check=False).returncode != 0
-    assert shown(container)["Result"] == "exit-code"
-    assert "damaged" in ask(container, "cat", f"{home}/{folder}/log/selftest.log").stdout
+    assert ask(container, "systemctl", "start", unit, check=False).returncode != 0
+    assert shown(container, unit)["Result"] == "exit-code"
+    assert "damaged" in ask(container, "journalctl", "-b", "-u", unit, "-o", "cat").stdout
 
     assert main(["undeploy", *flags]) == 0
-    assert UNIT not in ask(container, "systemctl", "list-unit-files", "--no-legend").stdout
-    assert ask(container, "sh", "-c", "ls /etc/systemd/system | grep -c edgekit-selftest", check=False).stdout.strip() == "0"
+    assert units(container) == set()
     assert ask(container, "ls", f"{home}/{folder}", check=False).returncode != 0
 
 
-def shown(container: Container) -> dict[str, str]:
+@pytest.mark.virtual
+def test_each_folder_has_a_unit_of_its_own_and_no_other_is_touched(container: Container, user: str, home: str) -> None:
+    folders = {name: f"{home}/{name}" for name in (".edgekit", "a", "b  b")}
+    make = (
+        f'for folder; do mkdir -p "$folder" && ln -s releases/0001 "$folder/current" && chown -R {user} "$folder" || exit; done'
+    )
+    ask(container, "sh", "-c", make, "sh", *folders.values())
+    with contextlib.closing(container.shell(user)) as shell:
+        # Once every folder's unit had the first name. One that is found under it is replaced.
+        old = service.unit(folders["a"], user)
+        ask(container, "sh", "-c", 'printf %s "$1" > "$2"', "sh", old, f"/etc/systemd/system/{service.UNIT}")
+        with pytest.raises(BoardRefusedError, match=f"belongs to {folders['a']}, so it stays as it is"):
+            service.install(shell, folders[".edgekit"])
+        made = {name: service.install(shell, folder) for name, folder in reversed(folders.items())}
+        assert made[".edgekit"] == service.UNIT and units(container) == set(made.values()) and len(set(made.values())) == 3
+        assert service.install(shell, folders["a"]) == made["a"]  # a second time
+        for name, folder in folders.items():
+            service.remove(shell, folder)
+            del made[name]
+            assert units(container) == set(made.values())
+        # And what somebody else wrote stays.
+        for text in ("[Service]\nExecStart=/bin/true\n", ""):
+            ask(container, "sh", "-c", 'printf %s "$1" > "$2"', "sh", text, f"/etc/systemd/system/{service.UNIT}")
+            with pytest.raises(BoardRefusedError, match="was not made by edgekit"):
+                service.install(shell, folders[".edgekit"])
+            service.remove(shell, folders[".edgekit"])
+            assert ask(container, "cat", f"/etc/systemd/system/{service.UNIT}").stdout == text
+        ask(container, "rm", f"/etc/systemd/system/{service.UNIT}")
+
+
+def units(container: Container) -> set[str]:
+    """The names of what was set up, which all are enabled; nothing half-written lies beside."""
+    listed = ask(container, "sh", "-c", "cd /etc/systemd/system; ls; echo; ls multi-user.target.wants").stdout.partition("\n\n")
+    found, enabled = ({name for name in part.splitlines() if name.startswith("edgekit-selftest")} for part in listed[::2])
+    assert found == enabled
+    return found
+
+
+def shown(container: Container, unit: str) -> dict[str, str]:
     """What systemd knows about the unit."""
     names = "Result,ExecMainStatus,ConditionResult,User"
-    lines = ask(container, "systemctl", "show", UNIT, f"--property={names}").stdout.splitlines()
+    lines = ask(container, "systemctl", "show", unit, f"--property={names}").stdout.splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
 def test_nothing_is_set_up_where_no_systemd_runs(target: Any, shell: Shell) -> None:
-    from devices.errors import BoardRefusedError
-
     if target.name != "virtual" and Path("/run/systemd/system").exists():
         pytest.skip("systemd runs here")
     with pytest.raises(BoardRefusedError, match="no systemd runs there"):
         service.install(shell, "/nowhere")
+
+
+def test_each_folder_has_a_name_of_its_own() -> None:
+    assert service.unit_name("/home/pi/.edgekit", "/home/pi/") == service.UNIT
+    names = {
+        service.unit_name(root, "/home/pi") for root in ("/home/pi/a", "/home/bob/a", "/home/pi/größe", "/home/bob/.edgekit", "/")
+    }
+    assert len(names) == 5 and all(name.startswith("edgekit-selftest-") and name.isascii() for name in names)
