@@ -69,8 +69,8 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
 
 def _make_ours(args: argparse.Namespace) -> dict[str, Any]:
     import quantize
-    from edge import container
-    from quantize import flatbuffer_edit
+    from edge.artefact import container
+    from quantize.tflite import edit as flatbuffer_edit
 
     source, photos = _open(args)
     np.save(args.out / "tensors.npy", np.concatenate(list(photos.tensors())))
@@ -107,7 +107,7 @@ def _spent(started: float) -> dict[str, Any]:
 
 def _row(args: argparse.Namespace, file: Path, spent: dict[str, Any]) -> dict[str, Any]:
     import edge
-    from edge.benchmarking import benchmark
+    from edge.bench.latency import benchmark
 
     reference = edge.load(args.out / "model.float32.tflite")
     assert reference.contract is not None

@@ -102,7 +102,7 @@ def _per_picture(args: argparse.Namespace) -> dict[str, Any]:
     from PIL import Image
 
     import edge
-    from edge.interpreter import import_package
+    from edge.runtime.interpreter import import_package
 
     model = edge.load(args.artefact, threads=args.threads)
     spec, tensor = model.contract.input, model.input

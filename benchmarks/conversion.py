@@ -112,9 +112,9 @@ def _spent(started: float) -> dict[str, Any]:
 def _equal_share(args: argparse.Namespace, variant: str) -> float:
     """Share of bit-equal output values of the two files on 20 of the images."""
     import quantize
-    from edge.interpreter import open_interpreter
-    from edge.model import load
-    from edge.preprocess import lookup_table, to_tensor
+    from edge.runtime.interpreter import open_interpreter
+    from edge.runtime.model import load
+    from edge.runtime.preprocess import lookup_table, to_tensor
 
     ours = load(args.out / f"ours.{variant}.tflite")
     assert ours.contract is not None

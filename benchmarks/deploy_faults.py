@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices import deploy, releases
 from devices.errors import BoardBusyError, DeviceError
-from devices.shell import Shell
+from devices.rollout import deploy, releases
+from devices.transport.shell import Shell
 
 from . import faults, record
 from .fault_places import TARGETS, Place, open_place

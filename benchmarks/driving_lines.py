@@ -29,7 +29,8 @@ import recording
 
 import edge
 import quantize
-from edge import checking, golden
+from edge.predict import check as checking
+from edge.runtime import golden
 from quantize.ptq import PtqConfig
 
 Builder = Callable[[tuple[int, int]], keras.Model]

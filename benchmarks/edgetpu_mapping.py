@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from record import append
 
-from devices import edgetpu, edgetpu_log, edgetpu_memory
-from devices.edgetpu_ops import STATUSES
-from devices.network import Network, Op, Operand
+from devices.edgetpu import log as edgetpu_log
+from devices.edgetpu import mapping as edgetpu
+from devices.edgetpu import memory as edgetpu_memory
+from devices.edgetpu.ops import STATUSES
+from devices.op_list import Network, Op, Operand
 
 MIB = 1 << 20
 
@@ -44,8 +46,8 @@ def main() -> int:
 
 
 def mapping(folder: Path) -> dict[str, Any]:
-    from edge import graph
-    from edge.network import network_of
+    from edge.artefact import graph
+    from edge.predict.op_list import network_of
 
     total = Counter[str]()
     wrong: dict[str, Any] = {}

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.local import LocalShell
-from devices.ssh import SshShell, SshTarget
+from devices.transport.local import LocalShell
+from devices.transport.ssh import SshShell, SshTarget
 from devices.virtual import boards
 
 from .loopback import missing, running_server

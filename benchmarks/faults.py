@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from devices.errors import BoardBusyError, DeviceError
-from devices.local import LocalShell
-from devices.shell import CommandResult, Shell
-from devices.ssh import SshShell
+from devices.transport.local import LocalShell
+from devices.transport.shell import CommandResult, Shell
+from devices.transport.ssh import SshShell
 
 from .fault_places import Place
 

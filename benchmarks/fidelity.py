@@ -2,8 +2,8 @@
 
     sudo python -m benchmarks.fidelity FILE.int8.tflite --images DIR [--limit 2] [--boards pi-5 ...] [--keep CELLS.json]
 
-Deploys nothing: on each board it sets up the runtime's environment, takes a fingerprint (`edge.fingerprint`: the raw outputs for a
-few images, and the result of every op for one), and compares it with this machine's under every runtime and kernel set. Appends
+Deploys nothing: on each board it sets up the runtime's environment, takes a fingerprint (`edge.validation.fingerprint`: the raw outputs for
+a few images, and the result of every op for one), and compares it with this machine's under every runtime and kernel set. Appends
 the matrix to ``benchmarks/results/fidelity.json``. Emulated boards are made for it and removed again; slow (some 20 minutes). With
 ``--keep`` every cell is stored when it is done, and the next run goes on from there.
 """
@@ -19,14 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from devices import certificate, deploy, images, probe, releases
+from devices.doctor import probe
 from devices.errors import BoardRefusedError
-from devices.local import LocalShell
-from devices.session import Session
-from devices.shell import Shell
-from devices.ssh import SshShell
+from devices.measure import certificate, images
+from devices.rollout import deploy, releases
+from devices.rollout.wheels import RUNTIMES
+from devices.transport.local import LocalShell
+from devices.transport.session import Session
+from devices.transport.shell import Shell
+from devices.transport.ssh import SshShell
 from devices.virtual import boards
-from devices.wheels import RUNTIMES
 
 try:
     import record
@@ -110,7 +112,7 @@ def fingerprint(shell: Shell, file: Path, folder: Path, limit: int, runtime: str
         environment = deploy.install(session, probe.ask(shell), options, say, free_bytes=free, artefact=file)
         model = session.upload(file, deploy.check_artefact(file), where="cache", suffix=".tflite")
         there = images.send(session, images.listed(folder, limit), say)
-        args = ["-m", "edge.fingerprint", model, "--images", there, "--ops", "--kernels", kernels]
+        args = ["-m", "edge.validation.fingerprint", model, "--images", there, "--ops", "--kernels", kernels]
         answer = session.ask(
             "run", key=environment.key, args=args, run_timeout_s=_TIMEOUT_S, timeout_s=_TIMEOUT_S + 60, limit_bytes=16 << 20
         )

@@ -3,9 +3,10 @@
     python benchmarks/latency_model.py
 
 Needs no board: the measurements and their sources stand in ``published/latencies.json``. The constants of
-``devices/core_costs.py`` and ``devices/latency.py`` are what the fit over all rows gives; this script fits again without the network
-that is predicted, the scaling over threads included. Predictions use the public model's multiply-accumulates, activations and bytes
-only. Rows of another runtime are predicted with the shipped constants and never fitted. Appends to ``results/latency_model.json``.
+``devices/predict/core_costs.py`` and ``devices/predict/latency.py`` are what the fit over all rows gives; this script fits again
+without the network that is predicted, the scaling over threads included. Predictions use the public model's multiply-accumulates,
+activations and bytes only. Rows of another runtime are predicted with the shipped constants and never fitted. Appends to
+``results/latency_model.json``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from record import append
 
-from devices import core_costs, edgetpu_memory, latency, op_work
-from devices.core_costs import FLOAT, INT8, CoreCost
-from devices.latency import Link
+from devices.edgetpu import memory as edgetpu_memory
+from devices.predict import core_costs, latency, op_work
+from devices.predict.core_costs import FLOAT, INT8, CoreCost
+from devices.predict.latency import Link
 
 Row = dict[str, Any]
 Fit = Callable[[Sequence[Row]], Callable[[Row], float]]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.ssh import SshTarget
+from devices.transport.ssh import SshTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

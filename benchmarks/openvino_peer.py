@@ -71,8 +71,8 @@ def main() -> int:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return one row for OpenVINO and one for each file; differences are relative to the largest of OpenVINO's answers."""
     import edge
-    from edge.dataset import LabelledImages
-    from edge.preprocess import preprocess
+    from edge.data.dataset import LabelledImages
+    from edge.runtime.preprocess import preprocess
 
     models = [edge.load(file, threads=args.threads) for file in args.files]
     photos = [item.path for item in LabelledImages.open(args.images, unlabelled=True).subset(args.count)]

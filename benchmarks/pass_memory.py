@@ -56,8 +56,8 @@ def _prepare(folder: Path, count: int, size: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((size, size))
         coarse.save(path)
-    from quantize import conversion
     from quantize.quiet import import_keras, quiet
+    from quantize.tflite import conversion
 
     with quiet():
         keras = import_keras()
@@ -90,7 +90,8 @@ def _in_another_process(folder: Path, count: int) -> dict[str, Any]:
 
 def _measured(folder: Path, count: int) -> dict[str, Any]:
     import quantize
-    from quantize import auto_ranges, conversion, ranges, refine
+    from quantize.calibrate import auto_ranges, ranges, refine
+    from quantize.tflite import conversion
 
     reference, contract = (folder / "float32.tflite").read_bytes(), _source(folder).contract
     seconds: dict[str, float] = {}

@@ -52,7 +52,7 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace) -> None:
         import quantize
-        from edge.dataset import LabelledImages
+        from edge.data.dataset import LabelledImages
         from quantize.reference import reference_outputs
 
         self.args = args
@@ -93,7 +93,7 @@ class Comparison:
         print(table(self.rows), flush=True)
 
     def _trained(self, name: str, scheme: str, *, per_channel: bool, distilled: bool) -> None:
-        from quantize.qat import quantization_aware
+        from quantize.qat.api import quantization_aware
 
         config = dataclasses.replace(self._config(), per_channel=per_channel, unlabelled=distilled)
         training = dataclasses.replace(self.training, items=_without_labels(self.training.items)) if distilled else self.training
@@ -108,7 +108,7 @@ class Comparison:
         """The float network after the same epochs, and post-training quantization of it."""
         import edge
         from quantize import ptq
-        from quantize.qat_control import FloatControl
+        from quantize.qat.control import FloatControl
         from quantize.reference import reference_outputs
 
         control = FloatControl(self.source, self.training, self._config())
@@ -138,7 +138,7 @@ class Comparison:
         )
 
     def _config(self) -> Any:
-        from quantize.qat import QatConfig
+        from quantize.qat.api import QatConfig
 
         args = self.args
         return QatConfig(epochs=args.epochs, learning_rate=args.learning_rate, batch_size=args.batch, patience=args.epochs)

@@ -62,8 +62,10 @@ def steps(args: argparse.Namespace) -> dict[str, Any]:
     import tensorflow as tf
 
     from edge.progress import stage
-    from quantize import bridge, qat_scheme, qat_tensors
-    from quantize.qat_ranges import RangeTable
+    from quantize.qat import bridge
+    from quantize.qat import scheme as qat_scheme
+    from quantize.qat import tensors as qat_tensors
+    from quantize.qat.ranges import RangeTable
 
     source = load(args)
     network = bridge.bridge(source.model).network
@@ -136,10 +138,11 @@ def _step(network: Any, table: Any) -> Callable[[Any], float]:
 
 def prepared(args: argparse.Namespace, source: Any) -> tuple[Any, Any, Any, Any]:
     """Return the bridged network, its places, ranges that serve any network, and one picture's tensor: what an export needs."""
-    from edge.dataset import LabelledImages
-    from edge.preprocess import preprocess
-    from quantize import bridge, qat_tensors
-    from quantize.qat_ranges import RangeTable
+    from edge.data.dataset import LabelledImages
+    from edge.runtime.preprocess import preprocess
+    from quantize.qat import bridge
+    from quantize.qat import tensors as qat_tensors
+    from quantize.qat.ranges import RangeTable
 
     network = bridge.bridge(source.model).network
     places = qat_tensors.find(network)
@@ -152,8 +155,8 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds from the trained network to an int8 file, as after each epoch, and of tfmot's graph by TensorFlow's converter."""
     import tensorflow as tf
 
-    from edge import graph, graph_facts
-    from quantize.qat_export import Exporter
+    from edge.artefact import graph, graph_facts
+    from quantize.qat.export import Exporter
     from quantize.quiet import quiet
 
     source = load(args)
@@ -191,13 +194,14 @@ def run_inside(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     import quantize
-    from edge import graph
-    from edge.dataset import LabelledImages
-    from edge.preprocess import preprocess
-    from quantize import conversion, ptq
-    from quantize.qat import QatConfig
-    from quantize.qat_run import Run
+    from edge.artefact import graph
+    from edge.data.dataset import LabelledImages
+    from edge.runtime.preprocess import preprocess
+    from quantize import ptq
+    from quantize.qat.api import QatConfig
+    from quantize.qat.run import Run
     from quantize.reference import reference_outputs
+    from quantize.tflite import conversion
 
     source = load(args)
     photos = LabelledImages.open(args.images, labels=source.contract.outputs[0].labels)
@@ -227,8 +231,8 @@ def run_inside(args: argparse.Namespace) -> dict[str, Any]:
 
 def sizes(args: argparse.Namespace) -> dict[str, Any]:
     """Bytes of the int8 file as it is, pruned by half, and with 16 values in each kernel; before training, which keeps both."""
-    from quantize import qat_compress
-    from quantize.qat_export import Exporter
+    from quantize.qat import compress as qat_compress
+    from quantize.qat.export import Exporter
 
     source = load(args)
     network, places, table, image = prepared(args, source)
@@ -251,7 +255,7 @@ def sizes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ops(flatbuffer: bytes) -> dict[str, int]:
-    from edge import graph, graph_facts
+    from edge.artefact import graph, graph_facts
 
     counts = graph_facts.op_counts(graph.read(flatbuffer))
     return {"all": sum(counts.values()), **dict(sorted(counts.items()))}

@@ -34,11 +34,13 @@ from ranges_paired import text as paired_text
 from record import append
 
 import quantize
-from edge import graph
-from edge.interpreter import open_interpreter
-from quantize import activations, auto_ranges, conversion, flatbuffer_edit, refine
-from quantize.int8_file import Int8File
-from quantize.paired import Photos, compare
+from edge.artefact import graph
+from edge.runtime.interpreter import open_interpreter
+from quantize.analyse.paired import Photos, compare
+from quantize.calibrate import activations, auto_ranges, refine
+from quantize.tflite import conversion
+from quantize.tflite import edit as flatbuffer_edit
+from quantize.tflite.int8_file import Int8File
 
 HERE = Path(__file__).parent
 LITERT = "litert-quantizer"

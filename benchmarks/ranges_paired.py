@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import statistics
-from edge.contract import Contract
-from quantize import output_error, paired
-from quantize.output_error import Outputs
+from edge.artefact.contract import Contract
+from edge.numbers import statistics
+from quantize.analyse import paired
+from quantize.calibrate import output_error
+from quantize.calibrate.output_error import Outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ resident memory as the kernel counted it:
 * over each of ``--counts`` files with synthetic answers: the interpreters are opened, but what they and the decoder would give is drawn
   from a thousand answers that the class scorer measured, so that a million take minutes. All else is the code that anybody runs.
 
-Ranking is timed on one core: ``edge.classify.rank`` and its first five classes. Appends what it found to
+Ranking is timed on one core: ``edge.runtime.classify.rank`` and its first five classes. Appends what it found to
 ``benchmarks/results/validation_scale.json``.
 """
 
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from record import append
 
 if TYPE_CHECKING:
-    from edge.dataset import ImageItem, LabelledImages
+    from edge.data.dataset import ImageItem, LabelledImages
 
 SIDE = 4
 NOISE = 80.0
@@ -130,10 +130,12 @@ def _empty(folder: Path, classes: int, count: int) -> None:
 
 def _with_synthetic_answers(argv: Sequence[str]) -> int:
     """Run the command with answers drawn from a thousand that were measured: as often right, and as often changed, as real ones."""
-    from edge import cli, comparison, validation
-    from edge.class_scores import ClassScorer
+    from edge import cli
+    from edge.validation import paired
+    from edge.validation import run as validation_run
+    from edge.validation.class_scores import ClassScorer
 
-    class Synthetic(comparison.Comparison):
+    class Synthetic(paired.Comparison):
         def __init__(self, *args: Any, dataset: LabelledImages, **named: Any) -> None:
             super().__init__(*args, dataset=dataset, **named)
             rng, scorer = np.random.default_rng(3), self.outputs[0].scorer
@@ -153,10 +155,10 @@ def _with_synthetic_answers(argv: Sequence[str]) -> int:
                 for side, chance in (("reference", lot % 5), ("candidate", (lot % 5) * (lot % 101))):
                     if chance:  # right, but for a fifth of the images, and of the candidate for one of a hundred more or less
                         record["output0"][side]["top"][0] = item.label
-            records["status"][[item.id == "class 00001/00001.bmp" for item in items]] = comparison.UNREADABLE
+            records["status"][[item.id == "class 00001/00001.bmp" for item in items]] = paired.UNREADABLE
             return records
 
-    setattr(validation, "Comparison", Synthetic)  # noqa: B010
+    setattr(validation_run, "Comparison", Synthetic)  # noqa: B010
     return cli.main(argv)
 
 
@@ -196,8 +198,8 @@ def _validated(folder: Path, photos: Path, *, real: bool) -> dict[str, Any]:
 
 def _ranking(classes: int) -> dict[str, float]:
     """Return the median milliseconds of ranking one answer, of what NumPy needs to find the five best, and of a full sort."""
-    from edge.classify import rank
-    from edge.contract import OutputSpec
+    from edge.artefact.contract import OutputSpec
+    from edge.runtime.classify import rank
 
     spec = OutputSpec(name="kind", kind="probabilities", labels=tuple(f"class {i:05}" for i in range(classes)))
     answers = np.random.default_rng(2).random((200, classes), np.float32)

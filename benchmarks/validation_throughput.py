@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from record import append
 
 import edge
-from edge.dataset import LabelledImages
-from edge.inference import cores
-from edge.interpreter import LoadedInterpreter, open_interpreter
+from edge.data.dataset import LabelledImages
+from edge.runtime.interpreter import LoadedInterpreter, open_interpreter
+from edge.runtime.pool import cores
 
 Tensors = NDArray[Any]
 Measured = tuple[float, float]  # seconds by the clock, seconds of processor time

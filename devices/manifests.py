@@ -1,7 +1,7 @@
 """Which files are pictures, and lists of pictures as spreadsheets and other tools write them.
 
-Plain functions over names and bytes, used on the workstation (`edge.dataset`) and for what is sent to a board (`devices.images`), so that
-both list the same pictures under the same names.
+Plain functions over names and bytes, used on the workstation (`edge.data.dataset`) and for what is sent to a board
+(`devices.measure.images`), so that both list the same pictures under the same names.
 """
 
 from __future__ import annotations

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .benchmarking import benchmark
-    from .checking import check
-    from .classify import Classification, Classifications
-    from .contract import Contract, ExtraInput, InputSpec, OutputSpec
+    from .artefact.contract import Contract, ExtraInput, InputSpec, OutputSpec
+    from .bench.latency import benchmark
     from .errors import (
         ArtefactError,
         ContractError,
@@ -27,21 +25,33 @@ if TYPE_CHECKING:
         ShapeError,
         UsageError,
     )
-    from .generations import compare
-    from .golden import replay
-    from .loading import load
-    from .model import Model
-    from .validation import validate
+    from .live.drive import Command, DriveReport, drive
+    from .live.frame_model import History, predictor, window_of
+    from .live.frames import Frame, FrameSource, open_source
+    from .live.watch import WatchReport, watch
+    from .predict.check import check
+    from .runtime.classify import Classification, Classifications
+    from .runtime.golden import replay
+    from .runtime.loading import load
+    from .runtime.model import Model
+    from .runtime.preprocess import load_pixels, preprocess
+    from .validation.generations import compare
+    from .validation.run import validate
 
 __all__ = [
     "ArtefactError",
     "Classification",
     "Classifications",
+    "Command",
     "Contract",
     "ContractError",
     "DatasetError",
+    "DriveReport",
     "EdgeError",
     "ExtraInput",
+    "Frame",
+    "FrameSource",
+    "History",
     "ImageError",
     "InputSpec",
     "InterpreterError",
@@ -51,26 +61,40 @@ __all__ = [
     "OutputSpec",
     "ShapeError",
     "UsageError",
+    "WatchReport",
     "__version__",
     "benchmark",
     "check",
     "compare",
+    "drive",
     "load",
+    "load_pixels",
+    "open_source",
+    "predictor",
+    "preprocess",
     "replay",
     "validate",
+    "watch",
+    "window_of",
 ]
 
+# No room and no module beside this one may be called like a function that is exported here: importing it would put it in its place.
 _HOMES = {
-    **dict.fromkeys(("Classification", "Classifications"), "classify"),
-    **dict.fromkeys(("Contract", "ExtraInput", "InputSpec", "OutputSpec"), "contract"),
+    **dict.fromkeys(("Classification", "Classifications"), "runtime.classify"),
+    **dict.fromkeys(("Contract", "ExtraInput", "InputSpec", "OutputSpec"), "artefact.contract"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
-    "Model": "model",
-    "load": "loading",
-    "benchmark": "benchmarking",
-    "check": "checking",
-    "replay": "golden",
-    "compare": "generations",
-    "validate": "validation",
+    "Model": "runtime.model",
+    "load": "runtime.loading",
+    "benchmark": "bench.latency",
+    "check": "predict.check",
+    "replay": "runtime.golden",
+    **dict.fromkeys(("load_pixels", "preprocess"), "runtime.preprocess"),
+    **dict.fromkeys(("Frame", "FrameSource", "open_source"), "live.frames"),
+    **dict.fromkeys(("History", "predictor", "window_of"), "live.frame_model"),
+    **dict.fromkeys(("Command", "DriveReport", "drive"), "live.drive"),
+    **dict.fromkeys(("WatchReport", "watch"), "live.watch"),
+    "compare": "validation.generations",
+    "validate": "validation.run",
 }
 
 

@@ -162,7 +162,7 @@ def _main(words: list[str], *, remember: bool) -> int:
         code, failure = _fail(error, {f"--{name.replace('_', '-')}" for name in vars(args)}), error
     # What was used wrongly did nothing worth remembering; a board that failed did.
     if words[:1] and words[0] in REMEMBERED and (failure is None or code == 3 or hasattr(args, "report")):
-        from . import recording
+        from .history import recording
 
         recording.record(args, words, code, seconds=time.monotonic() - begin, error=failure, by_default=remember)
     return code
@@ -240,7 +240,7 @@ def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:
     try:
         importlib.import_module(target).add_parser(subparsers)
         if name in REMEMBERED:
-            importlib.import_module(".recording", __package__).add_flags(subparsers.choices[name])
+            importlib.import_module(".history.recording", __package__).add_flags(subparsers.choices[name])
         if name in ON_BOARD:
             importlib.import_module(_ON_BOARD_MODULE).add_flags(subparsers.choices[name])
     except (ImportError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """What the answers of commands and the records of runs look like, as far as anything reads them.
 
-One definition for everything that reads such JSON (`edge.report`, `edge.runstore`, `edge.merging`), and JSON Schema for others:
+One definition for everything that reads such JSON (`edge.report`, `edge.history.store`, `edge.validation.merging`), and JSON Schema for
+others:
 
     python -m edge.report_schema > reports.schema.json
 

@@ -23,7 +23,7 @@ import keras  # after the environment, which it reads when it is imported
 
 import edge
 import quantize
-from edge.preprocess import preprocess
+from edge import preprocess
 
 
 class Photos(keras.utils.PyDataset):

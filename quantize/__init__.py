@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from edge.version import __version__
 
 if TYPE_CHECKING:
-    from edge.contract import Contract, InputSpec, OutputSpec
+    from edge.artefact.contract import Contract, InputSpec, OutputSpec
 
-    from .architecture import Architecture
+    from .calibrate.representative import RepresentativeDataset
     from .errors import BridgeError, CalibrationError, ConversionError, LoadError, TrainingError, UnsafeModelError
-    from .loading import load
+    from .loading.architecture import Architecture
+    from .loading.load import load
+    from .loading.source import Source
     from .ptq import Artefact, PtqConfig, post_training, post_training_variants
-    from .qat import QatConfig, QatResult, quantization_aware
+    from .qat.api import QatConfig, QatResult, quantization_aware
     from .reference import reference_outputs
-    from .representative import RepresentativeDataset
-    from .source import Source
 
 __all__ = [
     "Architecture",
@@ -49,15 +49,15 @@ __all__ = [
 
 # No module may be called like a function that is exported here: importing it would put the module in the function's place.
 _HOMES = {
-    **dict.fromkeys(("Contract", "InputSpec", "OutputSpec"), "edge.contract"),
+    **dict.fromkeys(("Contract", "InputSpec", "OutputSpec"), "edge.artefact.contract"),
     **dict.fromkeys(("CalibrationError", "ConversionError", "LoadError", "UnsafeModelError"), "quantize.errors"),
     **dict.fromkeys(("Artefact", "PtqConfig", "post_training", "post_training_variants"), "quantize.ptq"),
     **dict.fromkeys(("BridgeError", "TrainingError"), "quantize.errors"),
-    **dict.fromkeys(("QatConfig", "QatResult", "quantization_aware"), "quantize.qat"),
-    "Architecture": "quantize.architecture",
-    "RepresentativeDataset": "quantize.representative",
-    "Source": "quantize.source",
-    "load": "quantize.loading",
+    **dict.fromkeys(("QatConfig", "QatResult", "quantization_aware"), "quantize.qat.api"),
+    "Architecture": "quantize.loading.architecture",
+    "RepresentativeDataset": "quantize.calibrate.representative",
+    "Source": "quantize.loading.source",
+    "load": "quantize.loading.load",
     "reference_outputs": "quantize.reference",
 }
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge.contract import InputSpec
+from edge.artefact.contract import InputSpec
 from edge.files import atomic_write_text
-from edge.preprocess import preprocess
 from edge.progress import Progress, stage
+from edge.runtime.preprocess import preprocess
 
 INPUT = InputSpec(width=75, height=75)
-TEST_IMAGES = 797  # enough that no flip at all proves a drop below 0.5 points; see edge.statistics
+TEST_IMAGES = 797  # enough that no flip at all proves a drop below 0.5 points; see edge.numbers.statistics
 # No interpreter has fast kernels for 16-bit activations (0.3 s an image here, where int8 takes 0.01): half of the digits must do.
 FEWER_IMAGES = {"int16x8": 400}
 BOARDS = ("pi-4b", "pi-5", "coral-dev-board")  # whose speed is predicted
@@ -120,13 +120,13 @@ def _network(keras: Any) -> Any:
 def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]]:
     """Make every variant of ``trained`` in ``out``, validate each against the Keras network, time it. One row of data each."""
     import edge
-    from edge import check_report
-    from edge.benchmarking import benchmark
+    from edge.bench.latency import benchmark
+    from edge.predict import check_report
 
-    from .loading import load
+    from .calibrate.representative import RepresentativeDataset
+    from .loading.load import load
     from .ptq import post_training_variants
     from .reference import reference_outputs
-    from .representative import RepresentativeDataset
 
     source = load(trained, preprocess="inception", labels=[str(digit) for digit in range(10)])
     photos = RepresentativeDataset.open(out / "photos" / "train", source=source, validation=out / "photos" / "test")

@@ -10,22 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge import golden, graph, graph_facts, marker, trust
-from edge.container import label_files, pack
-from edge.contract import Contract, Quantization
+from edge.artefact import graph, graph_facts, marker
+from edge.artefact.container import label_files, pack
+from edge.artefact.contract import Contract, Quantization
 from edge.files import atomic_write, sha256_bytes
 from edge.progress import Progress, stage
+from edge.runtime import golden, trust
 from edge.version import __version__
 
-from . import answers, auto_ranges, conversion, flatbuffer_edit, metadata, pixel_range, recurrent, refine, runtimes
+from . import runtimes
+from .calibrate import auto_ranges, refine
 from .errors import CalibrationError, ConversionError
-from .inputs import PICTURE
+from .loading import recurrent
+from .loading.inputs import PICTURE
+from .tflite import answers, conversion, metadata, pixel_range
+from .tflite import edit as flatbuffer_edit
 
 if TYPE_CHECKING:
-    from edge.model import Feed
+    from edge.runtime.model import Feed
 
-    from .representative import RepresentativeDataset
-    from .source import Source
+    from .calibrate.representative import RepresentativeDataset
+    from .loading.source import Source
 
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
@@ -47,7 +52,7 @@ class PtqConfig:
     ``io``: type of input and outputs of the ``int8`` variant (``int8``, ``uint8`` or ``float32``); the others keep float32.
     ``per_channel``: one scale per output channel of a convolution, or one per tensor.
     ``ranges``: how the ``int8`` variant's ranges are set: ``auto`` chooses by measuring on representative images that are held out
-    (see ``quantize.auto_ranges``), ``converter`` gives what TFLiteConverter gives, the others are one method for all tensors.
+    (see ``quantize.calibrate.auto_ranges``), ``converter`` gives what TFLiteConverter gives, the others are one method for all tensors.
     ``runtime``: name of the interpreter release that must be able to load the files (see ``quantize.runtimes``), or None.
     ``golden_samples``: how many synthetic inputs are answered here and packed for boards to replay.
     ``keep_float``: names of ops (``UNIDIRECTIONAL_SEQUENCE_LSTM``; ``lstm`` for short) that stay in float in the ``int8`` variant,

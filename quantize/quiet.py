@@ -19,9 +19,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
-from edge import child, files
+from edge import files
 from edge.errors import EdgeError, MissingExtraError
-from edge.stderr import diverted
+from edge.system import child
+from edge.system.stderr import diverted
 from edge.terminal import shown
 
 VERBOSE_VARIABLE = "EDGEKIT_TENSORFLOW_LOG"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.dataset import LabelledImages
+from edge.data.dataset import LabelledImages
 from edge.errors import ImageError
-from edge.extra_inputs import Columns, identity
-from edge.preprocess import preprocess
 from edge.progress import Progress
-from edge.reference import ReferenceOutputs, ReferenceWriter
+from edge.runtime.extra_inputs import Columns, identity
+from edge.runtime.preprocess import preprocess
+from edge.validation.reference import ReferenceOutputs, ReferenceWriter
 
 from .quiet import import_tensorflow, quiet
 
 if TYPE_CHECKING:
-    from .source import Source
+    from .loading.source import Source
 
 _BATCH = 16  # images at once: about twice the throughput of one at a time on two cores
 

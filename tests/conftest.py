@@ -194,8 +194,8 @@ def _small_network(digits_folder: Path) -> Any:
     import keras
     import numpy as np
 
-    from edge.contract import InputSpec
-    from edge.preprocess import preprocess
+    from edge.artefact.contract import InputSpec
+    from edge.runtime.preprocess import preprocess
 
     keras.utils.set_random_seed(0)
     layers = keras.layers
@@ -232,7 +232,7 @@ def _training_key() -> str:
     import keras
     import tensorflow as tf
 
-    from edge import preprocess
+    from edge.runtime import preprocess
     from quantize import demo
 
     code = (demo.digits_dataset, demo.Photos, demo.train, demo._network, preprocess)

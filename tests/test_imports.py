@@ -19,40 +19,12 @@ PACKAGES = ("edge", "quantize", "devices")
 # What other packages may import of `devices`: facts, and functions over plain data. What these import in turn is held to the
 # same rule: nothing that touches files, processes or the network.
 LEAVES = {
-    f"devices.{name}"
-    for name in (
-        *(
-            "profiles",
-            "records",
-            "network",
-            "latency",
-            "core_costs",
-            "op_work",
-            "interpreters",
-            "footprint",
-            "fit",
-            "advice",
-            "resize",
-            "errors",
-        ),
-        *(
-            "edgetpu",
-            "edgetpu_ops",
-            "edgetpu_rules",
-            "edgetpu_seen",
-            "edgetpu_outcome",
-            "edgetpu_memory",
-            "edgetpu_log",
-            "throttling",
-            "own_boards",
-            "detect",
-            "coral_end",
-            "manifests",
-            "origin",
-            "texts",
-            "jsontext",
-        ),
-    )
+    *("devices.errors", "devices.jsontext", "devices.manifests", "devices.op_list", "devices.origin", "devices.texts"),
+    *("devices.boards.coral_end", "devices.boards.detect", "devices.boards.own_boards"),
+    *("devices.boards.profiles", "devices.boards.records", "devices.boards.throttling"),
+    *(f"devices.edgetpu.{name}" for name in ("log", "mapping", "memory", "ops", "outcome", "rules", "seen")),
+    *(f"devices.predict.{name}" for name in ("advice", "core_costs", "fit", "footprint")),
+    *(f"devices.predict.{name}" for name in ("interpreters", "latency", "op_work", "resize")),
 }
 DOES_IO = {"io", "os", "pathlib", "select", "shutil", "socket", "subprocess", "sys", "tempfile", "threading", "urllib"}
 INTERPRETERS = {"ai_edge_litert", "tflite_runtime"}
@@ -64,9 +36,9 @@ ALLOWED = {
 }
 # One module each: the only place where this may be imported.
 ONLY_IN = {
-    **dict.fromkeys(INTERPRETERS, "edge.interpreter"),
+    **dict.fromkeys(INTERPRETERS, "edge.runtime.interpreter"),
     **dict.fromkeys(("jinja2", "markupsafe", "vl_convert"), "edge.report.page"),
-    "cv2": "edge.video",
+    "cv2": "edge.live.video",
     "sklearn": "quantize.demo",
 }
 
@@ -148,7 +120,7 @@ def test_the_leaves_of_devices_do_no_io() -> None:
     while leaves != reached:
         reached = set(leaves)
         leaves |= {item.module for item in found if item.importer in reached and item.root == "devices"} - {"devices"}
-    assert {"devices.profiles", "devices.raspberry_pi"} <= leaves
+    assert {"devices.boards.profiles", "devices.boards.raspberry_pi"} <= leaves
     assert [str(item) for item in found if item.importer in leaves and item.root in DOES_IO] == []
 
 
@@ -156,17 +128,17 @@ def test_the_check_itself_refuses_what_it_should() -> None:
     def refused(importer: str, module: str) -> bool:
         return not is_allowed(Import(importer=importer, module=module, line=1, relative=False))
 
-    assert refused("edge.model", "tensorflow")
-    assert refused("edge.model", "quantize.load")
-    assert refused("edge.model", "devices.commands.boards")
-    assert refused("edge.golden", "ai_edge_litert.interpreter")
+    assert refused("edge.runtime.model", "tensorflow")
+    assert refused("edge.runtime.model", "quantize.load")
+    assert refused("edge.runtime.model", "devices.commands.boards")
+    assert refused("edge.runtime.golden", "ai_edge_litert.interpreter")
     assert refused("devices.commands.boards", "edge.errors")
-    assert refused("devices.records", "numpy")
-    assert refused("quantize.ptq", "devices.coral")
+    assert refused("devices.boards.records", "numpy")
+    assert refused("quantize.ptq", "devices.boards.coral")
     assert refused("quantize.load", "torch")
-    assert not refused("edge.interpreter", "ai_edge_litert.interpreter")
-    assert not refused("quantize.ptq", "edge.container")
-    assert not refused("edge.check", "devices.profiles")
+    assert not refused("edge.runtime.interpreter", "ai_edge_litert.interpreter")
+    assert not refused("quantize.ptq", "edge.artefact.container")
+    assert not refused("edge.check", "devices.boards.profiles")
 
 
 def test_inside_a_package_imports_are_relative() -> None:
@@ -182,7 +154,7 @@ def test_the_interpreter_is_not_imported_by_name_elsewhere() -> None:
                 is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
                 if is_text and node.value.split(".")[0] in INTERPRETERS:  # type: ignore[attr-defined]
                     places.append(module_name(path))
-    assert set(places) <= {"edge.interpreter", "edge.cli"}
+    assert set(places) <= {"edge.runtime.interpreter", "edge.cli"}
 
 
 def test_there_is_no_package_below_tests() -> None:
@@ -217,7 +189,7 @@ def test_import_quantize_loads_no_tensorflow() -> None:
 
 
 def test_import_devices_loads_nothing_but_the_standard_library() -> None:
-    loaded = loaded_by("import devices.profiles, devices.commands.boards")
+    loaded = loaded_by("import devices.boards.profiles, devices.commands.boards")
     assert loaded & {"numpy", "PIL", "edge", "quantize", *INTERPRETERS, *HEAVY} == set()
 
 

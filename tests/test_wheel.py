@@ -57,7 +57,7 @@ def test_three_packages_each_typed(wheel: Path) -> None:
 
 def test_data_files_and_licence_are_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert "edge/contract.schema.json" in names
+    assert "edge/artefact/contract.schema.json" in names
     assert {f"edge/report/page.{suffix}" for suffix in ("html", "css", "js")} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith((".pyc", ".tflite", ".keras"))]

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import board_files
-from ..errors import DeviceError
-from ..other_accelerators import OTHER_ACCELERATORS
-from ..profiles import ACCELERATORS, BOARDS, find, system
-from ..records import (
+from ..boards import board_files
+from ..boards.other_accelerators import OTHER_ACCELERATORS
+from ..boards.profiles import ACCELERATORS, BOARDS, find, system
+from ..boards.records import (
     AcceleratorProfile,
     BoardProfile,
     CpuCluster,
@@ -27,6 +26,7 @@ from ..records import (
     ThermalLimit,
     Wheel,
 )
+from ..errors import DeviceError
 
 _EXAMPLES = """\
 examples:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ..errors import DeviceError, RemoteError
-from ..fleet import Outcome, expand, on_each
-from ..session import DEFAULT_FOLDER
-from ..shell import Shell
+from ..rollout.fleet import Outcome, expand, on_each
+from ..transport.session import DEFAULT_FOLDER
+from ..transport.shell import Shell
 
 Reporter = Callable[[str], None]
 _print_lock = threading.Lock()

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import deploy, service
 from ..errors import DeviceError
-from ..shell import Shell
-from ..wheels import RUNTIMES
+from ..rollout import deploy, service
+from ..rollout.wheels import RUNTIMES
+from ..transport.shell import Shell
 from .common import Reporter, add_target_flags, examples, on_targets
 
 _EXAMPLES = examples(

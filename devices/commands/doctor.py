@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import doctor, probe
-from ..shell import Shell
+from ..doctor import examine, probe
+from ..transport.shell import Shell
 from .common import Reporter, add_target_flags, examples, on_targets
 
 _EXAMPLES = examples(
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine the targets. Returns 1 if one of them is not ready."""
 
-    def work(shell: Shell, report: Reporter) -> doctor.Diagnosis:
-        return doctor.examine(shell.name, probe.ask(shell))
+    def work(shell: Shell, report: Reporter) -> examine.Diagnosis:
+        return examine.examine(shell.name, probe.ask(shell))
 
     return on_targets(args, work, lambda diagnosis: diagnosis.healthy)

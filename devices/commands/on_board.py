@@ -31,8 +31,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command line ``args.argv`` on the targets of ``--on``. Returns the worst exit code."""
-    from .. import fleet, remote, request, shards
-    from ..shell import Shell
+    from ..measure import remote, request, shards
+    from ..rollout import fleet
+    from ..transport.shell import Shell
     from .common import Reporter, emit, on_targets, say
 
     args.targets = args.on

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from .. import releases
-from ..shell import Shell
+from ..rollout import releases
+from ..transport.shell import Shell
 from .common import Reporter, add_target_flags, examples, on_targets
 
 _EXAMPLES = examples(

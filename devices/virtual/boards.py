@@ -19,8 +19,8 @@ from typing import Any
 
 from .. import own_python
 from ..errors import VirtualBoardError
-from ..ssh import SshTarget
-from ..wheels import cache_folder
+from ..rollout.wheels import cache_folder
+from ..transport.ssh import SshTarget
 from . import board_wheels, fakes, host, rootfs
 from .locks import locked
 from .models import Architecture, VirtualModel, architecture, model

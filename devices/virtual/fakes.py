@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..probe import VIRTUAL_MARK
+from ..doctor.probe import VIRTUAL_MARK
 from .models import Architecture, VirtualModel
 
 CORES = 4

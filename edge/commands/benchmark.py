@@ -10,7 +10,7 @@ from ..errors import UsageError
 from . import model_flags, output_flags
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..runtime.model import Model
 
 _EXAMPLES = """\
 examples:
@@ -48,11 +48,12 @@ def run(args: argparse.Namespace) -> int:
     """Load, measure and report."""
     import time
 
-    from .. import benchmarking, soak
+    from ..bench import latency as bench_latency
+    from ..bench import soak
 
     if args.sweep_threads and (args.soak is not None or args.threads is not None):
         raise UsageError("--sweep-threads tries all numbers of threads; leave --threads and --soak out")
-    report: benchmarking.BenchmarkReport | soak.SoakReport
+    report: bench_latency.BenchmarkReport | soak.SoakReport
     if args.soak is not None:
         seconds = soak.parse_duration(args.soak)
         report = soak.soak(model_flags.load(args, timed_only=True), seconds, advance=_say)
@@ -61,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
         def open_model(threads: int) -> Model:
             return model_flags.load(argparse.Namespace(**{**vars(args), "threads": threads}), timed_only=True)
 
-        report = benchmarking.sweep(open_model, min_runs=args.runs, min_seconds=args.seconds, advance=_say)
+        report = bench_latency.sweep(open_model, min_runs=args.runs, min_seconds=args.seconds, advance=_say)
     else:
         start = time.perf_counter()
         model = model_flags.load(args, timed_only=True)
         loaded_s = time.perf_counter() - start
-        report = benchmarking.benchmark(model, min_runs=args.runs, min_seconds=args.seconds, load_s=loaded_s)
+        report = bench_latency.benchmark(model, min_runs=args.runs, min_seconds=args.seconds, load_s=loaded_s)
     output_flags.emit(args, report.to_dict(), report.to_text())
     return 0
 

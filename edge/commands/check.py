@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .. import board_choice
+from ..predict import board_choice
 from . import output_flags
 
 if TYPE_CHECKING:
-    from ..checking import CheckReport
-    from ..container import Container
+    from ..artefact.container import Container
+    from ..predict.check import CheckReport
 
 _EXAMPLES = """\
 examples:
@@ -77,10 +77,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, compile if asked for, and report."""
-    from devices.fit import CompilerOptions
+    from devices.predict.fit import CompilerOptions
 
-    from .. import check_report, checking
     from ..errors import UsageError
+    from ..predict import check as checking
+    from ..predict import check_report
 
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads is {args.threads}, expected 1 or more")
@@ -129,11 +130,15 @@ def _op_lines(report: CheckReport) -> list[str]:
 def _learn(args: argparse.Namespace, options: Any) -> None:
     from pathlib import Path
 
-    from devices import fit, jsontext, profiles
+    from devices import jsontext
+    from devices.boards import profiles
+    from devices.predict import fit
 
-    from .. import calibration, container, report_schema, schema
+    from .. import report_schema, schema
+    from ..artefact import container
     from ..errors import UsageError
-    from ..network import network_of
+    from ..predict import refinement
+    from ..predict.op_list import network_of
 
     if args.board == "all":
         raise UsageError("--learn needs the --board that was measured")
@@ -157,14 +162,14 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
     board = profiles.board(args.board, board_choice.own(args.boards_file))
-    clock = calibration.measured_clock(board, measured)
+    clock = refinement.measured_clock(board, measured)
     found = fit.on_board(network, board, attached, options=options, threads=threads, clock_mhz=clock)
-    calibration.learn(network, found, measured, board=board, model_sha256=source.model_sha256)
+    refinement.learn(network, found, measured, board=board, model_sha256=source.model_sha256)
 
 
 def _check_compiled(compiled: Container, source: Container) -> None:
     """Raise UsageError if ``compiled`` is no compiled file, or was visibly compiled from another model."""
-    from devices.edgetpu_ops import COMPILED
+    from devices.edgetpu.ops import COMPILED
 
     from ..errors import UsageError
 
@@ -175,8 +180,8 @@ def _check_compiled(compiled: Container, source: Container) -> None:
 
 
 def _compile(args: argparse.Namespace, report: CheckReport, text: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    from .. import check_report, edgetpu_compiler
     from ..errors import UsageError
+    from ..predict import check_report, edgetpu_compiler
 
     tpu = report.boards[0].tpu if len(report.boards) == 1 else None
     if tpu is None:

@@ -11,8 +11,8 @@ from ..errors import ImageError
 from . import model_flags, output_flags
 
 if TYPE_CHECKING:
-    from ..classify import Classification
-    from ..model import Model
+    from ..runtime.classify import Classification
+    from ..runtime.model import Model
 
 
 _EXAMPLES = """\
@@ -80,7 +80,7 @@ def _answer(model: Model, image: str, args: argparse.Namespace) -> dict[str, Any
 
 def _elsewhere(image: str, model: str) -> str | None:
     """Return what to do with something that holds many pictures, None for anything else."""
-    from ..frames import VIDEO_SUFFIXES
+    from ..live.frames import VIDEO_SUFFIXES
 
     path = Path(image)
     if not path.is_dir() and path.suffix.lower() not in VIDEO_SUFFIXES:

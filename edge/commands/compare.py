@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, rank and report."""
-    from .. import generations
+    from ..validation import generations
 
     report = generations.compare(
         args.files,

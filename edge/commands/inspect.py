@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from . import output_flags
 
 if TYPE_CHECKING:
-    from ..container import Container
-    from ..contract import Contract
-    from ..graph import Tensor
+    from ..artefact.container import Container
+    from ..artefact.contract import Contract
+    from ..artefact.graph import Tensor
 
 _FLOAT_OPS_SHOWN = 8
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, check and describe the file."""
-    from .. import container
+    from ..artefact import container
 
     report = describe(container.read(args.file))
     output_flags.emit(args, report, _text(report))
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(source: Container) -> dict[str, Any]:
     """Return everything worth knowing about a file as plain data."""
-    from .. import graph_facts
+    from ..artefact import graph_facts
 
     graph = source.graph
     return {
@@ -74,8 +74,8 @@ def describe(source: Container) -> dict[str, Any]:
 
 def _fed(source: Container) -> str:
     """Return how a model without a contract is fed, or why that is not known."""
-    from .. import foreign
     from ..errors import EdgeError
+    from ..runtime import foreign
 
     try:
         return foreign.feed(source).to_text()

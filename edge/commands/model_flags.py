@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract import OUTPUT_KINDS
+from ..artefact.contract import OUTPUT_KINDS
 from .preprocess_flags import add_preprocess, input_fields
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..runtime.model import Model
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace, *, timed_only: bool = False) -> Model:
     """Load the model that the flags name. timed_only: nobody reads the outputs, so their kind need not be known."""
-    from .. import class_labels
-    from ..model import load as load_model
+    from ..artefact import labels
+    from ..runtime.model import load as load_model
 
     unread = timed_only and args.kind is None and _is_foreign(args.file)
     model = load_model(
@@ -51,7 +51,7 @@ def load(args: argparse.Namespace, *, timed_only: bool = False) -> Model:
         kernels=args.kernels,
         delegate=args.delegate,
         input=input_fields(args),
-        labels=None if args.labels is None or unread else class_labels.read(args.labels),
+        labels=None if args.labels is None or unread else labels.read(args.labels),
         kind="features" if unread else args.kind,
         background=None if unread else args.background,
     )
@@ -63,8 +63,8 @@ def _is_foreign(file: str) -> bool:
     """Return whether a file has no contract of its own, cheaply: hashing it would count as loading time."""
     import zipfile
 
-    from .. import zips
-    from ..container import CONTRACT_FILE
+    from ..artefact.container import CONTRACT_FILE
+    from ..system import zips
 
     try:
         with zipfile.ZipFile(file) as archive:
@@ -78,7 +78,7 @@ def _say_how_fed(args: argparse.Namespace, model: Model) -> None:
     asked = getattr(args, "show_input", False)
     if not asked and model.container.contract is not None:
         return
-    from .. import foreign
+    from ..runtime import foreign
 
     fed = foreign.feed(model.container, input=input_fields(args))
     if asked or fed.doubt:

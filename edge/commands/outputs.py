@@ -38,9 +38,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the model over the images and store its answers."""
-    from ..dataset import LabelledImages
+    from ..data.dataset import LabelledImages
     from ..progress import Progress
-    from ..stored_outputs import store
+    from ..validation.stored_outputs import store
 
     model = model_flags.load(args)
     images = LabelledImages.open(args.images, unlabelled=True, follow_links=args.follow_links)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..contract import COLORS, FITS, RESAMPLES, InputSpec
+from ..artefact.contract import COLORS, FITS, RESAMPLES, InputSpec
 from ..errors import ContractError
 
 # Name -> mean and scale of ``(pixel - mean) / scale``, pixels 0..255.

@@ -39,15 +39,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, relabel, check and write."""
-    from .. import class_labels, container, files
-    from ..relabel import relabel
+    from .. import files
+    from ..artefact import container, labels
+    from ..runtime.relabel import relabel
 
     source = Path(args.file)
     target: Path = args.out or source.with_name(f"{source.name.removesuffix('.tflite')}.relabelled.tflite")
     if target.exists():
         raise UsageError(f"{target}: is there already; give another --out")
     before = container.read(source)
-    data = relabel(before, class_labels.read(args.labels), output=args.output)
+    data = relabel(before, labels.read(args.labels), output=args.output)
     files.atomic_write(target, data)
     after = container.read(target)
     assert before.contract is not None and after.contract is not None

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Collect, sort and write."""
     from ..errors import UsageError
     from ..files import atomic_write_text
+    from ..history.store import RunStore
     from ..report import data, gathering, sections, sources, text, verdict
-    from ..runstore import RunStore
 
     made = args.format or _by_name(args.out)
     if made == "html" and args.out is None:

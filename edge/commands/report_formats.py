@@ -25,10 +25,10 @@ def text_of(chosen: str, report: Mapping[str, Any], text: str) -> str:
     """Return a command's answer in the chosen format; ``text`` is what it prints by default."""
     if chosen == "text" and not os.environ.get("GITHUB_STEP_SUMMARY"):
         return text
+    from ..history.record import from_report
+    from ..history.store import iso
     from ..report import gathering
     from ..report import text as formats
-    from ..run_record import from_report
-    from ..runstore import iso
 
     run = from_report(report, time=iso(datetime.now(UTC)))
     facts = gathering.gather([] if run is None else [run])

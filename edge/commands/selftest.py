@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import model_flags, output_flags
 
 if TYPE_CHECKING:
-    from ..golden import SelfTest
+    from ..runtime.golden import SelfTest
 
 _EXAMPLES = """\
 examples:
@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and report."""
-    from .. import golden, model
+    from ..runtime import golden, model
 
     loaded = model.load(args.file, threads=args.threads, kernels=args.kernels, delegate=args.delegate)
     result = golden.replay(loaded)

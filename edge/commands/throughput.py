@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import model_flags, output_flags, source_flags
 
 if TYPE_CHECKING:
-    from ..frames import FrameSource
+    from ..live.frames import FrameSource
 
 _EXAMPLES = """\
 examples:
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Open the streams, measure, report."""
     from ..interrupt import termination_interrupts
-    from ..throughput import measure
+    from ..live.throughput import measure
 
     if args.threads is None:
         args.threads = 1  # of each stream: streams side by side beat threads inside one
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _streams(args: argparse.Namespace) -> list[FrameSource]:
     from ..errors import UsageError
-    from ..frames import is_camera, open_source
-    from ..throughput import MAX_STREAMS
+    from ..live.frames import is_camera, open_source
+    from ..live.throughput import MAX_STREAMS
 
     wanted = len(args.sources) if args.streams is None else args.streams
     if not len(args.sources) <= wanted <= MAX_STREAMS:

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from . import image_flags, model_flags, output_flags, report_formats
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..runtime.model import Model
 
 _DESCRIPTION = """\
 Run a model over a folder of images (one sub-folder per class), a flat folder (no labels) or a CSV manifest (a header with path
@@ -102,14 +102,15 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     if args.file is None or args.images is None:
         raise UsageError("give a FILE and --images DIR, or --plan --max-drop D (see edgekit validate --help)")
-    from .. import comparison, published, reference, validation
+    from ..validation import paired, published, reference
+    from ..validation import run as validation_run
 
     card = None if args.published is None else published.parse(args.published)
-    workers, threads = comparison.share_cores(args.workers, args.threads, args.file, args.reference)
+    workers, threads = paired.share_cores(args.workers, args.threads, args.file, args.reference)
     stored = args.reference is None or args.reference.endswith(reference.SUFFIX)
     try:
         model = _load(args, args.file, threads)
-        report = validation.validate(
+        report = validation_run.validate(
             model,
             args.images,
             reference=args.reference if stored else _load(args, args.reference, threads),
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace, file: str, threads: int) -> Model:
     """Load candidate or reference. What the flags say about models without a contract is left out for one that has its own."""
-    from .. import container
+    from ..artefact import container
 
     chosen = argparse.Namespace(**{**vars(args), "file": file, "threads": threads})
     said = [name for name in _FOREIGN_FLAGS if getattr(args, name) is not None]
@@ -147,7 +148,8 @@ def _load(args: argparse.Namespace, file: str, threads: int) -> Model:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from .. import report_text, statistics
+    from ..numbers import statistics
+    from ..validation import text as validation_text
 
     if args.max_drop is None:
         raise UsageError("--plan needs --max-drop, a fraction: --plan --max-drop 0.01")
@@ -155,5 +157,5 @@ def _plan(args: argparse.Namespace) -> int:
         plan = statistics.plan(args.max_drop, drop=args.drop, discordant=args.discordant, power=args.power)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    output_flags.emit(args, dataclasses.asdict(plan), report_text.plan_text(plan))
+    output_flags.emit(args, dataclasses.asdict(plan), validation_text.plan_text(plan))
     return 0

@@ -10,9 +10,9 @@ from ..errors import DatasetError
 from . import model_flags, output_flags, source_flags
 
 if TYPE_CHECKING:
-    from ..frame_output import Output
-    from ..watching import Seen
-    from ..window import Window
+    from ..live.frame_output import Output
+    from ..live.watch import Seen
+    from ..live.window import Window
 
 _EXAMPLES = """\
 examples:
@@ -59,10 +59,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch, and report. Ctrl-C is how one ends a camera (exit code 130), SIGTERM how a service is stopped (0); both with the report."""
-    from ..frame_output import open_output
-    from ..frames import open_source
     from ..interrupt import termination_interrupts
-    from ..watching import watch
+    from ..live.frame_output import open_output
+    from ..live.frames import open_source
+    from ..live.watch import watch
 
     source = open_source(args.source, fps=args.fps, reconnect_s=args.reconnect)
     output = None if args.output is None else open_output(args.output, source)
@@ -126,7 +126,7 @@ def _line(seen: Seen) -> str:
 
 
 def _window(title: str) -> Window | None:
-    from ..window import Window, has_display
+    from ..live.window import Window, has_display
 
     if not has_display():
         return None

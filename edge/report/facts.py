@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.origin import Origin
 
-from ..run_record import Run
+from ..history.record import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +176,8 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
-    """Of ``edgekit qat``. ``epochs``: epoch, loss, and the ``figure`` (of `edge.measures`) of the output that leads: in float, with
-    fake quantization, and as the int8 file.
+    """Of ``edgekit qat``. ``epochs``: epoch, loss, and the ``figure`` (of `edge.validation.headline`) of the output that leads: in
+    float, with fake quantization, and as the int8 file.
     """
 
     run: Run

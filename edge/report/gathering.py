@@ -10,8 +10,9 @@ from typing import Any
 from devices import origin
 from devices.origin import Origin
 
-from .. import measures, report_schema
-from ..run_record import Run, origin_of
+from .. import report_schema
+from ..history.record import Run, origin_of
+from ..validation import headline
 from .facts import (
     Certificate,
     ClassChange,
@@ -317,7 +318,7 @@ def _training(run: Run) -> Iterable[Training]:
         figure=figure,
         epochs=tuple((int(e["epoch"]), e["loss"], e["float"], e["fake_quantized"], e["int8"]) for e in report["epochs"]),
         best_epoch=int(report["best_epoch"]),
-        post_training=measures.of_report(output)[1] if output else (ptq.get("candidate") or {}).get("top1"),
+        post_training=headline.of_report(output)[1] if output else (ptq.get("candidate") or {}).get("top1"),
         reason=str(report["reason"]),
     )
 

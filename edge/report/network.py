@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import container
+from ..artefact import container
+from ..artefact.graph import Graph, Op
 from ..errors import EdgeError
-from ..graph import Graph, Op
 from .facts import Facts, Prediction
 
 COLUMNS = 32  # of a band; the network goes on below, like text

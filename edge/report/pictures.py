@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..errors import EdgeError
 from ..files import sha256_bytes
-from ..images import open_rgb
+from ..runtime.images import open_rgb
 
 SIDE = 144  # pixels: sharp at 96 CSS pixels on most screens
 MOST_BYTES = 3 << 20  # of all pictures in a page, as they stand in it

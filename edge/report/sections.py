@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from devices.origin import Origin
 
-from ..run_record import Run, origin_of
+from ..history.record import Run, origin_of
 from . import accuracy_charts, network, network_charts, pareto, speed_charts, table, training_charts
 from .chart import Chart, distinct
 from .facts import Facts, Flip, Timing, Validation, basename

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .. import memory
 from ..errors import UsageError
-from ..run_record import Run, parse
-from ..runstore import RunStore, StoreError, iso
+from ..history.record import Run, parse
+from ..history.store import RunStore, StoreError, iso
+from ..system import memory
 
 _MOST_BYTES = 256 << 20  # of one JSON file, which takes some twenty times as much when it is read
 _MEMORY_SHARE = 32

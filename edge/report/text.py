@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..errors import OutputError
-from ..statistics import PASS
+from ..numbers.statistics import PASS
 from . import table
 from .chart import distinct
 from .facts import Drop, Facts

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .. import measures
+from ..validation import headline
 from .chart import PERCENT, Chart, Spec, spec, tips
 from .facts import Training
 
 
 def training(entry: Training, number: int) -> list[Chart]:
     """Return the figure of the output that leads by epoch, and the loss where there is one."""
-    title = measures.TITLES.get(entry.figure, entry.figure)
+    title = headline.TITLES.get(entry.figure, entry.figure)
     kinds = (("float", 2), ("fake-quantized", 3), ("int8 file", 4))
     rows = [{"epoch": at[0], "share": at[i], "kind": kind} for at in entry.epochs for kind, i in kinds if at[i] is not None]
     charts = []
@@ -21,7 +21,7 @@ def training(entry: Training, number: int) -> list[Chart]:
             "type": "quantitative",
             "scale": {"zero": False},
             "title": title,
-            "axis": {"format": PERCENT if entry.figure in measures.SHARES else ".3~g"},
+            "axis": {"format": PERCENT if entry.figure in headline.SHARES else ".3~g"},
         }
         colour = {"field": "kind", "type": "nominal", "scale": scale, "title": None}
         line = {"type": "line", "point": {"size": 50, "filled": True}}
@@ -43,7 +43,7 @@ def training(entry: Training, number: int) -> list[Chart]:
                 alt=f"Epoch {entry.best_epoch} is the best. The dashed line is post-training quantization.",
                 specs={"": spec(layers, rows, height=240)},
                 headers=("epoch", *(kind for kind, _ in kinds)),
-                rows=tuple((str(at[0]), *(measures.shown(entry.figure, value) for value in at[2:])) for at in entry.epochs),
+                rows=tuple((str(at[0]), *(headline.shown(entry.figure, value) for value in at[2:])) for at in entry.epochs),
                 narrow=True,
             )
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..report_text import ANOTHER_LOOK
-from ..statistics import FAIL, PASS, UNDECIDED
+from ..numbers.statistics import FAIL, PASS, UNDECIDED
+from ..validation.text import ANOTHER_LOOK
 from .facts import Drop, Facts, Timing, Validation, basename
 
 NONE = "none"  # nobody asked for a verdict

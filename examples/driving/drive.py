@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 import edge
-from edge.drive import Command, CsvCommands, Send, drive
+from edge import Command, History, drive, open_source, predictor, window_of
 from edge.files import atomic_write_text
-from edge.frame_model import History, grey_frames, predictor, window_of
-from edge.frames import open_source
 from edge.interrupt import termination_interrupts
+from edge.live.drive import CsvCommands, Send
+from edge.live.frame_model import grey_frames
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import recording
 from numpy.typing import NDArray
 
 import edge
-from edge.preprocess import load_pixels
+from edge import load_pixels
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]

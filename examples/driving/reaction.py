@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 import edge
-from edge.metrics import r_squared
-from edge.preprocess import load_pixels
+from edge import load_pixels
+from edge.numbers.metrics import r_squared
 
 HEIGHT, WIDTH = 80, 160
 CELL, DIRECTIONS = 8, 9  # pixels; of the gradients

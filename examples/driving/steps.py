@@ -10,7 +10,7 @@ import lines  # the files beside this one
 import numpy as np
 from parts import PAST, Floats, Indices, Part, varied
 
-from edge.metrics import r_squared
+from edge.numbers.metrics import r_squared
 
 BATCH, LARGE_BATCH = 32, 64
 BLOCK, APART = 50, 5  # frames

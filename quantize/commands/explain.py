@@ -52,10 +52,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain and print."""
-    from edge import container
+    from edge.artefact import container
     from edge.commands import output_flags
 
-    from ..explain import explain
+    from ..analyse.explain import explain
 
     found = explain(
         args.file,
@@ -82,12 +82,12 @@ def _board_flags(args: argparse.Namespace) -> tuple[str, ...]:
 def _keras(args: argparse.Namespace) -> Any:
     import numpy as np
 
-    from edge import container
+    from edge.artefact import container
     from edge.errors import ContractError
 
-    from ..answers import Answer
-    from ..loading import load
-    from ..paired import Photos
+    from ..analyse.paired import Photos
+    from ..loading.load import load
+    from ..tflite.answers import Answer
 
     contract = container.read(args.reference).contract
     if contract is None:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     from edge.commands import output_flags
 
-    from .. import catalogue, fetching
+    from ..fetch import catalogue, fetch
 
     if args.name is None:
         report = {"catalogue": [asdict(entry) for entry in catalogue.ENTRIES]}
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.report = None  # a look, no work that the history remembers
         return 0
     entry = catalogue.get(args.name)
-    found = fetching.fetch(entry, source=args.source, accept_new=args.accept_new)
+    found = fetch.fetch(entry, source=args.source, accept_new=args.accept_new)
     report = {key: _plain(value) for key, value in asdict(found).items()}
     output_flags.emit(args, report, _text(found, entry))
     return 0

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from edge.commands import output_flags, preprocess_flags
 
-    from ..source_flags import shape
+    from .source_flags import shape
 
     parser = subparsers.add_parser(
         "import",
@@ -75,13 +75,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, rebuild, compare, and only then write."""
-    from edge import class_labels
+    from edge.artefact import labels as class_labels
     from edge.commands import output_flags
     from edge.progress import stage
 
-    from .. import ptq, slim
+    from .. import ptq
+    from ..loading.slim import source as slim_source
 
-    options = slim.SlimOptions(
+    options = slim_source.SlimOptions(
         output=_output(args.output),
         input_node=args.input,
         checkpoint=args.checkpoint,
@@ -92,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     labels = None if args.labels is None else class_labels.read(args.labels)
     shape = None if args.input_shape is None else (*args.input_shape, 3)[:3]
     with stage("read the network and rebuild it"):
-        imported = slim.load(args.source, options, name=args.name, preprocess=_preprocess(args), labels=labels, input_shape=shape)
+        imported = slim_source.load(
+            args.source, options, name=args.name, preprocess=_preprocess(args), labels=labels, input_shape=shape
+        )
     agreement, compared = imported.agreement, "made-up pictures"
     if imported.has_graph:
         photos, compared = _photos(args.images)
@@ -119,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _output(text: str) -> str:
-    from .. import slim_network
+    from ..loading.slim import network as slim_network
 
     return str(getattr(slim_network, _OUTPUTS[text])) if text in _OUTPUTS else text
 
@@ -128,7 +131,7 @@ def _preprocess(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the flags change about how slim's network is fed: -1..1, the centre of the picture."""
     from edge.commands import preprocess_flags
 
-    from ..slim import CROP_FRACTION
+    from ..loading.slim.source import CROP_FRACTION
 
     if args.preprocess is None and args.mean is None and args.scale is None:
         args.preprocess = "inception"
@@ -136,7 +139,7 @@ def _preprocess(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _photos(images: Path | None) -> tuple[list[Any], str]:
-    from edge.dataset import LabelledImages
+    from edge.data.dataset import LabelledImages
 
     if images is None:
         from ..demo import photographs

@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from edge.commands import output_flags
 
-    from ..source_flags import add_source
+    from .source_flags import add_source
 
     parser = subparsers.add_parser(
         "qat",
@@ -81,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
     """Train, and print what came out."""
     from edge.commands import output_flags
 
-    from ..qat import quantization_aware
-    from ..qat_config import QatConfig
-    from ..qat_text import text
-    from ..source_flags import load_source
+    from ..qat.api import quantization_aware
+    from ..qat.config import QatConfig
+    from ..qat.text import text
+    from .source_flags import load_source
 
     config = QatConfig(
         epochs=args.epochs,

@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from edge.commands import image_flags, output_flags
 
-    from ..source_flags import add_source
+    from .source_flags import add_source
 
     parser = subparsers.add_parser(
         "quantize",
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.commands import output_flags
 
     from .. import ptq
-    from ..source_flags import load_source
+    from .source_flags import load_source
 
     variants = ptq.parse_variants(args.variants)
     config = ptq.PtqConfig(
@@ -104,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _representative(args: argparse.Namespace, source: Any, variants: tuple[str, ...]) -> Any:
+    from ..calibrate.representative import RepresentativeDataset
     from ..errors import CalibrationError
     from ..ptq import CALIBRATED
-    from ..representative import RepresentativeDataset
 
     calibrated = [variant for variant in variants if variant in CALIBRATED]
     if not calibrated:

@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from edge.commands import output_flags
 
-    from ..source_flags import add_source
+    from .source_flags import add_source
 
     parser = subparsers.add_parser(
         "tune",
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
     from edge.commands import output_flags
     from edge.files import atomic_write
 
-    from .. import tune
-    from ..paired import Photos
-    from ..representative import RepresentativeDataset
-    from ..source_flags import load_source
-    from ..tune_files import finished, int8_and_float
+    from ..analyse import tune
+    from ..analyse.paired import Photos
+    from ..analyse.tune_files import finished, int8_and_float
+    from ..calibrate.representative import RepresentativeDataset
+    from .source_flags import load_source
 
     board, on_tpu = _target(args)
     source = load_source(args, images=args.images)
@@ -88,10 +88,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _target(args: argparse.Namespace) -> tuple[Any, bool]:
-    from devices import profiles
+    from devices.boards import profiles
     from devices.errors import DeviceError
-    from edge import board_choice
     from edge.errors import UsageError
+    from edge.predict import board_choice
 
     try:
         board = None if args.board is None else profiles.board(args.board, board_choice.own())

@@ -12,7 +12,7 @@ from ..errors import ConversionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge.graph import Graph
+    from edge.artefact.graph import Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,11 @@ import pytest
 
 from benchmarks import loopback
 from benchmarks.loopback import Server
-from devices import deploy
 from devices.errors import VirtualBoardError
-from devices.local import LocalShell
-from devices.shell import Shell
-from devices.ssh import SshShell, SshTarget
+from devices.rollout import deploy
+from devices.transport.local import LocalShell
+from devices.transport.shell import Shell
+from devices.transport.ssh import SshShell, SshTarget
 from devices.virtual import boards, host, rootfs
 from edge.cli import main
 

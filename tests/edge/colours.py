@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge import container
-from edge.contract import Contract, InputSpec, OutputSpec, Quantization
+from edge.artefact import container
+from edge.artefact.contract import Contract, InputSpec, OutputSpec, Quantization
 
 SIZE = 12
 LABELS = ("blue", "dark", "green", "red")

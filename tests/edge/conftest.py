@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import container, golden
-from edge.contract import Contract, InputSpec, OutputSpec, Quantization
+from edge.artefact import container
+from edge.artefact.contract import Contract, InputSpec, OutputSpec, Quantization
+from edge.runtime import golden
 from tests.edge import colours as colours_network
 
 SIZE = 24

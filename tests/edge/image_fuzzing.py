@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
-from edge.contract import InputSpec
+from edge.artefact.contract import InputSpec
 from edge.errors import ImageError
-from edge.preprocess import preprocess
+from edge.runtime.preprocess import preprocess
 
 _HANGS_S = 60
 _SPECS = (InputSpec(width=16, height=16), InputSpec(width=8, height=8, antialias=False))

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 import edge
-from edge import archive, container, interpreter, trust
+from edge.artefact import archive, container
 from edge.cli import main as command
 from edge.errors import EdgeError
-from edge.probe import Prober
+from edge.runtime import interpreter, trust
+from edge.runtime.isolation import Prober
 from tests.edge.resigning import sealed, signed
 from tests.edge.test_fuzz import CHANGES, mutations
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edge import archive
-from edge.container import CONTRACT_FILE
+from edge.artefact import archive
+from edge.artefact.container import CONTRACT_FILE
 
 
 def resigned(data: bytes, changes: Mapping[str, Any] | None = None) -> bytes:

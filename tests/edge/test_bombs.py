@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from edge import archive, graph, images, memory
+from edge.artefact import archive, graph
+from edge.artefact.flatbuffer import Flatbuffer
 from edge.errors import ArtefactError
-from edge.flatbuffer import Flatbuffer
+from edge.runtime import images
+from edge.system import memory
 from tests.edge.bombs import peak_mib, png, tensors_of_one, zipped
 
 _PREPROCESS = """
-from edge.contract import InputSpec
-from edge.preprocess import preprocess
+from edge.artefact.contract import InputSpec
+from edge.runtime.preprocess import preprocess
 spec = InputSpec(width=64, height=64)
 """
 
@@ -33,7 +35,7 @@ def test_threads_share_the_budget(tmp_path: Path) -> None:
     """A third of 1.5 GiB holds one such picture, and four threads have it one after the other."""
     side = 6000
     path = png(tmp_path / "bomb.png", side, side, kind=6, bits=8)
-    imports = f"from edge.inference import ordered{_PREPROCESS}"
+    imports = f"from edge.runtime.pool import ordered{_PREPROCESS}"
     call = f"assert len(list(ordered(lambda path: preprocess(path, spec), [{str(path)!r}] * 8, 4))) == 8"
     peak, said = peak_mib(call, imports=imports, limit_mib=1536)
     assert said == "done"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import container
+from edge.artefact import container
+from edge.artefact.contract import InputSpec
 from edge.cli import main
 from edge.commands import preprocess_flags
-from edge.contract import InputSpec
 from edge.errors import ContractError
-from edge.golden import pattern
+from edge.runtime.golden import pattern
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_selftest_passes_where_the_artefact_was_made(tiny_int8_artefact: Path, c
 def test_selftest_fails_with_exit_code_1(tiny_float_artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import dataclasses
 
-    from edge.golden import encode
+    from edge.runtime.golden import encode
 
     source = container.read(tiny_float_artefact)
     assert source.contract is not None

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from edge.cli import main
-from edge.drive import Command, CsvCommands
 from edge.errors import OutputError
-from edge.frames import Frame, open_source
-from edge.golden import pattern
+from edge.live.drive import Command, CsvCommands
+from edge.live.frames import Frame, open_source
+from edge.runtime.golden import pattern
 from tests.conftest import FILLER, REPOSITORY, Disk, left_in
 
 needs_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="the extra [video] is not installed")
@@ -88,7 +88,7 @@ def test_watch_does_not_report_frames_that_are_not_in_its_video(
 @needs_opencv
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 def test_a_video_holds_what_was_written_before_the_disk_was_full(suffix: str, disk: Disk) -> None:
-    from edge.frame_output import VideoOutput
+    from edge.live.frame_output import VideoOutput
 
     path = disk("4m") / f"out{suffix}"
     output = VideoOutput(path, 10.0, live=False)
@@ -111,8 +111,8 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from edge.errors import OutputError
-from edge.frame_output import VideoOutput
-from edge.frames import Frame
+from edge.live.frame_output import VideoOutput
+from edge.live.frames import Frame
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 output = VideoOutput(Path(sys.argv[1]), 10.0, live=False)

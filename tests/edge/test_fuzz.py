@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 import edge
-from edge import container, graph
+from edge.artefact import container, graph
+from edge.artefact.flatbuffer import Flatbuffer
 from edge.errors import ArtefactError, ContractError
-from edge.flatbuffer import Flatbuffer
-from edge.probe import Prober
+from edge.runtime.isolation import Prober
 from tests.conftest import REPOSITORY
 
 OURS = 1200

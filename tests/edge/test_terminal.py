@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import container, terminal
+from edge import terminal
+from edge.artefact import container
+from edge.artefact.contract import OutputSpec, Quantization
 from edge.cli import main
-from edge.contract import OutputSpec, Quantization
+from edge.history.record import DOCUMENT
 from edge.progress import Progress
-from edge.run_record import DOCUMENT
 from tests.edge.conftest import SIZE, MakeContract
 
 CLEARS_SCREEN, RENAMES_WINDOW, TURNS_ROUND = "\x1b[2J", "\x1b]0;gone\x07", "\u202e"

@@ -13,11 +13,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edge import merging, report_schema, run_record, schema
+from edge import report_schema, schema
+from edge.artefact.contract import Contract
 from edge.cli import main
-from edge.contract import Contract
 from edge.errors import ContractError
-from edge.runstore import RunStore, StoreError
+from edge.history import record as run_record
+from edge.history.store import RunStore, StoreError
+from edge.validation import merging
 
 # One or more of every type of JSON, and what no program can go on with.
 VALUES: tuple[Any, ...] = (
@@ -204,7 +206,7 @@ def test_no_confused_report_of_a_share_is_more_than_one_line(
 
 
 def test_no_confused_contract_is_anything_but_a_contract_error(tiny_int8_artefact: Path) -> None:
-    from edge import container
+    from edge.artefact import container
 
     plain = container.read(tiny_int8_artefact).contract
     assert plain is not None

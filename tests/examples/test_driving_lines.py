@@ -16,8 +16,10 @@ from PIL import Image
 
 import edge
 import quantize
-from edge import checking, golden, graph_facts
+from edge.artefact import graph_facts
 from edge.errors import DatasetError
+from edge.predict import check as checking
+from edge.runtime import golden
 from quantize.ptq import PtqConfig
 
 DRIVING = Path(__file__).resolve().parents[2] / "examples" / "driving"

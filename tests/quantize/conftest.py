@@ -32,7 +32,7 @@ def steps(small_network: Any, digits_folder: Path, once: Once) -> Steps:
 
     def make(folder: Path) -> None:
         import quantize
-        from quantize import conversion
+        from quantize.tflite import conversion
 
         source = quantize.load(small_network, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
         photos = quantize.RepresentativeDataset.from_folder(digits_folder / "train", count=60, contract=source.contract)
@@ -50,8 +50,8 @@ def steps(small_network: Any, digits_folder: Path, once: Once) -> Steps:
 @pytest.fixture(scope="session")
 def louder() -> Callable[[bytes, float], bytes]:
     """Return a float network with the weights and biases of its last dense layer multiplied: as sure of everything as one likes."""
-    from edge import graph
-    from quantize import flatbuffer_edit
+    from edge.artefact import graph
+    from quantize.tflite import edit as flatbuffer_edit
 
     def multiplied(flatbuffer: bytes, factor: float) -> bytes:
         schema, parsed = flatbuffer_edit._schema(), graph.read(flatbuffer)
@@ -91,7 +91,7 @@ def finished(small_file: Path, digits_folder: Path, third: Path, once: Once) -> 
 
     def run(folder: Path) -> None:
         import quantize
-        from quantize.qat import QatConfig, quantization_aware
+        from quantize.qat.api import QatConfig, quantization_aware
 
         source = quantize.load(small_file, name="small", preprocess="inception", labels=[str(digit) for digit in range(10)])
         config = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40, float_control=True)

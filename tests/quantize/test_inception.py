@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import edge
-from edge import container, graph
-from edge.preprocess import preprocess
+from edge.artefact import container, graph
+from edge.runtime.preprocess import preprocess
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from benchmarks import slim_graph
 from benchmarks.slim_graph import Recipe
 from edge.cli import main
 from edge.errors import OutputError
-from quantize.mixed_workers import Work, Workers
+from quantize.analyse.mixed_workers import Work, Workers
 from tests.conftest import FILLER, Disk, left_in
 
 LABELS = ("bird", "cat", "dog", "fish")

@@ -13,14 +13,18 @@ from PIL import Image
 
 import edge
 import quantize
-from edge import graph
+from edge.artefact import graph
 from edge.errors import EdgeError
-from quantize import activations, answers, blocks, bridge, conversion, explain, output_error, qat_tensors, tune
-from quantize.answers import Answer
-from quantize.paired import Photos
+from quantize.analyse import blocks, explain, tune
+from quantize.analyse.paired import Photos
+from quantize.analyse.sensitivity import MixedMaker
+from quantize.calibrate import activations, output_error
 from quantize.ptq import PtqConfig
-from quantize.qat import QatConfig, quantization_aware
-from quantize.sensitivity import MixedMaker
+from quantize.qat import bridge
+from quantize.qat import tensors as qat_tensors
+from quantize.qat.api import QatConfig, quantization_aware
+from quantize.tflite import answers, conversion
+from quantize.tflite.answers import Answer
 
 LABELS = ["ant", "bee", "cat", "dog"]
 TWO = ("alpha", "zulu")
@@ -77,7 +81,7 @@ def make(names: tuple[str, ...], folder: Path, network_given: Any = None) -> Mad
         pixels = np.clip(colour + rng.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
         files.append(folder / "images" / f"{number:03}.png")
         Image.fromarray(pixels).save(files[-1])
-        tensors.append(edge.preprocess.preprocess(files[-1], source.contract.input))
+        tensors.append(edge.runtime.preprocess.preprocess(files[-1], source.contract.input))
     classes = [int(np.argmax(source.predict(tensor)["alpha"])) for tensor in tensors]
     rows = [f"{file},{name},{LABELS.index(name) * 0.1}" for file, name in zip(files, (LABELS[i] for i in classes), strict=True)]
     (folder / "images.csv").write_text("\n".join([f"path,alpha,{'mike' if 'mike' in names else 'other'}", *rows]) + "\n")
@@ -158,7 +162,7 @@ def test_explain_measures_blocks_and_rungs_by_name(made: Made, tmp_path: Path) -
     found = explain.explain(files["int8"], reference=files["float32"], images=made.folder / "images.csv", refine=0)
     last = found.rungs[-1].total
     assert last.agreement is not None and last.agreement > 0.9 and last.error < 0.1
-    reference, candidate = (edge.container.read(files[name]).flatbuffer() for name in ("float32", "int8"))
+    reference, candidate = (edge.artefact.container.read(files[name]).flatbuffer() for name in ("float32", "int8"))
     maker = MixedMaker(bytes(reference), bytes(candidate))
     compared = output_error.kinds_of(made.source.contract)
     mixed = activations.run(maker.make(()), made.photos.tensors[:40])
@@ -181,7 +185,7 @@ def test_references_are_stored_by_name(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [TWO, THREE], ids=["two", "three"])
 def test_training_that_cannot_graft_reads_each_file_anew(names: tuple[str, ...], tmp_path: Path) -> None:
     """Equal constants of an untrained network are one tensor; once they differ, the same layer is a tensor of another number."""
-    from quantize import qat_export
+    from quantize.qat import export as qat_export
 
     made = make(names, tmp_path, network(names, pre_activation=True))
     flat = bridge.bridge(made.source.model).network
@@ -220,7 +224,7 @@ def _half(made: Made, part: int) -> Path:
 
 
 def test_a_signature_that_names_other_tensors_is_refused(made: Made) -> None:
-    from quantize import flatbuffer_edit
+    from quantize.tflite import edit as flatbuffer_edit
 
     schema = flatbuffer_edit._schema()
     model = schema.ModelT.InitFromPackedBuf(made.reference, 0)
@@ -293,8 +297,8 @@ def test_nine_candidates_at_the_budget_pass_no_more_often_than_promised() -> Non
 
     def passes(a: int, b: int) -> bool:
         if (a, b) not in known:
-            interval = edge.statistics.paired_interval(a, b, images, confidence)
-            known[a, b] = edge.statistics.verdict(interval, drop) == edge.statistics.PASS
+            interval = edge.numbers.statistics.paired_interval(a, b, images, confidence)
+            known[a, b] = edge.numbers.statistics.verdict(interval, drop) == edge.numbers.statistics.PASS
         return known[a, b]
 
     passed = [any(passes(int(a), int(b)) for a, b in zip(*row, strict=True)) for row in zip(lost, won, strict=True)]

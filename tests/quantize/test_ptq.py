@@ -12,11 +12,13 @@ import pytest
 
 import edge
 import quantize
-from edge import container, golden, graph
-from edge.interpreter import open_interpreter
-from quantize import ladder, ptq, runtimes
+from edge.artefact import container, graph
+from edge.runtime import golden
+from edge.runtime.interpreter import open_interpreter
+from quantize import ptq, runtimes
+from quantize.analyse import ladder
+from quantize.analyse.paired import Photos
 from quantize.errors import CalibrationError, ConversionError
-from quantize.paired import Photos
 from quantize.quiet import quiet
 
 

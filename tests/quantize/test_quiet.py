@@ -83,7 +83,7 @@ def test_levels_are_restored() -> None:
 OVERLAPPING = """
 import contextlib, logging, os, sys, threading, warnings
 from quantize.quiet import quiet
-from edge.interpreter import _quiet_stderr
+from edge.runtime.interpreter import _quiet_stderr
 
 def state():
     level = logging.getLogger('tensorflow').level

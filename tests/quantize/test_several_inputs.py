@@ -15,13 +15,16 @@ from PIL import Image
 
 import edge
 import quantize
-from edge import golden, graph, graph_facts
+from edge.artefact import graph, graph_facts
+from edge.artefact.contract import ExtraInput
 from edge.cli import main
-from edge.contract import ExtraInput
 from edge.errors import DatasetError, ShapeError, UsageError
-from quantize import conversion, flatbuffer_edit, recurrent
+from edge.runtime import golden
 from quantize.errors import ConversionError, LoadError, TrainingError
+from quantize.loading import recurrent
 from quantize.ptq import PtqConfig
+from quantize.tflite import conversion
+from quantize.tflite import edit as flatbuffer_edit
 
 FRAMES, SIZE, ROWS = 3, 32, 40
 LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -223,7 +226,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bot: Bot) -> None:
         quantize.post_training(bot.source, photos, "int8", config=PtqConfig(keep_float=("gru",)))
     with pytest.raises(ConversionError, match=LSTM):
         quantize.post_training(bot.source, photos, "int16x8")
-    from quantize.paired import Photos
+    from quantize.analyse.paired import Photos
 
     with pytest.raises(UsageError, match="explain and tune take networks of one picture"):
         Photos.open(bot.manifest, bot.source.contract)

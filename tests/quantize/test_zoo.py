@@ -13,11 +13,11 @@ from PIL import Image
 
 import edge
 import quantize
-from edge import container, graph, graph_facts
-from edge.dataset import LabelledImages
-from quantize import explain, tune
-from quantize.paired import Photos
-from quantize.qat import QatConfig, quantization_aware
+from edge.artefact import container, graph, graph_facts
+from edge.data.dataset import LabelledImages
+from quantize.analyse import explain, tune
+from quantize.analyse.paired import Photos
+from quantize.qat.api import QatConfig, quantization_aware
 
 CLASSES = ("cat", "dog")
 PHOTOS = 6  # of each class, in each part
@@ -197,7 +197,7 @@ def test_every_kind_goes_the_whole_way(name: str, zoo: Zoo, tmp_path: Path) -> N
     network = quantize.reference_outputs(source, images, tmp_path / "network.npz")
     reports = {variant: edge.validate(files[variant], images, reference=network).to_dict() for variant in ("float32", "int8")}
     for output, figure in kind.outputs.items():
-        assert edge.measures.of_report(reports["int8"]["outputs"][output])[0] == figure
+        assert edge.validation.headline.of_report(reports["int8"]["outputs"][output])[0] == figure
         assert _apart(reports["float32"]["outputs"][output]) < 1e-3
         assert _apart(reports["int8"]["outputs"][output]) < 0.1
 

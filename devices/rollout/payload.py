@@ -1,0 +1,49 @@
+"""edgekit's own runtime for the board: the pure-Python files of the running installation in one archive, the same bytes every time."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DeviceError
+
+PACKAGES = ("edge", "devices")
+_SUFFIXES = {".py", ".typed", ".json", ".sh"}
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def pack() -> bytes:
+    """Return the archive. Raises DeviceError if a package cannot be found as plain files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, path in _files():
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def version() -> str:
+    """Return edgekit's version, read from its source: importing it is not ours to do."""
+    text = (_package("edge") / "version.py").read_text("utf-8")
+    return text.partition('__version__ = "')[2].partition('"')[0]
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        root = _package(package)
+        for path in sorted(root.rglob("*")):
+            if path.suffix in _SUFFIXES and "__pycache__" not in path.parts and path.is_file():
+                yield f"{package}/{path.relative_to(root).as_posix()}", path
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    root = Path(spec.submodule_search_locations[0]) if spec is not None and spec.submodule_search_locations else None
+    if root is None or not root.is_dir():
+        raise DeviceError(f"the package {name} is not installed as files; reinstall edgekit with pip")
+    return root

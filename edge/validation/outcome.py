@@ -1,0 +1,227 @@
+"""What a validation found, as data, as JSON and as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bench import host
+from ..data.dataset import LabelledImages
+from ..files import sha256_bytes
+from ..numbers import statistics
+from ..runtime.model import Model
+from . import text
+from .class_scores import ClassRow, ClassSummary, accuracy_dict, class_name, drop_dict
+from .findings import Finding
+from .paired import Comparison
+from .reference import ReferenceOutputs
+
+SCHEMA_VERSION = 1
+MOST_NAMED = 10_000  # images in each of ``lost``, ``won`` and ``changed``; their numbers are counted in full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """An image whose first answer differs between reference and candidate. ``label`` is empty where it is not known.
+
+    ``margin``: how sure the reference was, the probability of its first class minus that of its second. ``sha256``: of the file's
+    content, by which a report knows the picture again (of all that a model is fed with, where that is more than one picture).
+    """
+
+    image: str
+    label: str
+    reference: str
+    candidate: str
+    margin: float | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ValidationReport:
+    """All rates are fractions 0..1; a drop is reference minus candidate.
+
+    ``headline`` is the first output with classes; ``outputs`` has every output by name. ``lost`` and ``won`` are the images that
+    only the reference, or only the candidate, has right, the first `MOST_NAMED` of them, as of ``changed``. ``verdict`` is None where no
+    ``max_drop`` was given. ``unreadable`` maps image to reason. ``note`` says why the run could not have been resumed.
+    ``published``: see `edge.validation.published.compare`.
+    """
+
+    model: Mapping[str, Any]
+    reference: Mapping[str, Any] | None
+    images: int
+    headline: ClassSummary | None
+    outputs: Mapping[str, Mapping[str, Any]]
+    lost: tuple[Flip, ...]
+    won: tuple[Flip, ...]
+    changed: tuple[Flip, ...]
+    unreadable: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    max_drop: float | None
+    verdict: str | None
+    images_to_decide: int | None
+    dataset: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+    host: Mapping[str, Any]
+    timing: Mapping[str, Any]
+    note: str | None = None
+    published: Mapping[str, Any] | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the verdict is ``pass`` or none was asked for, else 1."""
+        return 0 if self.verdict in (None, statistics.PASS) else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; numbers that are not finite become None."""
+        head = self.headline
+        nothing = {"top1": None, "top5": None, "ece": None}
+        candidate = accuracy_dict(head.candidate) if head is not None else None
+        reference = accuracy_dict(head.reference) if head is not None else None
+        report = {
+            "schema_version": SCHEMA_VERSION,
+            "images": self.images,
+            "model": dict(self.model),
+            "reference": None if self.reference is None else {**self.reference, **(reference or nothing)},
+            "candidate": candidate or nothing,
+            "drop": drop_dict(head.drop) if head is not None else None,
+            "agreement": head.agreement if head is not None else None,
+            "probability_shift": head.probability_shift if head is not None else None,
+            "max_drop": self.max_drop,
+            "verdict": self.verdict,
+            "images_to_decide": self.images_to_decide,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "outputs": {name: dict(output) for name, output in self.outputs.items()},
+            "per_class": [_row(row) for row in head.per_class] if head is not None else [],
+            "confusion": head.confusion if head is not None else None,
+            "lost": [dataclasses.asdict(flip) for flip in self.lost],
+            "won": [dataclasses.asdict(flip) for flip in self.won],
+            "changed": [dataclasses.asdict(flip) for flip in self.changed],
+            "unreadable": [{"image": image, "reason": reason} for image, reason in self.unreadable.items()],
+            "model_sha256": self.model["sha256"],
+            "dataset_sha256": self.dataset["sha256"],
+            "dataset": dict(self.dataset),
+            "runtime": dict(self.runtime),
+            "host": dict(self.host),
+            "timing": dict(self.timing),
+            "note": self.note,
+            "published": None if self.published is None else dict(self.published),
+        }
+        plain: dict[str, Any] = _finite(report)
+        return plain
+
+    def to_text(self) -> str:
+        """Return the report for people."""
+        return text.render(self)
+
+
+def build(
+    comparison: Comparison,
+    dataset: LabelledImages,
+    *,
+    dataset_sha256: str,
+    digests: str,
+    contents: NDArray[np.uint8],
+    unreadable: Mapping[str, str],
+    headline: ClassSummary | None,
+    outputs: Mapping[str, Mapping[str, Any]],
+    findings: tuple[Finding, ...],
+    max_drop: float | None,
+    answers: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+) -> ValidationReport:
+    """Return the report.
+
+    dataset: the images that could be read; contents: their SHA-256, (N, 32). answers: class ids (N,) of reference and of candidate.
+    """
+    drop = headline.drop if headline is not None else None
+    verdict = None if max_drop is None or drop is None else statistics.verdict(drop.ci95, max_drop)
+    more = None
+    if verdict == statistics.UNDECIDED and drop is not None and max_drop is not None:
+        more = statistics.images_to_decide(len(drop.lost), len(drop.won), len(dataset), max_drop)
+
+    def flips(positions: tuple[int, ...]) -> tuple[Flip, ...]:
+        if headline is None or answers is None:
+            return ()
+        before, after = answers
+        return tuple(
+            Flip(
+                image=dataset.items[i].id,
+                label=dataset.label_text(dataset.items[i]),
+                reference=class_name(headline.spec, int(before[i])),
+                candidate=class_name(headline.spec, int(after[i])),
+                margin=None if headline.margins is None else float(headline.margins[i]),
+                sha256=bytes(contents[i]).hex(),
+            )
+            for i in positions[:MOST_NAMED]
+        )
+
+    candidate, reference = comparison.candidate, comparison.reference
+    return ValidationReport(
+        model={**_identity(candidate), "variant": candidate.contract.quantization.variant},
+        reference=None if reference is None else _identity(reference),
+        images=len(dataset),
+        headline=headline,
+        outputs=outputs,
+        lost=flips(drop.lost if drop is not None else ()),
+        won=flips(drop.won if drop is not None else ()),
+        changed=flips(headline.changed if headline is not None else ()),
+        unreadable=unreadable,
+        findings=findings,
+        max_drop=max_drop,
+        verdict=verdict,
+        images_to_decide=more,
+        dataset={"path": str(dataset.root), "sha256": dataset_sha256, "labelled": dataset.labelled, "image_digests": digests},
+        runtime=comparison.runtime.to_dict(),
+        host=host.describe(),
+        timing={},
+    )
+
+
+def _identity(model: Model | ReferenceOutputs) -> dict[str, Any]:
+    if isinstance(model, Model):
+        container = model.container
+        return {
+            "file": str(model.path),
+            "name": model.contract.name,
+            "kind": "artefact",
+            "bytes": container.file_bytes,
+            "sha256": container.model_sha256,
+            "file_sha256": container.sha256,
+        }
+    return {
+        "file": str(model.path),
+        "name": model.contract.name,
+        "kind": "stored outputs",
+        # Of the network that answered: files with its answers to other images have another SHA-256.
+        "network_sha256": sha256_bytes(model.contract.to_json().encode()),
+        "bytes": model.path.stat().st_size,
+        "sha256": model.sha256,
+        "file_sha256": model.sha256,
+    }
+
+
+def _row(row: ClassRow) -> dict[str, Any]:
+    drop = None if row.reference is None else row.reference - row.candidate
+    return {
+        "class_id": row.class_id,
+        "label": row.label,
+        "images": row.images,
+        "reference": row.reference,
+        "candidate": row.candidate,
+        "drop": drop,
+        "flips_lost": row.lost,
+        "flips_won": row.won,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

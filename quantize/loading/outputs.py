@@ -1,0 +1,180 @@
+"""What a model's outputs mean, from the op that ends each of them, the labels, and the user's word where those leave it open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge.artefact.contract import CLASS_KINDS, OUTPUT_KINDS, OutputSpec
+
+from ..errors import LoadError
+
+Outputs = str | Mapping[str, str] | Sequence[OutputSpec]
+Labels = Sequence[str] | Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundOutput:
+    """One output as the network has it: ``shape`` without batch (None: open), ``ending`` what calculates it.
+
+    ``ending`` is ``softmax``, ``sigmoid``, ``log-softmax``, ``linear`` (a dense layer without activation), ``features`` (pooling, a
+    convolution's map, an embedding) or ``other`` (some other activation).
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    ending: str
+
+    @property
+    def size(self) -> int | None:
+        """The number of values per image, or None where it is open."""
+        total = 1
+        for value in self.shape:
+            if value is None:
+                return None
+            total *= value
+        return total
+
+
+def specify(
+    found: Sequence[FoundOutput], outputs: Outputs | None, labels: Labels | None, *, where: str
+) -> tuple[tuple[OutputSpec, ...], tuple[str, ...]]:
+    """Return one OutputSpec per output, in the model's order, and notes on what was inferred.
+
+    outputs: one kind for all, ``{name: kind}``, or OutputSpecs that are taken as they are. labels: class names of the only output
+    with classes, or ``{name: class names}``.
+    Raises LoadError for names the model does not have, a kind that cannot be told, and labels that do not fit.
+    """
+    names = [output.name for output in found]
+    if outputs is not None and not isinstance(outputs, str | Mapping):
+        return _as_given(found, outputs, where=where), ()
+    kinds: dict[str, str] = {name: outputs for name in names} if isinstance(outputs, str) else dict(outputs or {})
+    _check_names(kinds, names, "outputs", where=where)
+    for name, kind in kinds.items():
+        if kind not in OUTPUT_KINDS:
+            raise LoadError(f"{where}: output {name!r} is said to be {kind!r}, expected one of {', '.join(OUTPUT_KINDS)}")
+    own_labels = _labels_by_output(found, kinds, labels, where=where)
+    specs, notes = [], []
+    for output in found:
+        kind, reason = kinds.get(output.name, ""), ""
+        if not kind:
+            own = own_labels.get(output.name, ())
+            kind, reason = _infer(output, labelled=len(own), only=len(found) == 1, where=where)
+            notes.append(f"output {output.name!r} is read as {kind}: {reason}")
+        else:
+            _check_kind(output, kind, where=where)
+        specs.append(OutputSpec(name=output.name, kind=kind, labels=_fitting(output, kind, own_labels, where=where)))
+    return tuple(specs), tuple(notes)
+
+
+def _infer(output: FoundOutput, *, labelled: int, only: bool, where: str) -> tuple[str, str]:
+    """labelled: the number of labels that it has. only: whether it is the model's only output."""
+    if output.ending == "softmax":
+        _check_kind(output, "probabilities", where=where)
+        return "probabilities", "it ends in a softmax"
+    if output.ending == "sigmoid" and output.size == 1 and (labelled == 2 or (only and not labelled)):
+        return "probabilities", "it ends in one sigmoid, the probability of the second of two classes"
+    if output.ending == "sigmoid":
+        return "multilabel", "it ends in a sigmoid"
+    if output.ending == "features":
+        return "features", "it has no dense layer at its end"
+    if output.ending == "log-softmax":
+        return "logits", "it ends in a logarithm of a softmax (softmax is applied when it is read)"
+    if labelled and output.ending == "linear":
+        applied = "sigmoid" if output.size == 1 else "softmax"
+        return "logits", f"it has labels and no {applied} ({applied} is applied when it is read)"
+    raise LoadError(f"{where}: output {output.name!r} ends in {_asked(output)}")
+
+
+def _asked(output: FoundOutput) -> str:
+    """Return what a user has to be asked about an output, from what it ends in on."""
+    values = "its value" if output.size == 1 else f"its {output.size} values"
+    among = f"({output.name}=KIND among several outputs)"
+    if output.ending == "linear":
+        return (
+            f"a dense layer without activation: {values} can be class scores or measured quantities; say which with --outputs"
+            f" logits, regression or features {among}, or give --labels"
+        )
+    return (
+        f"no softmax or sigmoid that the converted graph shows: {values} can be probabilities, class scores or measured"
+        f" quantities; say which with --outputs probabilities, logits, multilabel, regression or features {among}"
+    )
+
+
+def _check_kind(output: FoundOutput, kind: str, *, where: str) -> None:
+    """Raise LoadError where the network's end contradicts what an output is said to be."""
+    if output.ending == "softmax" and output.size == 1:
+        raise LoadError(f"{where}: output {output.name!r} is a softmax of one value, which is always 1; train with a sigmoid")
+    if output.ending in ("softmax", "sigmoid") and kind == "logits":
+        right = "probabilities" if output.ending == "softmax" or output.size == 1 else "multilabel"
+        raise LoadError(
+            f"{where}: output {output.name!r} is said to be logits and ends in a {output.ending}, which would be applied twice;"
+            f" say {right}, or leave --outputs out"
+        )
+
+
+def _labels_by_output(
+    found: Sequence[FoundOutput], kinds: Mapping[str, str], labels: Labels | None, *, where: str
+) -> dict[str, tuple[str, ...]]:
+    if not labels:
+        return {}
+    if isinstance(labels, str):
+        raise LoadError(f"{where}: labels is one text, expected a list of class names")
+    if isinstance(labels, Mapping):
+        _check_names(labels, [output.name for output in found], "labels", where=where)
+        return {name: tuple(own) for name, own in labels.items()}
+    count = len(labels)
+    open_to_labels = [o for o in found if kinds.get(o.name, "") in ("", "probabilities", "logits", "multilabel")]
+    candidates = [
+        o for o in open_to_labels if _takes(o, count, kinds.get(o.name, "")) and (o.ending != "features" or o.name in kinds)
+    ]
+    if len(candidates) > 1:
+        certain = [o for o in candidates if kinds.get(o.name) or o.ending in ("softmax", "sigmoid")]
+        candidates = certain if len(certain) == 1 else candidates
+    if len(candidates) != 1:
+        sizes = ", ".join(f"{output.name} has {output.size}" for output in found)
+        which = "no output" if not candidates else f"{len(candidates)} outputs"
+        raise LoadError(f"{where}: {count} labels fit {which} ({sizes}); say whose they are: labels={{NAME: [...]}} in Python")
+    return {candidates[0].name: tuple(labels)}
+
+
+def _fitting(output: FoundOutput, kind: str, labels: Mapping[str, tuple[str, ...]], *, where: str) -> tuple[str, ...]:
+    own = labels.get(output.name, ())
+    if not own:
+        return ()
+    if kind in ("regression", "features"):
+        raise LoadError(f"{where}: output {output.name!r} is {kind}, which has no labels")
+    if not _takes(output, len(own), kind):
+        expected = "two for a two-class answer" if output.size == 1 and kind in CLASS_KINDS else "one for each"
+        raise LoadError(
+            f"{where}: output {output.name!r} has {output.size} values and {len(own)} labels; there must be {expected}"
+        )
+    if len(set(own)) != len(own):
+        twice = next(label for label in own if own.count(label) > 1)
+        raise LoadError(f"{where}: label {twice!r} is there twice for output {output.name!r}")
+    return own
+
+
+def _takes(output: FoundOutput, labels: int, kind: str) -> bool:
+    """Whether an output of ``kind`` ("": open) can have so many labels: one per value, two where one value is a two-class answer."""
+    if output.size == 1 and kind in ("", *CLASS_KINDS):
+        return labels == 2 or (labels == 1 and not kind)
+    return output.size == labels
+
+
+def _as_given(found: Sequence[FoundOutput], specs: Sequence[OutputSpec], *, where: str) -> tuple[OutputSpec, ...]:
+    by_name = {spec.name: spec for spec in specs}
+    names = [output.name for output in found]
+    if sorted(by_name) != sorted(names):
+        raise LoadError(f"{where}: the model's outputs are {', '.join(names)}, given are {', '.join(by_name)}")
+    for output in found:
+        _fitting(output, by_name[output.name].kind, {output.name: by_name[output.name].labels}, where=where)
+    return tuple(by_name[name] for name in names)
+
+
+def _check_names(given: Mapping[str, object], names: Sequence[str], what: str, *, where: str) -> None:
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise LoadError(
+            f"{where}: {what} names {unknown[0]!r}, which the model does not have; its outputs are {', '.join(names)}"
+        )
