@@ -113,7 +113,7 @@ def _equal_share(args: argparse.Namespace, variant: str) -> float:
     """Share of bit-equal output values of the two files on 20 of the images."""
     import quantize
     from edge.runtime.interpreter import open_interpreter
-    from edge.runtime.model import load
+    from edge.runtime.loading import load
     from edge.runtime.preprocess import lookup_table, to_tensor
 
     ours = load(args.out / f"ours.{variant}.tflite")

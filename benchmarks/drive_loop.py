@@ -21,8 +21,9 @@ from record import append
 
 import edge
 from edge.live.drive import Command, drive
+from edge.live.frame import Frame
 from edge.live.frame_model import Predict, pictures_of, predictor, warm_up, window_of
-from edge.live.frames import Frame, open_source
+from edge.live.frames import open_source
 
 DEADLINE_S = 0.5
 STALLS_AT = (40, 120)  # answers before which the stalling model waits

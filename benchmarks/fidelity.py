@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from devices.boards.wheels import RUNTIMES
 from devices.doctor import probe
 from devices.errors import BoardRefusedError
 from devices.measure import certificate, images
 from devices.rollout import deploy, releases
-from devices.rollout.wheels import RUNTIMES
 from devices.transport.local import LocalShell
 from devices.transport.session import Session
 from devices.transport.shell import Shell
@@ -112,7 +112,7 @@ def fingerprint(shell: Shell, file: Path, folder: Path, limit: int, runtime: str
         environment = deploy.install(session, probe.ask(shell), options, say, free_bytes=free, artefact=file)
         model = session.upload(file, deploy.check_artefact(file), where="cache", suffix=".tflite")
         there = images.send(session, images.listed(folder, limit), say)
-        args = ["-m", "edge.validation.fingerprint", model, "--images", there, "--ops", "--kernels", kernels]
+        args = ["-m", "edge.commands.fingerprint", model, "--images", there, "--ops", "--kernels", kernels]
         answer = session.ask(
             "run", key=environment.key, args=args, run_timeout_s=_TIMEOUT_S, timeout_s=_TIMEOUT_S + 60, limit_bytes=16 << 20
         )

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .live.drive import Command, DriveReport, drive
+    from .live.frame import Frame, FrameSource
     from .live.frame_model import History, predictor, window_of
-    from .live.frames import Frame, FrameSource, open_source
+    from .live.frames import open_source
     from .live.watch import WatchReport, watch
     from .predict.check import check
     from .runtime.classify import Classification, Classifications
@@ -89,7 +90,8 @@ _HOMES = {
     "check": "predict.check",
     "replay": "runtime.golden",
     **dict.fromkeys(("load_pixels", "preprocess"), "runtime.preprocess"),
-    **dict.fromkeys(("Frame", "FrameSource", "open_source"), "live.frames"),
+    **dict.fromkeys(("Frame", "FrameSource"), "live.frame"),
+    "open_source": "live.frames",
     **dict.fromkeys(("History", "predictor", "window_of"), "live.frame_model"),
     **dict.fromkeys(("Command", "DriveReport", "drive"), "live.drive"),
     **dict.fromkeys(("WatchReport", "watch"), "live.watch"),

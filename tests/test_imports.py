@@ -16,6 +16,47 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("edge", "quantize", "devices")
 
+# The rooms of each package, the top floor first; a module beside the rooms is one of its own. A room looks only downwards: at what
+# stands on a lower floor, and, of the same package, at nothing on its own one.
+FLOORS = {
+    "edge": (
+        "__main__",
+        "cli",
+        "commands",
+        "report",
+        "history live predict validation",
+        "bench",
+        "runtime",
+        "artefact data",
+        "numbers system",
+        "files progress report_schema",
+        "errors interrupt schema terminal version",
+    ),
+    "quantize": (
+        "commands",
+        "demo",
+        "analyse qat",
+        "ptq",
+        "calibrate",
+        "reference tflite",
+        "fetch loading runtimes",
+        "tf_private",
+        "quiet",
+        "errors",
+    ),
+    "devices": (
+        "commands",
+        "measure",
+        "fleet",
+        "virtual",
+        "rollout",
+        "doctor",
+        "predict transport",
+        "boards edgetpu",
+        "errors jsontext manifests onboard op_list origin own_python texts",
+    ),
+}
+
 # What other packages may import of `devices`: facts, and functions over plain data. What these import in turn is held to the
 # same rule: nothing that touches files, processes or the network.
 LEAVES = {
@@ -51,6 +92,7 @@ class Import:
     module: str
     line: int
     relative: bool
+    types_only: bool = False
 
     @property
     def root(self) -> str:
@@ -68,10 +110,14 @@ def module_name(path: Path) -> str:
 def imports_of(path: Path) -> Iterator[Import]:
     importer = module_name(path)
     package = importer if path.name == "__init__.py" else importer.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    types = {id(inner) for node in guarded for part in node.body for inner in ast.walk(part)}
+    for node in ast.walk(tree):
+        only = id(node) in types
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(importer=importer, module=alias.name, line=node.lineno, relative=False)
+                yield Import(importer=importer, module=alias.name, line=node.lineno, relative=False, types_only=only)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -81,7 +127,7 @@ def imports_of(path: Path) -> Iterator[Import]:
                 # `from . import profiles` and `from devices import profiles` import a module, other names are inside one.
                 inner = f"{base}.{alias.name}"
                 module = inner if is_module(inner) else base
-                yield Import(importer=importer, module=module, line=node.lineno, relative=bool(node.level))
+                yield Import(importer=importer, module=module, line=node.lineno, relative=bool(node.level), types_only=only)
 
 
 def is_module(name: str) -> bool:
@@ -155,6 +201,106 @@ def test_the_interpreter_is_not_imported_by_name_elsewhere() -> None:
                 if is_text and node.value.split(".")[0] in INTERPRETERS:  # type: ignore[attr-defined]
                     places.append(module_name(path))
     assert set(places) <= {"edge.runtime.interpreter", "edge.cli"}
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def floors() -> dict[str, int]:
+    """Each room with its floor, counted from the top."""
+    return {
+        f"{package}.{name}": floor
+        for package, names in FLOORS.items()
+        for floor, together in enumerate(names)
+        for name in together.split()
+    }
+
+
+def room_graph() -> dict[tuple[str, str], list[Import]]:
+    """Which room looks into which, and by which imports: those inside functions too. What a package exports is not a look."""
+    looks: dict[tuple[str, str], list[Import]] = {}
+    for found in all_imports():
+        inside = found.root == found.importer.partition(".")[0] and found.module != found.root and "." in found.importer
+        if inside and room(found.importer) != room(found.module):
+            looks.setdefault((room(found.importer), room(found.module)), []).append(found)
+    return looks
+
+
+def drawn(looks: dict[tuple[str, str], list[Import]]) -> str:
+    lines = []
+    for package, names in FLOORS.items():
+        for together in names:
+            for name in together.split():
+                below = sorted(to.partition(".")[2] for of, to in looks if of == f"{package}.{name}")
+                lines.append(f"{package}.{name} -> {', '.join(below) or '-'}")
+    return "\n".join(lines)
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Return one way that leads back to its start, or nothing."""
+    done: set[str] = set()
+
+    def walk(name: str, way: tuple[str, ...]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for further in sorted(graph.get(name, ())):
+            if found := walk(further, (*way, name)):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, ()))), [])
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    there = {
+        f"{package}.{path.stem}"
+        for package in PACKAGES
+        for path in (REPOSITORY / package).iterdir()
+        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
+    }
+    assert there == set(floors())
+
+
+def test_rooms_look_only_downwards() -> None:
+    looks, floor = room_graph(), floors()
+    assert len(looks) > 50
+    upwards = [str(found) for (of, to), by in looks.items() if floor[to] <= floor[of] for found in by]
+    assert upwards == [], f"not downwards: {upwards}\n\nwho looks into whom:\n{drawn(looks)}"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    """Those inside functions count too; what only a type checker reads does not, as it never runs."""
+    graph: dict[str, set[str]] = {}
+    for found in all_imports():
+        if found.root in PACKAGES and found.module not in PACKAGES and not found.types_only and found.module != found.importer:
+            graph.setdefault(found.importer, set()).add(found.module)
+    found_circle = circle_in(graph)
+    assert found_circle == [], f"{' -> '.join(found_circle)}\n\nwho looks into whom:\n{drawn(room_graph())}"
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"d", "b"}}) == ["b", "c", "b"]
+
+
+def test_rooms_stay_small() -> None:
+    """A dozen files at the door of each package, and some two dozen in a room."""
+    counts = {
+        str(folder.relative_to(REPOSITORY)): sum(path.is_file() for path in folder.iterdir())
+        for package in PACKAGES
+        for folder in (REPOSITORY / package, *(path.parent for path in (REPOSITORY / package).rglob("__init__.py")))
+    }
+    assert {name: count for name, count in counts.items() if count > (12 if name in PACKAGES else 24)} == {}
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    for package in PACKAGES:
+        for path in (REPOSITORY / package).rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path}: who comes in here, and what for?"
 
 
 def test_there_is_no_package_below_tests() -> None:

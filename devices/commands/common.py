@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ..errors import DeviceError, RemoteError
-from ..rollout.fleet import Outcome, expand, on_each
+from ..fleet.fleet import Outcome, expand, on_each
 from ..transport.session import DEFAULT_FOLDER
 from ..transport.shell import Shell
 

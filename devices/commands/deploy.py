@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..boards.wheels import RUNTIMES
 from ..errors import DeviceError
 from ..rollout import deploy, service
-from ..rollout.wheels import RUNTIMES
 from ..transport.shell import Shell
 from .common import Reporter, add_target_flags, examples, on_targets
 

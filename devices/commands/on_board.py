@@ -31,8 +31,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command line ``args.argv`` on the targets of ``--on``. Returns the worst exit code."""
+    from ..fleet import fleet
     from ..measure import remote, request, shards
-    from ..rollout import fleet
     from ..transport.shell import Shell
     from .common import Reporter, emit, on_targets, say
 

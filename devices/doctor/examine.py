@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..boards import detect
+from ..boards import detect, wheels
 from ..errors import BoardRefusedError
-from ..rollout import wheels
 from . import accelerators, health
 from .findings import Finding, error, note, warning
 from .probe import BoardFacts

@@ -117,7 +117,7 @@ class BoardRun:
         """Return the same of this machine."""
         place = listing.copy_to(self._folder("compared"))
         args = [str(self.request.file), *self.request.flags, *self._here(), "--images", str(place), "--ops", *flags]
-        return _parsed(self._run_here("edge.validation.fingerprint", args), "this machine")
+        return _parsed(self._run_here("edge.commands.fingerprint", args), "this machine")
 
     def validate_here(self, flags: Sequence[str]) -> Answered:
         """Run the request's validation on this machine."""

@@ -16,8 +16,8 @@ from typing import Any
 from .. import own_python
 from ..doctor.probe import BoardFacts, ask
 from ..errors import DeviceError, RemoteError
+from ..fleet import fleet
 from ..origin import EMULATED
-from ..rollout import fleet
 from ..transport.session import Session
 from ..transport.shell import Shell, one_line
 from . import certificate, images, remote

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..boards.wheels import Selection, select
 from ..doctor.probe import BoardFacts
 from ..errors import BoardRefusedError
 from ..texts import clean
@@ -47,7 +48,7 @@ class Environment:
     key: str
     runtime: str
     wheels_key: str
-    selection: wheels.Selection
+    selection: Selection
     payload: bytes
     about: dict[str, Any]
     wheels_about: dict[str, Any]
@@ -65,7 +66,7 @@ def plan(session: Session, facts: BoardFacts, options: Options) -> Environment:
     """Return the environment that this edgekit needs on a board. Raises BoardRefusedError where there is none for it."""
     name = session.shell.name
     try:
-        selected = wheels.select(python=facts.python, arch=facts.arch, glibc=facts.glibc, runtime=options.runtime)
+        selected = select(python=facts.python, arch=facts.arch, glibc=facts.glibc, runtime=options.runtime)
     except BoardRefusedError as error:
         raise BoardRefusedError(f"{name}: {error}") from error
     missing = [module for module in selected.from_system if facts.first(f"has_{module}") is None]

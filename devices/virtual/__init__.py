@@ -2,4 +2,7 @@
 
 They rehearse everything about a deployment but its speed: SSH, wheels, load failures, accuracy, bit-equality. An emulated time is
 never a board's time, and nothing here prints one.
+
+May use: `devices.rollout`, `devices.doctor`, `devices.transport`.
+Read first: boards.py, then machine.py.
 """

@@ -18,22 +18,19 @@ from typing import Any, Self
 from devices import jsontext
 
 from ..errors import ContractError
-
-if typing.TYPE_CHECKING:
-    from .extra_spec import ExtraInput as ExtraInput
-
-SCHEMA_VERSION = 2  # the newest that is read; what is written has the oldest that can express it
-
-COLORS = ("rgb", "bgr", "gray")
-FITS = ("stretch", "crop", "letterbox")
-RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos")
-UNFILTERED = ("bilinear", "nearest")  # what can be sampled without a low-pass filter
-OUTPUT_KINDS = ("probabilities", "logits", "multilabel", "regression", "features")
-CLASS_KINDS = ("probabilities", "logits")
-LARGEST_SIDE = 8192  # pixels of an input
-MOST_FRAMES = 256  # pictures stacked in one input
-MOST_VALUES = 1 << 20  # classes of an output, and values along one axis of an extra input
-IMAGE = "image"  # what the picture is called among several inputs
+from .vocabulary import (
+    CLASS_KINDS,
+    COLORS,
+    FITS,
+    IMAGE,
+    LARGEST_SIDE,
+    MOST_FRAMES,
+    MOST_VALUES,
+    OUTPUT_KINDS,
+    RESAMPLES,
+    SCHEMA_VERSION,
+    UNFILTERED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +105,31 @@ class InputSpec:
         whole = self.fit != "letterbox" or self.crop_fraction == 1.0
         _check(whole, "input.crop_fraction", self.crop_fraction, "1, as letterbox shows the whole picture")
         _check(0 <= self.frames <= MOST_FRAMES, "input.frames", self.frames, f"0 to {MOST_FRAMES} stacked pictures")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraInput:
+    """An input beside the picture, such as a history of speeds: float values of ``shape`` (without batch axis).
+
+    What is given are real quantities; the tensor gets ``(value - mean) / scale``. ``mean`` and ``scale`` have one entry, or one for
+    each value of the last axis. ``meaning`` says in words, with unit and order, what the values are.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+    meaning: str = ""
+
+    def __post_init__(self) -> None:
+        key = f"extra_inputs[{self.name}]"
+        sizes = bool(self.shape) and all(1 <= size <= MOST_VALUES for size in self.shape)
+        _check(sizes, f"{key}.shape", self.shape, "one size or more, each 1 or more")
+        for name in ("mean", "scale"):
+            values = getattr(self, name)
+            fits = len(values) in (1, self.shape[-1]) and all(math.isfinite(v) for v in values)
+            _check(fits, f"{key}.{name}", values, f"1 or {self.shape[-1]} finite numbers")
+        _check(all(v != 0.0 for v in self.scale), f"{key}.scale", self.scale, "no zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +228,7 @@ class Contract:
     notes: tuple[str, ...] = ()
     written_by: str = ""
     schema_version: int = SCHEMA_VERSION
-    extra_inputs: tuple["ExtraInput", ...] = ()
+    extra_inputs: tuple[ExtraInput, ...] = ()
 
     def __post_init__(self) -> None:
         _check(bool(self.outputs), "outputs", "[]", "at least one output")
@@ -271,15 +293,6 @@ class Contract:
         return contract
 
 
-def __getattr__(name: str) -> Any:
-    """Make ExtraInput when it is first asked for: to make a class takes time that most models' start need not spend."""
-    if name != "ExtraInput":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .extra_spec import ExtraInput
-
-    return ExtraInput
-
-
 def _check(fits: bool, key: str, value: object, expected: str) -> None:
     if not fits:
         raise ContractError(f"{key} is {value!r:.200}, expected {expected}")
@@ -287,8 +300,6 @@ def _check(fits: bool, key: str, value: object, expected: str) -> None:
 
 def _made(value: Any, kind: Any) -> Any:
     """Return plain data that fits the schema as ``kind``: a dataclass, tuple of one kind of thing, mapping or plain type."""
-    if kind == "ExtraInput":
-        kind = __getattr__(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         kinds = {f.name: f.type for f in dataclasses.fields(kind)}
         return kind(**{name: _made(item, kinds[name]) for name, item in value.items()})

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..schema import DRAFT, Schema, choice, described, flag, items, mapping, number, only, optional, record, row, text, whole
-from .contract import (
+from .vocabulary import (
     COLORS,
     FITS,
     IMAGE,

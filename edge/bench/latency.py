@@ -17,7 +17,8 @@ import numpy as np
 from ..errors import UsageError
 from ..runtime import golden
 from ..runtime.interpreter import RuntimeInfo
-from ..runtime.model import Model, load
+from ..runtime.loading import load
+from ..runtime.model import Model
 from ..runtime.pool import cores
 from . import host
 from .gauges import Conditions, Recorder

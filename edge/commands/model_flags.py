@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artefact.contract import OUTPUT_KINDS
+from ..artefact.vocabulary import OUTPUT_KINDS
 from .preprocess_flags import add_preprocess, input_fields
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
 def load(args: argparse.Namespace, *, timed_only: bool = False) -> Model:
     """Load the model that the flags name. timed_only: nobody reads the outputs, so their kind need not be known."""
     from ..artefact import labels
-    from ..runtime.model import load as load_model
+    from ..runtime.loading import load as load_model
 
     unread = timed_only and args.kind is None and _is_foreign(args.file)
     model = load_model(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..artefact.contract import COLORS, FITS, RESAMPLES, InputSpec
+from ..artefact.contract import InputSpec
+from ..artefact.vocabulary import COLORS, FITS, RECIPES, RESAMPLES
 from ..errors import ContractError
-
-# Name -> mean and scale of ``(pixel - mean) / scale``, pixels 0..255.
-RECIPES = {"inception": (127.5, 127.5), "raw": (0.0, 1.0), "unit": (0.0, 255.0)}
 
 _DETAILS = ("color", "fit", "resample", "crop_fraction", "letterbox_fill", "mean", "scale", "no_antialias")
 

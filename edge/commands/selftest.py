@@ -35,9 +35,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and report."""
-    from ..runtime import golden, model
+    from ..runtime import golden
+    from ..runtime.loading import load
 
-    loaded = model.load(args.file, threads=args.threads, kernels=args.kernels, delegate=args.delegate)
+    loaded = load(args.file, threads=args.threads, kernels=args.kernels, delegate=args.delegate)
     result = golden.replay(loaded)
     output_flags.emit(args, {"file": args.file, "model_sha256": loaded.container.model_sha256, **result.to_dict()}, _text(result))
     return 0 if result.passed else 1

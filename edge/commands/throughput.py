@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import model_flags, output_flags, source_flags
 
 if TYPE_CHECKING:
-    from ..live.frames import FrameSource
+    from ..live.frame import FrameSource
 
 _EXAMPLES = """\
 examples:

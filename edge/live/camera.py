@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import DatasetError, UsageError
-from .frames import Frame
+from .frame import Frame
 from .video import opencv, rgb
 
 RECONNECT_S = 60.0

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import OutputError, UsageError
+from .frame import Frame, FrameSource
 from .frame_model import Predict
-from .frames import Frame, FrameSource
 from .latest import CaptureCounts, LatestFrames
 from .timings import Timings
 from .watchdog import Watchdog

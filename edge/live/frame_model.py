@@ -14,7 +14,7 @@ from ..artefact.contract import Contract
 from ..errors import ContractError, UsageError
 from ..runtime.model import Model
 from ..runtime.preprocess import Sources
-from .frames import Frame
+from .frame import Frame
 
 Extra = Callable[[], Mapping[str, Any]]
 Predict = Callable[[Sequence[Frame]], Mapping[str, float]]

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ..errors import OutputError, UsageError
 from ..files import atomic_write
-from .frames import Frame, FrameSource, ImageFiles
+from .frame import Frame, FrameSource
+from .frames import ImageFiles
 from .video import WRITES, VideoWriter, codec, require
 
 DEFAULT_FPS = 10.0  # for sources that have no rate: a folder

@@ -18,9 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +27,7 @@ from ..data import picture_kinds
 from ..data.dataset import LabelledImages
 from ..errors import DatasetError, ImageError, UsageError
 from ..runtime.images import open_rgb
+from .frame import Frame, FrameSource
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mjpg", ".mjpeg"})
 MAX_FPS = 1000.0
@@ -36,39 +35,6 @@ MAX_FPS = 1000.0
 _CAMERA_NUMBER = re.compile(r"\d{1,2}")
 _DEVICE = re.compile(r"/dev/video\d+|/dev/v4l/.+")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Frame:
-    """One picture of a source.
-
-    index: counts from 0 in the source, with those that are broken. captured_at: seconds of ``time.monotonic()`` when the camera
-    handed it over, or when the reading from disk began. pixels: uint8 ``(H, W, 3)`` RGB, or None if the frame is broken; ``error``
-    then says why. name: the file's path, empty for videos and cameras.
-    """
-
-    index: int
-    captured_at: float
-    pixels: NDArray[np.uint8] | None = None
-    error: str = ""
-    name: str = ""
-
-
-class FrameSource(Protocol):
-    """Where frames come from. Each iteration starts anew and frees what it holds when it ends.
-
-    name: for messages. live: frames come at their own time, whether somebody takes them or not. fps: frames per second, None if
-    the source has none. stop: ends the iteration after the frame under way; any thread may call it.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def live(self) -> bool: ...
-    @property
-    def fps(self) -> float | None: ...
-    def __iter__(self) -> Iterator[Frame]: ...
-    def stop(self) -> None: ...
 
 
 class ImageFiles:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 
 from ..errors import UsageError
-from .frames import Frame, FrameSource
+from .frame import Frame, FrameSource
 
 MAX_WINDOW = 256  # frames held for models that see several at once
 

@@ -18,8 +18,8 @@ from ..bench.latency import peak_memory_mib
 from ..errors import DatasetError, UsageError
 from ..runtime import pool
 from ..runtime.model import Model
+from .frame import Frame, FrameSource
 from .frame_model import pictures_of, warm_up, window_of
-from .frames import Frame, FrameSource
 from .latest import CaptureCounts, LatestFrames, every
 from .timings import Timings
 

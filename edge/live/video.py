@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, MissingExtraError, OutputError, UsageError
-from .frames import Frame
+from .frame import Frame
 
 # File name suffix -> the codec that OpenCV's own builds can always write. mp4v is MPEG-4 Part 2, MJPG is one JPEG a frame.
 # Whatever ends the process, all that was written can be played, up to the last quarter of a MiB that FFmpeg still held.

@@ -19,8 +19,8 @@ from ..interrupt import Terminated
 from ..runtime.classify import rank
 from ..runtime.model import Model
 from .drawing import draw
+from .frame import Frame, FrameSource
 from .frame_model import numbers_of, pictures_of, warm_up, window_of
-from .frames import Frame, FrameSource
 from .latest import CaptureCounts, LatestFrames, every
 from .timings import Timings
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artefact import tensors
-from ..artefact.contract import IMAGE, Contract, ExtraInput
+from ..artefact.contract import Contract, ExtraInput
 from ..artefact.tensors import TensorSpec
+from ..artefact.vocabulary import IMAGE
 from ..data.dataset import ImageItem, LabelledImages, shown
 from ..errors import DatasetError, ShapeError
 from ..files import sha256_bytes

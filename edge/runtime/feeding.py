@@ -14,7 +14,7 @@ import numpy as np
 
 from ..artefact.contract import InputSpec
 from ..artefact.tensors import TensorSpec, dequantize
-from ..commands.preprocess_flags import RECIPES
+from ..artefact.vocabulary import RECIPES
 from ..errors import ContractError
 from . import preprocess
 

@@ -13,9 +13,10 @@ from typing import Any
 from ..artefact import labels as class_labels
 from ..artefact import outline, tflite_metadata
 from ..artefact.container import Container, check_fit
-from ..artefact.contract import CLASS_KINDS, Contract, InputSpec, OutputSpec
+from ..artefact.contract import Contract, InputSpec, OutputSpec
 from ..artefact.graph import Graph, Tensor
 from ..artefact.tflite_metadata import InputMetadata, ModelMetadata
+from ..artefact.vocabulary import CLASS_KINDS
 from ..errors import ArtefactError, ContractError
 from . import feeding
 from .classify import class_count

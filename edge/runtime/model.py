@@ -22,13 +22,10 @@ from ..errors import ContractError, ShapeError
 from . import preprocess
 from .classify import Classifications, rank
 from .interpreter import LoadedInterpreter, RuntimeInfo
-from .loading import load
 from .preprocess import Sources
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["Feed", "Model", "load"]
 
 Feed = NDArray[Any] | tuple[NDArray[Any], ...]
 """An input tensor, or all of them in the order of the file."""

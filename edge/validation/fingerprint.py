@@ -8,12 +8,9 @@ op computes for the first image. `devices` runs it on a board and on the worksta
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import platform
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,7 +18,7 @@ from typing import Any
 from ..artefact.flatbuffer import Flatbuffer
 from ..artefact.graph import Op, Subgraph
 from ..data.dataset import LabelledImages
-from ..errors import EdgeError, ImageError, UsageError
+from ..errors import ImageError
 from ..runtime import golden, interpreter
 from ..runtime.extra_inputs import Columns, identity
 from ..runtime.model import Feed, Model
@@ -135,34 +132,3 @@ def _answer(array: Any) -> Answer:
 def _sha256(array: Any) -> str:
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return hashlib.sha256(little.tobytes()).hexdigest()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print a fingerprint. Flags of other commands are ignored: `devices` passes on what it was given."""
-    from ..commands import model_flags
-
-    parser = argparse.ArgumentParser(prog="edge.validation.fingerprint", description=__doc__, allow_abbrev=False)
-    parser.add_argument("file")
-    parser.add_argument("--images", required=True)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--ops", action="store_true")
-    parser.add_argument("--follow-links", action="store_true")
-    model_flags.add_runtime(parser)
-    model_flags.add_foreign(parser)
-    args, _ = parser.parse_known_args(argv)
-    try:
-        images = LabelledImages.open(args.images, unlabelled=True, follow_links=args.follow_links)
-        images = images if args.limit is None else images.subset(args.limit)
-        found = take(model_flags.load(args), images, ops=args.ops)
-        if not found["images"]:
-            raise UsageError(f"{args.images}: none of the {len(images)} images can be read")
-    except EdgeError as error:
-        print(f"edgekit: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    json.dump(found, sys.stdout, separators=(",", ":"))
-    print()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

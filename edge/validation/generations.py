@@ -26,7 +26,8 @@ from ..numbers import metrics, statistics
 from ..progress import Progress
 from ..runtime.classify import best_ids
 from ..runtime.extra_inputs import Columns
-from ..runtime.model import Model, load
+from ..runtime.loading import load
+from ..runtime.model import Model
 from ..runtime.pool import Pool, cores, ordered
 from . import targets
 from .class_scores import class_name

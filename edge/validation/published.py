@@ -16,7 +16,7 @@ from ..numbers import statistics
 
 if TYPE_CHECKING:
     from ..artefact.contract import InputSpec
-    from .outcome import ValidationReport
+    from .outcome import Outcome
 
 METHOD = "Newcombe 1998 hybrid score interval for independent proportions"
 NO_EVIDENCE, LOWER, HIGHER = "no difference shown", "lower", "higher"
@@ -91,7 +91,7 @@ def parse(text: str) -> Card:
     return Card(name=text, top1=rates.get("top1"), top5=rates.get("top5"), images=images)
 
 
-def compare(report: ValidationReport, card: Card, *, fed: InputSpec) -> dict[str, Any]:
+def compare(report: Outcome, card: Card, *, fed: InputSpec) -> dict[str, Any]:
     """Return ``report`` against ``card`` as plain data: per rate measured, published, ``difference`` (measured minus published),
     ``ci95`` and ``says``, and the remarks that belong to it. fed: the contract's input.
 

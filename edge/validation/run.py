@@ -27,7 +27,8 @@ from ..data.image_list import ids_of
 from ..errors import DatasetError, UsageError
 from ..progress import Progress, stage
 from ..runtime.classify import best_ids
-from ..runtime.model import Model, load
+from ..runtime.loading import load
+from ..runtime.model import Model
 from ..runtime.pool import ordered
 from ..version import __version__
 from . import diagnose as causes
@@ -35,10 +36,10 @@ from . import findings, targets
 from .class_scores import ClassScorer, ClassSummary
 from .findings import Finding
 from .journal import Journal, cache_folder, key, key_of
-from .outcome import ValidationReport, build
 from .paired import BUILT_IN_DELEGATES, READ, UNREADABLE, Comparison, share_cores
 from .pairing import Output, PathOrModel, Reference
 from .reference import SUFFIX, ReferenceOutputs
+from .report import ValidationReport, build
 from .value_scores import FeatureScorer, MultilabelScorer, RegressionScorer
 
 MOST_UNREADABLE = 0.01

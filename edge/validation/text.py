@@ -13,7 +13,7 @@ from .class_scores import RANKS
 
 if TYPE_CHECKING:
     from .class_scores import ClassSummary
-    from .outcome import Flip, ValidationReport
+    from .outcome import Flip, Outcome
 
 _CLASSES = 12  # that changed, named before "and N more"
 _FLIPS = 10  # images named before "and N more (all are in --json)"
@@ -28,7 +28,7 @@ ANOTHER_LOOK = (
 )
 
 
-def render(report: ValidationReport) -> str:
+def render(report: Outcome) -> str:
     """Return the report as lines of text."""
     lines = [_title(report), ""]
     head = report.headline
@@ -81,7 +81,7 @@ def plan_text(plan: statistics.Plan) -> str:
     return f"{plan.images:,} images show that the drop {goal} {points(plan.max_drop)} points.\n{assumed}"
 
 
-def _title(report: ValidationReport) -> str:
+def _title(report: Outcome) -> str:
     against = "" if report.reference is None else f" against {Path(report.reference['file']).name}"
     return f"{Path(report.model['file']).name}{against}, {report.images:,} images"
 
@@ -190,7 +190,7 @@ def _number(value: float) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
-def _closing(report: ValidationReport) -> Iterator[str]:
+def _closing(report: Outcome) -> Iterator[str]:
     head, limit = report.headline, report.max_drop
     if limit is None or head is None or head.drop is None:
         return

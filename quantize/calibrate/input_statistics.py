@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.artefact.contract import InputSpec
-from edge.commands.preprocess_flags import RECIPES
+from edge.artefact.vocabulary import RECIPES
 from edge.runtime.preprocess import lookup_table, to_tensor
 from edge.validation.findings import ERROR, INFO, WARNING, Finding
 

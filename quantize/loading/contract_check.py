@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.artefact.contract import InputSpec
-from edge.commands.preprocess_flags import RECIPES
+from edge.artefact.vocabulary import RECIPES
 
 from ..errors import LoadError
 from .inputs import NO_PICTURE

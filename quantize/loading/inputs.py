@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge.artefact.contract import IMAGE, ExtraInput
+from edge.artefact.contract import ExtraInput
+from edge.artefact.vocabulary import IMAGE
 from edge.errors import ContractError
 
 from ..errors import LoadError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edge.artefact.contract import CLASS_KINDS, OUTPUT_KINDS, OutputSpec
+from edge.artefact.contract import OutputSpec
+from edge.artefact.vocabulary import CLASS_KINDS, OUTPUT_KINDS
 
 from ..errors import LoadError
 

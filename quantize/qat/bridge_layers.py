@@ -107,7 +107,7 @@ def make(tf_keras: Any, own: Any, call: Call) -> list[Made]:
     layer, layers = call.layer, tf_keras.layers
     kind = type(layer).__name__
     if bridge_operations.is_operation(layer):
-        return [Made(layer=made) for made in bridge_operations.make(layers, own, call)]
+        return [Made(layer=made) for made in bridge_operations.make(layers, own, call, named_activation)]
     _check_settings(call, kind)
     weights = [np.asarray(w) for w in layer.get_weights()]
     if kind in _NOTHING or _keeps_size(call, kind):

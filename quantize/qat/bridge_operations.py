@@ -5,7 +5,7 @@ Keras 3 records them as operations (``keras.src.ops``), tf_keras as ``TFOpLambda
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,11 @@ def known(operation: Any) -> bool:
     return kind in _MERGES or kind in _ARITHMETIC or kind in _ACTIVATIONS or kind in ("Softmax", "Negative", "Cast")
 
 
-def make(layers: Any, own: Any, call: Call) -> list[Any]:
+def make(layers: Any, own: Any, call: Call, named_activation: Callable[..., Any]) -> list[Any]:
     """Return the tf_keras layers that compute what the operation ``call`` does. layers, own: those of tf_keras, and `quantize.qat.layers`.
 
     Raises BridgeError where TFLite or the bridge has no layer for it.
     """
-    from .bridge_layers import named_activation
-
     kind, name = kind_of(call.layer), str(call.layer.name)
     if kind == "Cast":
         return _cast(call)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edge.artefact.contract import CLASS_KINDS
+from edge.artefact.vocabulary import CLASS_KINDS
 from edge.validation import headline as measures
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 360, 64

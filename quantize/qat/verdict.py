@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edge.artefact.contract import CLASS_KINDS
+from edge.artefact.vocabulary import CLASS_KINDS
 from edge.validation import headline
 
 from .record import merit

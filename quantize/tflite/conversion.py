@@ -141,3 +141,8 @@ def _conversion_message(text: str) -> str:
             )
     errors = [line.strip() for line in text.splitlines() if "error:" in line.lower()] or text.strip().splitlines()[:1]
     return f"TensorFlow's converter refused the network: {errors[0][:300] if errors else 'no reason given'}"
+
+
+def serve() -> None:
+    """Take the steps above in this process, one request after the other. Runs in the other process only."""
+    converter_process.serve(_convert_float, _calibrate, _quantize_int8, _quantize_int16x8)

@@ -24,7 +24,7 @@ from edge.system.child import Child, ChildDiedError, Message, answer_requests
 from ..errors import ConversionError
 
 _numbers = itertools.count()
-_process = Child("quantize.tflite.converter_process", keep_stderr=True)
+_process = Child("quantize.tflite.conversion", keep_stderr=True)
 atexit.register(_process.close)
 
 
@@ -115,16 +115,15 @@ class _Calibration:
             self._error = error
 
 
-def serve() -> None:
-    """Answer requests on stdin until it ends. Runs in the other process only."""
-    from . import conversion
-
+def serve(*steps: Callable[..., bytes]) -> None:
+    """Answer requests for ``steps`` on stdin until it ends. Runs in the other process only."""
+    known = {step.__name__: step for step in steps}
     calibrations: dict[int, _Calibration] = {}
 
     def calibration(request: dict[str, Any], payload: list[bytes]) -> list[bytes]:
         number, part = request["calibration"], request["part"]
         if part == "begin":
-            calibrations[number] = _Calibration(getattr(conversion, request["step"]), payload[0])
+            calibrations[number] = _Calibration(known[request["step"]], payload[0])
             return []
         if number not in calibrations:
             raise ConversionError(
@@ -145,7 +144,7 @@ def serve() -> None:
         try:
             if "calibration" in request:
                 return {}, calibration(request, payload)
-            return {}, [getattr(conversion, request["step"])(*payload, **request["settings"])]
+            return {}, [known[request["step"]](*payload, **request["settings"])]
         except EdgeError as error:
             return {"problem": str(error)}, []
         except Exception as error:

@@ -75,7 +75,7 @@ def test_packed_files_are_bounded_together() -> None:
     with pytest.raises(ArtefactError, match="64 MiB together"):
         archive.read(data)
     peak, said = peak_mib(
-        "archive.read(zipped(40, 63 << 20))", imports="from edge import archive\nfrom tests.edge.bombs import zipped"
+        "archive.read(zipped(40, 63 << 20))", imports="from edge.artefact import archive\nfrom tests.edge.bombs import zipped"
     )
     assert said.startswith("ArtefactError")
     assert peak < 320  # two of 63 MiB each to make it, one to read it
@@ -83,7 +83,7 @@ def test_packed_files_are_bounded_together() -> None:
 
 
 def test_on_a_small_machine_packed_files_have_an_eighth() -> None:
-    imports = "from edge import archive\nfrom tests.edge.bombs import zipped\ndata = zipped(4, 10 << 20)"
+    imports = "from edge.artefact import archive\nfrom tests.edge.bombs import zipped\ndata = zipped(4, 10 << 20)"
     assert peak_mib("archive.read(data)", imports=imports)[1] == "done"
     _, said = peak_mib("archive.read(data)", imports=imports, limit_mib=300)
     assert "an eighth of the memory" in said

@@ -15,7 +15,8 @@ from PIL import Image
 from edge.cli import main
 from edge.errors import OutputError
 from edge.live.drive import Command, CsvCommands
-from edge.live.frames import Frame, open_source
+from edge.live.frame import Frame
+from edge.live.frames import open_source
 from edge.runtime.golden import pattern
 from tests.conftest import FILLER, REPOSITORY, Disk, left_in
 

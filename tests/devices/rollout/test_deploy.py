@@ -280,7 +280,7 @@ def test_a_cut_link_and_then_the_same_command_again(
 CLIENT = """\
 import sys, os, pickle, signal
 from pathlib import Path
-from devices import deploy
+from devices.rollout import deploy
 from devices.transport.ssh import SshShell
 step, artefact, root = sys.argv[1:]
 def report(text):

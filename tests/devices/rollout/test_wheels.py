@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from devices.boards import wheels
 from devices.boards.profiles import system
 from devices.errors import BoardRefusedError, DeviceError
-from devices.rollout import payload, wheels
+from devices.rollout import payload
+from devices.rollout.wheels import fetch
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_a_folder_of_wheels_serves_without_a_network(tmp_path: Path) -> None:
     data = b"a wheel"
     wheel = wheels.PinnedWheel(file="thing-1.0-cp311-cp311-manylinux_2_27_aarch64.whl", sha256=hashlib.sha256(data).hexdigest())
     (tmp_path / wheel.file).write_bytes(data)
-    assert wheels.fetch([wheel], tmp_path / "cache", folder=tmp_path) == {wheel.sha256: tmp_path / wheel.file}
+    assert fetch([wheel], tmp_path / "cache", folder=tmp_path) == {wheel.sha256: tmp_path / wheel.file}
     assert not (tmp_path / "cache").exists()
 
 
@@ -101,7 +103,7 @@ def test_a_wheel_that_cannot_be_had_says_how_to_get_it(tmp_path: Path, monkeypat
     wheel = wheels.PinnedWheel(file="numpy-0.0.1-cp311-cp311-manylinux_2_27_aarch64.whl", sha256="0" * 64)
     (tmp_path / wheel.file).write_bytes(b"not it")  # a file of that name with another content is not taken
     with pytest.raises(DeviceError, match="--wheels") as caught:
-        wheels.fetch([wheel], tmp_path / "cache", folder=tmp_path)
+        fetch([wheel], tmp_path / "cache", folder=tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == []
 

@@ -14,8 +14,8 @@ import pytest
 
 from devices.doctor import probe
 from devices.errors import TargetError, VirtualBoardError
+from devices.fleet import targets
 from devices.rollout import releases
-from devices.transport import targets
 from devices.transport.ssh import SshShell
 from devices.virtual import board_wheels, boards, fakes, host
 from devices.virtual.locks import locked

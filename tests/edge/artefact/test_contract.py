@@ -14,7 +14,6 @@ import pytest
 import edge
 from edge.artefact import contract_schema
 from edge.artefact.contract import (
-    SCHEMA_VERSION,
     Contract,
     ExtraInput,
     GoldenOutputs,
@@ -24,6 +23,7 @@ from edge.artefact.contract import (
     Provenance,
     Quantization,
 )
+from edge.artefact.vocabulary import SCHEMA_VERSION
 from edge.errors import ContractError
 
 SAMPLES = Path(__file__).parents[2] / "data" / "contracts"

@@ -13,7 +13,7 @@ import pytest
 from edge.errors import UsageError
 from edge.live import drive as driving
 from edge.live.drive import Command, DriveReport, drive
-from edge.live.frames import Frame
+from edge.live.frame import Frame
 from edge.live.watchdog import Watchdog
 
 WAIT_S = 30.0  # what a test waits at most for another thread

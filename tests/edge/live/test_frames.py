@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.errors import DatasetError, MissingExtraError, OutputError, UsageError
-from edge.live.frames import Frame, ImageFiles, Paced, is_camera, open_source
+from edge.live.frame import Frame
+from edge.live.frames import ImageFiles, Paced, is_camera, open_source
 from edge.runtime.golden import pattern
 
 SIZE = (64, 48)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UsageError
-from edge.live.frames import Frame
+from edge.live.frame import Frame
 from edge.live.latest import LatestFrames
 
 WAIT_S = 30.0  # what a test waits at most for another thread; never reached where the code is right

@@ -23,8 +23,9 @@ from edge.artefact.contract import Contract, OutputSpec
 from edge.cli import main
 from edge.errors import ContractError, DatasetError, OutputError, UsageError
 from edge.live import drawing
+from edge.live.frame import Frame
 from edge.live.frame_output import VideoOutput, open_output
-from edge.live.frames import Frame, ImageFiles, Paced, open_source
+from edge.live.frames import ImageFiles, Paced, open_source
 from edge.live.watch import Seen, watch
 from edge.runtime.golden import pattern
 

@@ -10,6 +10,7 @@ import pytest
 
 import edge
 from edge.artefact import graph
+from edge.commands.fingerprint import main
 from edge.data.dataset import LabelledImages
 from edge.runtime.golden import decode
 from edge.validation import fingerprint
@@ -68,8 +69,8 @@ def test_the_module_as_a_command(
     small_artefacts: dict[str, Path], few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [str(small_artefacts["int8"]), "--images", str(few_digits / "test"), "--limit", "3"]
-    assert fingerprint.main([*command, "--diagnose", "never", "--workers", "2"]) == 0  # flags of validate do no harm
+    assert main([*command, "--diagnose", "never", "--workers", "2"]) == 0  # flags of validate do no harm
     assert len(json.loads(capsys.readouterr().out)["images"]) == 3
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    assert fingerprint.main([command[0], "--images", str(tmp_path)]) == 2
+    assert main([command[0], "--images", str(tmp_path)]) == 2
     assert "none of the 1 images can be read" in capsys.readouterr().err

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from devices.errors import TargetError
-from devices.rollout import fleet
-from devices.transport import targets
+from devices.fleet import fleet, targets
 from devices.transport.ssh import SshTarget
 
 

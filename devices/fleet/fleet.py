@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ..errors import DeviceError, TargetError, UnforeseenError
-from ..transport import targets as target
 from ..transport.shell import Shell, one_line
+from . import targets as target
 
 _AT_ONCE = 8
 Result = TypeVar("Result")

@@ -17,8 +17,8 @@ import pytest
 
 from devices.doctor import probe
 from devices.errors import DeviceError, TargetError
+from devices.fleet import fleet
 from devices.measure import shards
-from devices.rollout import fleet
 from devices.transport import session
 from devices.transport.local import LocalShell
 from devices.transport.session import Session
@@ -276,7 +276,7 @@ def test_what_nobody_foresaw_about_one_board_costs_the_others_nothing(capsys: py
 def test_an_interruption_waits_for_no_board() -> None:
     script = (
         "import os, signal, threading\n"
-        "from devices import fleet\n"
+        "from devices.fleet import fleet\n"
         "started = threading.Barrier(2)\n"
         "def work(shell):\n"
         "    if started.wait() == 0:\n"

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from ..errors import TargetError
-from .local import LocalShell
-from .shell import Shell
-from .ssh import SshShell, SshTarget
+from ..transport.local import LocalShell
+from ..transport.shell import Shell
+from ..transport.ssh import SshShell, SshTarget
 
 FORMS = "local, [user@]host[:port] (an ssh destination) or virtual:NAME"
 _VIRTUAL = "virtual:"
