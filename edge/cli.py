@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import importlib.util
 import os
 import platform
 import stat
@@ -26,47 +27,30 @@ from .version import __version__
 
 ENTRY_POINT_GROUP = "edgekit.commands"
 
-# edgekit's own, in the order of the work. Known here too so that they run from a bare checkout, and without a scan of everything
-# that is installed; a test compares them with the entry points in pyproject.toml.
-COMMANDS = {
-    "quantize": "quantize.commands.quantize",
-    "qat": "quantize.commands.qat",
-    "explain": "quantize.commands.explain",
-    "tune": "quantize.commands.tune",
-    "import": "quantize.commands.import_model",
-    "fetch": "quantize.commands.fetch",
-    "inspect": "edge.commands.inspect",
-    "relabel": "edge.commands.relabel",
-    "classify": "edge.commands.classify",
-    "watch": "edge.commands.watch",
-    "validate": "edge.commands.validate",
-    "compare": "edge.commands.compare",
-    "benchmark": "edge.commands.benchmark",
-    "throughput": "edge.commands.throughput",
-    "selftest": "edge.commands.selftest",
-    "outputs": "edge.commands.outputs",
-    "boards": "devices.commands.boards",
-    "check": "edge.commands.check",
-    "doctor": "devices.commands.doctor",
-    "deploy": "devices.commands.deploy",
-    "status": "devices.commands.status",
-    "rollback": "devices.commands.rollback",
-    "undeploy": "devices.commands.undeploy",
-    "virtual": "devices.commands.virtual",
-    "runs": "edge.commands.runs",
-    "report": "edge.commands.report",
-    "demo": "quantize.commands.demo",
-}
 
+def _is_there(module: str) -> bool:
+    """Whether a module of ours is installed: what is sent to a board has not all of them."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+# Who has commands, in the order of the work. On a board that is `edge.commands` alone.
+_TABLES = [
+    importlib.import_module(name)
+    for name in ("quantize.commands", "edge.commands", "edge.commands.workstation", "devices.commands")
+    if _is_there(name)
+]
+COMMANDS: dict[str, str] = {name: module for table in _TABLES for name, module in table.COMMANDS.items()}
+# Commands whose runs are remembered (`edgekit runs`), where there is a history.
+REMEMBERED: tuple[str, ...] = tuple(name for table in _TABLES for name in table.REMEMBERED) if _is_there("edge.history") else ()
 # Commands that `devices` can also carry out on a board (`--on TARGET`), and its module that does so.
-ON_BOARD = ("validate", "benchmark", "selftest")
+ON_BOARD: tuple[str, ...] = tuple(name for table in _TABLES for name in getattr(table, "ON_BOARD", ()))
 _ON_BOARD_MODULE = "devices.commands.on_board"
 
 TERMINATED = 143  # exit code after SIGTERM, as shells count it, where that is no clean end of what was asked for
 SOFTWARE = 70  # exit code of what was not foreseen: os.EX_SOFTWARE, which not every system's Python has
-
-# Commands whose runs are remembered (`edgekit runs`).
-REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch", "validate", "benchmark", "selftest", "check", "deploy")
 
 # Top-level module -> what installs it.
 _PROVIDED_BY = {

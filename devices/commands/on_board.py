@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return outcome.exit_code
 
     def work(shell: Shell, report: Reporter) -> remote.Outcome:
-        return remote.carry_out(shell, wanted, report)
+        outcome = remote.carry_out(shell, wanted, report)
+        told = getattr(args, "told", None)  # by the command, where it has a --format
+        return outcome if told is None else dataclasses.replace(outcome, text=told(args.format, outcome.report, outcome.text))
 
     return on_targets(args, work, lambda outcome: outcome.exit_code == 0)

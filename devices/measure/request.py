@@ -16,7 +16,7 @@ ON_THE_BOARD = "board:"  # --images board:/home/pi/photos
 _VALUED = (
     *("--on", "--folder", "--ssh-config", "--wheels", "--json", "--images", "--reference", "--limit", "--max-drop", "--labels"),
     *("--certify", "--delegate"),
-    "--store",  # of this machine: nothing is remembered on the board
+    *("--store", "--format"),  # of this machine: nothing is remembered on the board, and no report made
 )
 _SWITCHES = ("--sequential", "--shard")
 _ONCE = ("images", "reference", "limit", "max_drop", "labels", "delegate", "certify")

@@ -94,7 +94,7 @@ class BoardRun:
         """Return the bits that the board answers to these images, and of every op for the first of them."""
         args = [
             "-m",
-            "edge.validation.fingerprint",
+            "edge.commands.fingerprint",
             self.model,
             *self.request.flags,
             *self._there(),

@@ -1,4 +1,4 @@
-"""edgekit's own runtime for the board: the pure-Python files of the running installation in one archive, the same bytes every time."""
+"""edgekit's own runtime for the board: the rooms that work there, as this installation has them, in one archive, always the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from pathlib import Path
 
 from ..errors import DeviceError
 
-PACKAGES = ("edge", "devices")
+# What a board runs. Predictions, the history and reports stay here, and so does all of `devices` but the plain data that the runtime reads.
+ROOMS = ("artefact", "bench", "commands", "data", "live", "numbers", "runtime", "system", "validation")
+NOT_COMMANDS = ("check", "report", "runs", "workstation")
+PLAIN_DATA = (
+    *("__init__", "jsontext", "manifests", "origin", "texts"),
+    *("boards/__init__", "boards/coral_end", "boards/throttling"),
+)
 _SUFFIXES = {".py", ".typed", ".json", ".sh"}
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -34,11 +40,14 @@ def version() -> str:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    for package in PACKAGES:
-        root = _package(package)
-        for path in sorted(root.rglob("*")):
-            if path.suffix in _SUFFIXES and "__pycache__" not in path.parts and path.is_file():
-                yield f"{package}/{path.relative_to(root).as_posix()}", path
+    edge, devices = _package("edge"), _package("devices")
+    left_out = {edge / "commands" / f"{name}.py" for name in NOT_COMMANDS}
+    runtime = [path for folder in (edge, *(edge / room for room in ROOMS)) for path in folder.iterdir() if path not in left_out]
+    data = [devices / f"{name}.py" for name in PLAIN_DATA] + [devices / "py.typed"]
+    for path in sorted([*runtime, *data]):
+        if path.suffix in _SUFFIXES and path.is_file():
+            package = edge if edge in path.parents else devices
+            yield f"{package.name}/{path.relative_to(package).as_posix()}", path
 
 
 def _package(name: str) -> Path:

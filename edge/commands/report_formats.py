@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ _FORMATS = ("text", "md", "junit")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format``."""
+    """Add ``--format``, and say who writes the answer of a board in it: this machine, as a board has no reports."""
+    parser.set_defaults(told=text_of)
     parser.add_argument(
         "--format",
         choices=_FORMATS,
@@ -23,7 +25,8 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 def text_of(chosen: str, report: Mapping[str, Any], text: str) -> str:
     """Return a command's answer in the chosen format; ``text`` is what it prints by default."""
-    if chosen == "text" and not os.environ.get("GITHUB_STEP_SUMMARY"):
+    summary = os.environ.get("GITHUB_STEP_SUMMARY") and importlib.util.find_spec("edge.report") is not None
+    if chosen == "text" and not summary:
         return text
     from ..history.record import from_report
     from ..history.store import iso

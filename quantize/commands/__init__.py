@@ -3,3 +3,18 @@
 May use: every room of `quantize`, and `edge`, inside ``run``, so that ``--help`` is instant.
 Read first: quantize.py, then source_flags.py.
 """
+
+# Name -> module, in the order of the work. Known here too so that they run from a bare checkout, and without a scan of everything that
+# is installed; a test compares them with the entry points in pyproject.toml.
+COMMANDS = {
+    "quantize": "quantize.commands.quantize",
+    "qat": "quantize.commands.qat",
+    "explain": "quantize.commands.explain",
+    "tune": "quantize.commands.tune",
+    "import": "quantize.commands.import_model",
+    "fetch": "quantize.commands.fetch",
+    "demo": "quantize.commands.demo",
+}
+
+# Those whose runs are remembered (`edgekit runs`).
+REMEMBERED = ("quantize", "qat", "explain", "tune", "import", "fetch")

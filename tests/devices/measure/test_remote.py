@@ -146,6 +146,12 @@ def test_labels_of_a_foreign_model(on: Flags, first: Path, few_digits: Path, tmp
     assert there["candidate"] == here["candidate"] and there["candidate"]["top1"] > 0.5
 
 
+@pytest.mark.targets("local", why="the answer is written by this machine, whatever the target")
+def test_the_answer_in_another_format(on: Flags, first: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(first), *on, "--images", str(few_digits / "test"), "--limit", "5", "--format", "md"]) == 0
+    assert "| top-1 |" in capsys.readouterr().out
+
+
 def test_a_delegate_is_a_library_of_the_board(on: Flags, first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest", str(first), *on, "--delegate", "/there/lib no.so"]) == 3
     assert "/there/lib no.so" in capsys.readouterr().err

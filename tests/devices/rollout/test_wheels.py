@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,6 @@ import pytest
 from devices.boards import wheels
 from devices.boards.profiles import system
 from devices.errors import BoardRefusedError, DeviceError
-from devices.rollout import payload
 from devices.rollout.wheels import fetch
 
 
@@ -106,13 +103,3 @@ def test_a_wheel_that_cannot_be_had_says_how_to_get_it(tmp_path: Path, monkeypat
         fetch([wheel], tmp_path / "cache", folder=tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == []
-
-
-def test_the_payload_is_the_runtime_and_the_same_every_time() -> None:
-    packed = payload.pack()
-    assert packed == payload.pack()
-    with zipfile.ZipFile(BytesIO(packed)) as archive:
-        names = archive.namelist()
-    assert "edge/__main__.py" in names and "edge/runtime/interpreter.py" in names and "devices/boards/profiles.py" in names
-    assert not any("__pycache__" in name or name.startswith("quantize") for name in names)
-    assert payload.version().count(".") == 2
