@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -87,6 +89,26 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     broken = [target for target in targets if target and not (page.parent / target).exists()]
     assert broken == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_of_ours_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"`((?:edge|quantize|devices)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_what_the_python_on_a_page_imports_exists(page: Path) -> None:
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("edge", "quantize"):
+                assert hasattr(importlib.import_module(node.value.id), node.attr), f"{node.value.id}.{node.attr}"
 
 
 def test_the_readme_leads_to_every_page() -> None:
