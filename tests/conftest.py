@@ -31,7 +31,31 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FILLER = "filler"  # the file that fills a small disk
 Disk = Callable[[str], Path]
 Once = Callable[[str, Callable[[Path], None]], Path]
+# What some tests need beside Python, by Debian package: the program, and what is skipped without it.
+_PROGRAMS = {
+    "openssh-server": ("sshd", "a real SSH server"),
+    "openssh-client": ("ssh", "a real SSH server"),
+    "qemu-user-static": ("qemu-aarch64-static", "emulated boards"),
+    "debootstrap": ("debootstrap", "emulated boards"),
+    "systemd-container": ("systemd-nspawn", "services under systemd"),
+    "strace": ("strace", "the order of what reaches the disk"),
+    "chromium": ("chromium", "pages in a browser"),
+}
 TRAINING_EPOCHS = 3  # of the demo's schedule: better than nine digits in ten, which is enough to tell right from wrong
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say before a run of all tests how long it takes, and what is skipped for want of a package."""
+    if config.args_source != pytest.Config.ArgsSource.TESTPATHS:
+        return []
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    missing = {package: what for package, (program, what) in _PROGRAMS.items() if shutil.which(program, path=path) is None}
+    lines = ["about 45 minutes in two processes on two cores (make test), all of them busy"]
+    if missing:
+        lines.append(
+            f"skipped here: {', '.join(dict.fromkeys(missing.values()))}; to run them: apt-get install {' '.join(missing)}"
+        )
+    return lines
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -130,9 +130,7 @@ def test_a_validation_in_shares_is_the_whole_validation(
 def test_boards_with_different_interpreters_share_nothing(
     boards: Fleet, first: Path, second: Path, few_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = {
-        path: path.read_text() for path in boards.homes[1].glob("board/env/*/lib/*/site-packages/ai_edge_litert/__init__.py")
-    }
+    texts = {path: path.read_text() for path in boards.homes[1].glob("board/wheels/*/ai_edge_litert/__init__.py")}
     assert texts
     for path, text in texts.items():
         path.unlink()  # a link to the file of all boards here

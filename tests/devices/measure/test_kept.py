@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -183,6 +184,12 @@ def test_the_cap_takes_what_was_not_used_for_longest(place: Place, tmp_path: Pat
         assert contents(sent) == contents(tmp_path / "d") and len(place.pictures) == 1
 
 
+def record(release: Path, *, environment: str) -> None:
+    """Write what a deployment writes about a release, as far as it matters here."""
+    about = {"id": release.name, "sha256": "0" * 64, "environment": environment, "previous": None}
+    (release / "release.json").write_text(json.dumps(about))
+
+
 def test_a_cap_that_is_no_number(first: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for value in ("2 GiB", "-1", "²"):
         monkeypatch.setenv(room.CAP_VARIABLE, value)
@@ -200,17 +207,20 @@ def test_what_is_of_no_use_goes_when_something_is_measured(place: Place, tmp_pat
         sent = session.upload(made(tmp_path / "wheel", 10), digests.of_file(tmp_path / "wheel")[0])
         for name in ("used", "released", "linked", "unused", "lately"):
             made(place.here / f"env/{name}/complete.json", 2)
+            made(place.here / f"wheels/of-{name}/complete.json", 2)
+            (place.here / f"env/{name}/wheels").symlink_to(f"../../wheels/of-{name}")
         made(place.here / "releases/0001-a/live", 0)
         made(place.here / "releases/0002-b/live", 0).with_name("env").symlink_to("../../env/linked")  # its record is lost
-        (place.here / "releases/0001-a/release.json").write_text('{"environment": "released"}')
+        record(place.here / "releases/0001-a", environment="released")
         made(cache / "images-0123456789abcdef/cat/1.png", 10)  # as it was kept before
         for path in (cache / "report-1.json", cache / "old.part", cache / "new.part", place.here / "uploads/old.part"):
             made(path, 10)
-        for path in (*place.here.glob("env/*/complete.json"), cache / "old.part", place.here / "uploads/old.part"):
-            if path.parent.name != "lately":
+        for path in (*place.here.glob("*/*/complete.json"), cache / "old.part", place.here / "uploads/old.part"):
+            if path.parent.name not in ("lately", "of-lately"):
                 os.utime(path, (long_ago, long_ago))
         room.tidy(session, "used", None)
     assert {path.name for path in (place.here / "env").iterdir()} == {"used", "released", "linked", "lately"}
+    assert {path.name for path in (place.here / "wheels").iterdir()} == {"of-used", "of-released", "of-linked", "of-lately"}
     assert {path.name for path in cache.iterdir()} == {"new.part"}
     assert not (place.here / Path(sent).relative_to(place.there)).exists() and not list((place.here / "uploads").iterdir())
     assert (place.here / "env/used/complete.json").stat().st_atime > long_ago + 86400
@@ -286,7 +296,7 @@ class TestSmallDisk:
             made(small.here / name, 10)
         made(small.here / "edgekit.json", 2)
         made(small.here / "releases/0001-a/live", 0)
-        (small.here / "releases/0001-a/release.json").write_text('{"environment": "released"}')
+        record(small.here / "releases/0001-a", environment="released")
         with pytest.raises(BoardRefusedError, match=r"MiB free where .*/board lies, 94 MiB are needed; .*--limit N") as caught:
             small.send(tmp_path / "photos")
         assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
