@@ -50,7 +50,7 @@ def _environment(folder: Path, *packages: str) -> Path:
 
 
 def _answers(python: Path, script: str, *arguments: str | Path) -> list[object]:
-    done = subprocess.run([python, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([python, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     answers: list[object] = json.loads(done.stdout.splitlines()[-1])
     return answers
