@@ -157,7 +157,7 @@ class Exporter:
             targets[layer] = op
         if set(targets) != set(self.places.end_of):
             return None
-        parts = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0)
+        parts = flatbuffer_edit.classes().ModelT.InitFromPackedBuf(self._base, 0)
         for layer, op in targets.items():
             for index, ours in zip((op.inputs[1], bias_index(op)), self.folded(layer), strict=True):
                 if index is None:
@@ -171,7 +171,7 @@ class Exporter:
         return targets
 
     def _graft(self, targets: Mapping[str, Op]) -> bytes:
-        schema = flatbuffer_edit._schema()
+        schema = flatbuffer_edit.classes()
         model = schema.ModelT.InitFromPackedBuf(self._base, 0)
         tensors = model.subgraphs[0].tensors
         for layer, op in targets.items():
@@ -186,7 +186,7 @@ class Exporter:
                 if tensors[index].buffer:  # buffer 0 is the empty one of all tensors without data
                     model.buffers[tensors[index].buffer].data = None
                 tensors[index].buffer = len(model.buffers) - 1
-        return flatbuffer_edit._pack(schema, model)
+        return flatbuffer_edit.pack(schema, model)
 
     def folded(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return kernel and bias of a weighted layer with its batch norm folded in, float32, laid out as TFLite stores them.

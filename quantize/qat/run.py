@@ -31,9 +31,10 @@ from ..calibrate.representative import RepresentativeDataset
 from ..errors import BridgeError
 from ..loading.source import Source
 from ..quiet import import_tf_keras, quiet
-from . import bridge, compress, record, scheme, state
+from . import bridge, compress, scheme, state
 from . import heads as qat_heads
 from . import parity as qat_parity
+from . import report as qat_report
 from . import tensors as qat_tensors
 from .bridge import QUANTIZED_INPUT, Bridged
 from .config import QatConfig
@@ -230,7 +231,7 @@ class Run:
             moves = qat_parity.sensitivity(finished, self._predict_quantized, self.source.output_names, image)
             parity = dataclasses.replace(parity, diverges=where, moves=moves)
         leading = self.headline or self.source.output_names[0]
-        row = record.row(epoch, loss, scores, report, time.monotonic() - started, headline=leading)
+        row = qat_report.row(epoch, loss, scores, report, time.monotonic() - started, leading=leading)
         row["parity"] = parity.to_dict()
         self.rows.append(row)
         if not self._best or row["merit"] > self._best["merit"]:
