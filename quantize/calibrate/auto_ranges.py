@@ -21,11 +21,11 @@ from edge.progress import Progress
 from edge.validation.findings import WARNING, Finding
 
 from ..tflite import calibrated, conversion
+from ..tflite.calibrated import Range
 from ..tflite.int8_file import Int8File
 from . import activations, blend_share, output_error, ranges, same_range, unsaturated
 from .activations import Activations, Tensors
 from .output_error import Floats
-from .ranges import Range
 from .segments import Segment, segments
 from .unsaturated import Measure
 

@@ -31,6 +31,7 @@ from ..tflite.int8_file import WEIGHTED_OPS, bias_index
 from . import bridge
 from . import tensors as qat_tensors
 from .bridge import QUANTIZED_INPUT, relative_difference
+from .bridge_operations import listed
 from .tensors import Places
 
 _SAME = 1e-3  # relative: fused and unfused float arithmetic round differently, another tensor differs by far more
@@ -118,7 +119,7 @@ class Exporter:
         """Output tensors have no layer's name: they are found by the signature, whose names are the contract's."""
         index = dict(zip(output_names(model), model.main.outputs, strict=True))
         outputs = {}
-        for name, tensor in zip(self.source.output_names, _listed(self.network.outputs), strict=True):
+        for name, tensor in zip(self.source.output_names, listed(self.network.outputs), strict=True):
             layer = tensor.node.layer.name
             outputs[self.places.stands_for.get(layer, layer)] = model.tensors[index[name]].name
         return outputs
@@ -319,7 +320,3 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 def _first(items: Iterable[np.ndarray], count: int) -> Iterable[np.ndarray]:
     return (item for _, item in zip(range(count), items, strict=False))
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

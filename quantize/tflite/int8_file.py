@@ -17,8 +17,7 @@ from edge.artefact.graph import Op, Tensor
 
 from ..errors import ConversionError
 from . import edit
-
-Range = tuple[float, float]
+from .calibrated import Range
 
 # Ops with weights (operand 1) and an int32 bias (operand 2) whose scale is input scale x weight scale.
 WEIGHTED_OPS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
