@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,7 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+@cache
 def all_imports() -> list[Import]:
     return [found for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py")) for found in imports_of(path)]
 
