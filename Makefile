@@ -1,6 +1,6 @@
 # make demo     the whole job on data that comes with a dependency (about ten minutes the first time)
 # make test     all tests
-# make check    lint, and the tests that need no trained network: under three minutes on two cores
+# make check    lint, and the tests that need no trained network
 # make lint     formatting, ruff, mypy
 # make format   let ruff rewrite the formatting
 # make docs     the documentation site, into site/
