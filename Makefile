@@ -1,5 +1,6 @@
 # make demo     the whole job on data that comes with a dependency (about ten minutes the first time)
 # make test     all tests
+# make check    lint, and the tests that need no trained network
 # make lint     formatting, ruff, mypy
 # make format   let ruff rewrite the formatting
 # make docs     the documentation site, into site/
@@ -15,7 +16,7 @@ STAMP  := $(VENV)/.installed
 CODE   := edge quantize devices examples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test check lint format docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -42,6 +43,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m quick
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -241,7 +241,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def _heavy_tailed(reference: bytes) -> bytes:
     """The same function: the channels of one convolution with ReLU up to 30 times larger, what reads them as much smaller."""
-    schema = flatbuffer_edit._schema()
+    schema = flatbuffer_edit.classes()
     parsed, model = graph.read(reference), schema.ModelT.InitFromPackedBuf(reference, 0)
     readers: dict[int, list[graph.Op]] = {}
     for op in parsed.ops:
@@ -269,7 +269,7 @@ def _heavy_tailed(reference: bytes) -> bytes:
     change(producer.inputs[1], factors.reshape(-1, 1, 1, 1))
     change(producer.inputs[2], factors)
     change(consumer.inputs[1], 1 / factors)
-    return bytes(flatbuffer_edit._pack(schema, model))
+    return bytes(flatbuffer_edit.pack(schema, model))
 
 
 def _with_odd_ones(tensors: list[Any]) -> list[Any]:

@@ -22,9 +22,10 @@ from . import runtimes
 from .calibrate import auto_ranges, refine
 from .errors import CalibrationError, ConversionError
 from .loading import recurrent
-from .loading.inputs import PICTURE
-from .tflite import answers, conversion, metadata, pixel_range
+from .loading.io_specs import PICTURE
+from .tflite import answers, conversion, metadata
 from .tflite import edit as flatbuffer_edit
+from .tflite.calibrated import write_pixel_range
 
 if TYPE_CHECKING:
     from edge.runtime.model import Feed
@@ -238,7 +239,7 @@ def full_int8(
         kinds=kinds,
         per_channel=config.per_channel,
     )
-    ready = pixel_range.exact(choice.calibrated, source.contract.input)
+    ready = write_pixel_range(choice.calibrated, source.contract.input)
     flatbuffer = conversion.quantize_int8(ready, io=config.io, per_channel=config.per_channel)
     notes = [choice.describe(), *(finding.message for finding in choice.findings)]
     if config.ranges == auto_ranges.AUTO:

@@ -28,6 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+QUANTIZE = Path(__file__).parent / "quantize"  # nearly all of these tests convert networks
 FILLER = "filler"  # the file that fills a small disk
 Disk = Callable[[str], Path]
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -63,6 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Of those that want the large network a single one begins: the others come when it is made, and nobody waits for it.
     """
+    for item in items:
+        if _is_quick(item):
+            item.add_marker("quick")
     large: dict[Path, bool] = {}
     for item in items:
         needs = not {"trained_network", "artefacts"}.isdisjoint(getattr(item, "fixturenames", ()))
@@ -72,6 +76,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = next((path for path, needs in large.items() if needs), None)
     rank = {path: 0 if path == first else 2 if needs else 1 for path, needs in large.items()}
     items.sort(key=lambda item: rank.get(item.path, 3))
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Whether `make check` runs it: no network is trained or converted for it, no board emulated, and it is not slow itself."""
+    waits = not {"trained_network", "small_network", "colours", "target", "full"}.isdisjoint(getattr(item, "fixturenames", ()))
+    slow = any(item.get_closest_marker(name) is not None for name in ("slow", "wheel", "virtual"))
+    return not waits and not slow and QUANTIZE not in item.path.parents
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,7 @@ from ..tflite.float_weights import FloatWeights
 from ..tflite.int8_file import Int8File
 from .activations import Tensors, infer
 from .bias_correction import real_weights
-
-Floats = NDArray[np.float64]
+from .output_error import Floats
 
 COARSE = 1e-3  # 30 dB: one scale per channel is far better (about 40 dB) and has nothing to gain from another rounding
 

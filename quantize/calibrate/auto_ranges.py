@@ -18,14 +18,14 @@ import numpy as np
 
 from edge.numbers import statistics
 from edge.progress import Progress
+from edge.validation.findings import WARNING, Finding
 
 from ..tflite import calibrated, conversion
+from ..tflite.calibrated import Range
 from ..tflite.int8_file import Int8File
-from . import activations, blend_share, output_error, range_choice, ranges, same_range, unsaturated
+from . import activations, blend_share, output_error, ranges, same_range, unsaturated
 from .activations import Activations, Tensors
 from .output_error import Floats
-from .range_choice import Gain, RangeChoice
-from .ranges import Range
 from .segments import Segment, segments
 from .unsaturated import Measure
 
@@ -39,9 +39,78 @@ _OTHERS = ("percentile", "mse")  # what is tried beside the blends
 _REST = "minmax"  # of input and head: a picture's whole range is used, and clipping the answer costs probabilities
 _ONE_ERROR = 0.8413  # of a normal distribution lies below one standard error above its mean
 _PARTS = ((0,), (1,))
-
 # Above the mean of the extremes, in their standard deviations: what a blend of 0.2 of 200 images is, and of how well a mean is known.
 _ABOVE_MEAN = 0.55
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gain:
+    """The finished ranges against the plain converter's, both from all images, on those that measured.
+
+    ``chosen``, ``converter``: error against float of each image, ``(images,)``. ``agreeing``: images whose first class is the
+    float network's; None for outputs without classes.
+    """
+
+    chosen: Floats
+    converter: Floats
+    agreeing: int | None
+
+    def describe(self) -> str:
+        """Return it in words, and no more than the images can tell."""
+        low, high = statistics.mean_interval(self.converter - self.chosen)
+        chance = "" if low > 0 or high < 0 else ": no difference beyond chance"
+        agree = "" if self.agreeing is None else f", the same class on {self.agreeing}"
+        images = self.chosen.size
+        return (
+            f"error against float {self.chosen.mean():.4f} (plain converter {self.converter.mean():.4f}{chance})"
+            f" on the {images} images that chose{agree}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RangeChoice:
+    """``calibrated``: the flatbuffer with the ranges written in. ``methods``: segment to method. ``ranges``: by tensor name.
+
+    ``error``: mean error on the ``held_out`` images by name of what was tried whole, ``chosen`` that of the final choice, with
+    ranges from the other images. ``gain``: of the finished ranges. Empty and None where nothing was measured.
+    """
+
+    calibrated: bytes
+    method: str
+    methods: Mapping[str, str]
+    ranges: Mapping[str, Range]
+    error: Mapping[str, float]
+    gain: Gain | None
+    held_out: int
+    findings: tuple[Finding, ...]
+
+    def describe(self) -> str:
+        """One line: what was chosen and what it gained."""
+        return f"ranges: {self.method}" + ("" if self.gain is None else f"; {self.gain.describe()}")
+
+
+def fixed(flatbuffer: bytes, method: str, found: Mapping[str, Range]) -> RangeChoice:
+    """Return the choice of one method for all tensors, unmeasured."""
+    return RangeChoice(
+        calibrated=flatbuffer,
+        method=method,
+        methods={"all": method},
+        ranges=found,
+        error={},
+        gain=None,
+        held_out=0,
+        findings=(),
+    )
+
+
+def too_few(images: int) -> Finding:
+    """Return the finding for images that are too few to hold some out."""
+    return Finding(
+        check="few_representative",
+        severity=WARNING,
+        message=f"{images} representative images are too few to hold some out: the ranges were chosen on the images that"
+        " set them; give 100 or more",
+    )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -104,7 +173,7 @@ def choose_ranges(
     known already. Raises CalibrationError.
     """
     if method == CONVERTER:
-        return range_choice.fixed(calibrated_flatbuffer, CONVERTER, {})
+        return fixed(calibrated_flatbuffer, CONVERTER, {})
     ranges.method("minmax" if method == AUTO else method)
     seen = seen or observe(float_flatbuffer, tensors, count=count)
     groups = same_range.groups(seen.model)
@@ -113,7 +182,7 @@ def choose_ranges(
         chosen = {p: method for segment in parts for p in segment.positions}
         chosen |= {p: _REST for segment in parts if segment.kind == "input" for p in segment.positions}
         found = _by_name(seen, groups, chosen)
-        return range_choice.fixed(calibrated.write_ranges(calibrated_flatbuffer, found), method, found)
+        return fixed(calibrated.write_ranges(calibrated_flatbuffer, found), method, found)
     return _auto(float_flatbuffer, seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
 
 
@@ -186,7 +255,7 @@ def _auto(
         error=errors,
         gain=Gain(chosen=finished, converter=converter, agreeing=None if agreement is None else round(agreement * len(images))),
         held_out=len(images) if independent else 0,
-        findings=() if independent else (range_choice.too_few(len(seen.part_of)),),
+        findings=() if independent else (too_few(len(seen.part_of)),),
     )
 
 

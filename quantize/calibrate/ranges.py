@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CalibrationError
-
-Range = tuple[float, float]
+from ..tflite.calibrated import Range
 
 BINS = 2048  # of a histogram over [-limit, limit)
 LEVELS = 255  # steps between the ends of an int8 range

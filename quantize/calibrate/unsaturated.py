@@ -87,7 +87,7 @@ def before_squashing(flatbuffer: bytes, squashed: Collection[str]) -> bytes:
     """
     if not squashed:
         return flatbuffer
-    schema, model = flatbuffer_edit._schema(), graph.read(flatbuffer)
+    schema, model = flatbuffer_edit.classes(), graph.read(flatbuffer)
     parts = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     ops = [_squashing_op(model, index) for index in model.main.outputs]
     parts.subgraphs[0].outputs = [
@@ -95,7 +95,7 @@ def before_squashing(flatbuffer: bytes, squashed: Collection[str]) -> bytes:
         for op, name, index in zip(ops, output_names(model), model.main.outputs, strict=True)
     ]
     parts.signatureDefs = []  # they name the outputs that were
-    return flatbuffer_edit._pack(schema, parts)
+    return flatbuffer_edit.pack(schema, parts)
 
 
 def _squashing_op(model: graph.Graph, index: int) -> graph.Op | None:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..qat.api import quantization_aware
     from ..qat.config import QatConfig
-    from ..qat.text import text
+    from ..qat.report import to_text
     from .source_flags import load_source
 
     config = QatConfig(
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     result = quantization_aware(source, args.images, args.validation, config, out=out, resume=args.resume)
     report = result.to_dict()
-    output_flags.emit(args, report, text(report))
+    output_flags.emit(args, report, to_text(report))
     return 0
 
 

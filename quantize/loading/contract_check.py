@@ -18,7 +18,7 @@ from edge.artefact.contract import InputSpec
 from edge.artefact.vocabulary import RECIPES
 
 from ..errors import LoadError
-from .inputs import NO_PICTURE
+from .io_specs import NO_PICTURE
 
 PIXEL_RANGE = 255.0
 SMALLEST_SPAN, LARGEST_SPAN = 0.25, 20.0

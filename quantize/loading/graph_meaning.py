@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .graph_view import GraphView
-from .outputs import FoundOutput
+from .io_specs import FoundOutput
 
 # They hand values on or give them another shape; what an output holds is what was calculated before.
 _RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})

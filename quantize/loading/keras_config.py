@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import LoadError
-from .inputs import NO_PICTURE, picture_at
+from .io_specs import NO_PICTURE, picture_at
 
 MODEL_CLASSES = frozenset({"Functional", "Model", "Sequential"})
 SCALE_MODULE = "keras.src.applications.inception_resnet_v2"

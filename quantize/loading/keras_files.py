@@ -25,7 +25,7 @@ from ..errors import LoadError, UnsafeModelError, first_line
 from ..quiet import import_keras, quiet
 from . import h5_files, keras_config, keras_forms, keras_rewrite, keras_weights
 from .config_scan import Known, scan_config
-from .inputs import check_order
+from .io_specs import check_order
 
 MAX_CONFIG_BYTES = 64 << 20
 MAX_WEIGHTS_BYTES = h5_files.MAX_BYTES

@@ -19,10 +19,9 @@ from . import keras_rewrite, keras_weights, recurrent
 from .architecture import recognise
 from .contract_check import InsideNormalisation
 from .input_chain import follow
-from .inputs import NO_PICTURE, FoundInput, picture_at
+from .io_specs import NO_PICTURE, FoundInput, FoundOutput, picture_at
 from .keras_files import build_from, load_h5
 from .keras_outputs import found_outputs
-from .outputs import FoundOutput
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import LoadError
+from .io_specs import FoundOutput
 from .keras_config import MODEL_CLASSES, layer_name
-from .outputs import FoundOutput
 
 # They hand on what they get: the ending is what comes before.
 _HANDS_ON = frozenset({"Dropout", "Identity", "Reshape", "Flatten", "ActivityRegularization", "GaussianNoise", "InputLayer"})

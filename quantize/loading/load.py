@@ -19,15 +19,13 @@ from edge.files import sha256_file
 
 from ..errors import LoadError
 from ..quiet import import_keras, import_tensorflow, quiet
-from . import background_class, h5_files, keras_files, keras_object, saved_model
+from . import h5_files, io_specs, keras_files, keras_object, saved_model
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .graph_meaning import with_endings
 from .input_probe import measure
-from .inputs import NO_PICTURE, FoundInput, Inputs, check_order
-from .inputs import specify as specify_inputs
+from .io_specs import NO_PICTURE, FoundInput, FoundOutput, Inputs, Labels, Outputs, check_order, specify_inputs, specify_outputs
 from .keras_rewrite import TAKES_WHOLE_PIXELS
-from .outputs import FoundOutput, Labels, Outputs, specify
 from .slim import files as slim_files
 from .source import Source
 
@@ -141,9 +139,9 @@ def load(
             f"{where}: {TAKES_WHOLE_PIXELS}, 0 to 255, and the contract feeds (pixel - {input_spec.mean[0]:g}) /"
             f" {input_spec.scale[0]:g}; feed them as they are with --preprocess raw"
         )
-    named = background_class.name(found, labels, background, where=where)
-    output_specs, inferred = specify(found, outputs, named, where=where)
-    output_specs = background_class.mark(output_specs, background, where=where)
+    named = io_specs.name_background(found, labels, background, where=where)
+    output_specs, inferred = specify_outputs(found, outputs, named, where=where)
+    output_specs = io_specs.mark_background(output_specs, background, where=where)
     provenance = provenance or Provenance(sha256=keras_object.sha256(source), format="object")
     notes = (*loaded.notes, *said, *inferred, *silent)
     contract = unread.replace(

@@ -14,7 +14,7 @@ from ..quiet import import_tensorflow, quiet
 from .architecture import recognise
 from .graph_scan import random_op, scan, string_op
 from .graph_view import GraphView
-from .outputs import FoundOutput
+from .io_specs import FoundOutput
 
 GRAPH_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"

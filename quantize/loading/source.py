@@ -15,7 +15,7 @@ from edge.runtime.model import Feed
 
 from ..errors import LoadError, first_line
 from ..quiet import import_tensorflow, quiet
-from .inputs import PICTURE
+from .io_specs import PICTURE
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -32,11 +32,11 @@ from ..errors import TrainingError
 from ..loading import recurrent
 from ..quiet import import_tensorflow
 from ..reference import reference_outputs
-from . import record as qat_record
+from . import report as qat_report
 from . import state
 from .config import QatConfig
 from .data import check_apart
-from .verdict import recommend
+from .report import recommend
 
 if TYPE_CHECKING:
     from ..loading.source import Source
@@ -178,7 +178,7 @@ def quantization_aware(
     atomic_write_text(record_file, json.dumps(result.to_dict(), indent=1) + "\n")
     figure, base = headline.of_report(reports["ptq"]["outputs"][rows[0]["output"]])
     title = f"{source.name}, {rows[0]['output']}: {headline.TITLES[figure]} on the validation images by epoch"
-    atomic_write_text(plot_file, qat_record.plot(rows, base, title))
+    atomic_write_text(plot_file, qat_report.plot(rows, base, title))
     state.remove(work)
     return result
 

@@ -31,6 +31,7 @@ from ..tflite.int8_file import WEIGHTED_OPS, bias_index
 from . import bridge
 from . import tensors as qat_tensors
 from .bridge import QUANTIZED_INPUT, relative_difference
+from .bridge_operations import listed
 from .tensors import Places
 
 _SAME = 1e-3  # relative: fused and unfused float arithmetic round differently, another tensor differs by far more
@@ -118,7 +119,7 @@ class Exporter:
         """Output tensors have no layer's name: they are found by the signature, whose names are the contract's."""
         index = dict(zip(output_names(model), model.main.outputs, strict=True))
         outputs = {}
-        for name, tensor in zip(self.source.output_names, _listed(self.network.outputs), strict=True):
+        for name, tensor in zip(self.source.output_names, listed(self.network.outputs), strict=True):
             layer = tensor.node.layer.name
             outputs[self.places.stands_for.get(layer, layer)] = model.tensors[index[name]].name
         return outputs
@@ -157,7 +158,7 @@ class Exporter:
             targets[layer] = op
         if set(targets) != set(self.places.end_of):
             return None
-        parts = flatbuffer_edit._schema().ModelT.InitFromPackedBuf(self._base, 0)
+        parts = flatbuffer_edit.classes().ModelT.InitFromPackedBuf(self._base, 0)
         for layer, op in targets.items():
             for index, ours in zip((op.inputs[1], bias_index(op)), self.folded(layer), strict=True):
                 if index is None:
@@ -171,7 +172,7 @@ class Exporter:
         return targets
 
     def _graft(self, targets: Mapping[str, Op]) -> bytes:
-        schema = flatbuffer_edit._schema()
+        schema = flatbuffer_edit.classes()
         model = schema.ModelT.InitFromPackedBuf(self._base, 0)
         tensors = model.subgraphs[0].tensors
         for layer, op in targets.items():
@@ -186,7 +187,7 @@ class Exporter:
                 if tensors[index].buffer:  # buffer 0 is the empty one of all tensors without data
                     model.buffers[tensors[index].buffer].data = None
                 tensors[index].buffer = len(model.buffers) - 1
-        return flatbuffer_edit._pack(schema, model)
+        return flatbuffer_edit.pack(schema, model)
 
     def folded(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return kernel and bias of a weighted layer with its batch norm folded in, float32, laid out as TFLite stores them.
@@ -319,7 +320,3 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 def _first(items: Iterable[np.ndarray], count: int) -> Iterable[np.ndarray]:
     return (item for _, item in zip(range(count), items, strict=False))
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

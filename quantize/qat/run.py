@@ -26,16 +26,18 @@ from edge.validation.reference import ReferenceOutputs
 from edge.version import __version__
 
 from .. import ptq
-from ..calibrate.ranges import Range
 from ..calibrate.representative import RepresentativeDataset
 from ..errors import BridgeError
 from ..loading.source import Source
 from ..quiet import import_tf_keras, quiet
-from . import bridge, compress, record, scheme, state
+from ..tflite.calibrated import Range
+from . import bridge, compress, scheme, state
 from . import heads as qat_heads
 from . import parity as qat_parity
+from . import report as qat_report
 from . import tensors as qat_tensors
 from .bridge import QUANTIZED_INPUT, Bridged
+from .bridge_operations import listed
 from .config import QatConfig
 from .data import TrainingImages
 from .export import Exporter
@@ -74,7 +76,7 @@ class Run:
             self.bridged: Bridged = bridge.bridge(source.model)
         self.network = self.bridged.network
         self.places = qat_tensors.find(self.network)
-        sizes = [math.prod(int(n) for n in tensor.shape[1:]) for tensor in _listed(self.network.outputs)]
+        sizes = [math.prod(int(n) for n in tensor.shape[1:]) for tensor in listed(self.network.outputs)]
         self.images = TrainingImages.open(training, source.contract, sizes, augment=config.augment, seed=config.seed)
         self.checks = TrainingImages.open(validation, source.contract, sizes)
         self.headline = next((output.name for output in source.contract.outputs if output.is_classes), None)
@@ -87,7 +89,7 @@ class Run:
         with stage("compare it with the original"):
             bridge.check(self.bridged, tensors)
             answers = self.source.predict(tensors[:1])
-            ours = _listed(self.network(tensors[:1], training=False))
+            ours = listed(self.network(tensors[:1], training=False))
         for name, value in zip(self.source.output_names, ours, strict=True):
             apart = bridge.relative_difference(np.asarray(value)[0].reshape(-1), answers[name].reshape(-1))
             if apart > bridge.TOLERANCE:
@@ -202,7 +204,7 @@ class Run:
         model = import_tf_keras().Model(self.network.input, taps)
 
         def extremes(tensor: Any) -> Any:
-            values = _listed(model(tensor, training=False))
+            values = listed(model(tensor, training=False))
             return tf.stack([tf.reduce_min(v) for v in values]), tf.stack([tf.reduce_max(v) for v in values])
 
         traced = tf.function(extremes, autograph=False)
@@ -230,7 +232,7 @@ class Run:
             moves = qat_parity.sensitivity(finished, self._predict_quantized, self.source.output_names, image)
             parity = dataclasses.replace(parity, diverges=where, moves=moves)
         leading = self.headline or self.source.output_names[0]
-        row = record.row(epoch, loss, scores, report, time.monotonic() - started, headline=leading)
+        row = qat_report.row(epoch, loss, scores, report, time.monotonic() - started, leading=leading)
         row["parity"] = parity.to_dict()
         self.rows.append(row)
         if not self._best or row["merit"] > self._best["merit"]:
@@ -279,7 +281,3 @@ class Run:
             if number == count:
                 return
             yield tensor
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge.artefact import graph
 from edge.artefact.graph import Graph, Op
 
-from ..calibrate.ranges import Range
+from ..tflite.calibrated import Range
 from ..tflite.int8_file import WEIGHTED_OPS, Int8File
 
 if TYPE_CHECKING:

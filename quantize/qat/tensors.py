@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import bridge
+from .bridge_operations import listed
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
 _BATCH_NORM = ("BatchNormalization", "FreezableBatchNormalization")
@@ -79,7 +80,7 @@ def find(network: Any) -> Places:
     for name, names in sources.items():
         for source in names:
             consumers[source].append(name)
-    outputs = {tensor.node.layer.name for tensor in _listed(network.outputs)}
+    outputs = {tensor.node.layer.name for tensor in listed(network.outputs)}
     fused: dict[str, str] = {}  # layer -> the layer behind it that it is one op with
     for name, layer in layers.items():
         if name not in outputs and len(consumers[name]) == 1 and _is_fused(layer, layers[consumers[name][0]]):
@@ -215,7 +216,3 @@ def _end(name: str, fused: Mapping[str, str]) -> str:
 
 def _kind(layer: Any) -> str:
     return type(layer).__name__
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

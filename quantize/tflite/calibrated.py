@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from edge.artefact import graph
+from edge.artefact.contract import InputSpec
+
 from ..errors import ConversionError
 from . import edit
 
 Range = tuple[float, float]
 
 _FLOAT32 = 0  # TensorType.FLOAT32 of the schema
+PIXELS = (0.0, 255.0)  # what photos happen to hold (3..251, say) would give a step of other than one, and round every pixel
 
 
 def read_ranges(flatbuffer: bytes) -> dict[str, Range]:
@@ -25,13 +29,13 @@ def read_ranges(flatbuffer: bytes) -> dict[str, Range]:
 
     Raises ConversionError if two tensors with ranges have the same name.
     """
-    model = edit._schema().ModelT.InitFromPackedBuf(flatbuffer, 0)
+    model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
     ranges: dict[str, Range] = {}
     for tensor in _tensors(model):
         quantization = tensor.quantization
         if quantization is None or _empty(quantization.min) or _empty(quantization.max):
             continue
-        name = edit._text(tensor.name)
+        name = edit.text_of(tensor.name)
         if name in ranges:
             raise ConversionError(f"two tensors are called {name!r}, so their ranges cannot be told apart")
         ranges[name] = (float(quantization.min[0]), float(quantization.max[0]))
@@ -40,10 +44,10 @@ def read_ranges(flatbuffer: bytes) -> dict[str, Range]:
 
 def activation_names(flatbuffer: bytes) -> tuple[str, ...]:
     """Return the names of the float tensors that are computed (inputs first, then op by op): those that need a range."""
-    model = edit._schema().ModelT.InitFromPackedBuf(flatbuffer, 0)
+    model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
     subgraph = model.subgraphs[0]
     computed = [int(i) for i in subgraph.inputs] + [int(i) for op in subgraph.operators for i in op.outputs]
-    return tuple(edit._text(subgraph.tensors[i].name) for i in computed if subgraph.tensors[i].type == _FLOAT32)
+    return tuple(edit.text_of(subgraph.tensors[i].name) for i in computed if subgraph.tensors[i].type == _FLOAT32)
 
 
 def write_ranges(flatbuffer: bytes, ranges: Mapping[str, Range]) -> bytes:
@@ -52,10 +56,10 @@ def write_ranges(flatbuffer: bytes, ranges: Mapping[str, Range]) -> bytes:
     A range that leaves out zero is widened to hold it, as the converter does: padding and ReLU need an exact zero.
     Raises ConversionError for an unknown or ambiguous name, a tensor that is not float32, and a range that is empty or not finite.
     """
-    model = edit._schema().ModelT.InitFromPackedBuf(flatbuffer, 0)
+    model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
     by_name: dict[str, list[Any]] = {}
     for tensor in _tensors(model):
-        by_name.setdefault(edit._text(tensor.name), []).append(tensor)
+        by_name.setdefault(edit.text_of(tensor.name), []).append(tensor)
     for name, (low, high) in ranges.items():
         found = by_name.get(name, [])
         if len(found) != 1:
@@ -67,7 +71,7 @@ def write_ranges(flatbuffer: bytes, ranges: Mapping[str, Range]) -> bytes:
                 f"the range of tensor {name!r} is {low} to {high}, expected two finite numbers, the lower one first"
             )
         _set(found[0], min(low, 0.0), max(high, 0.0))
-    return edit._pack(edit._schema(), model)
+    return edit.pack(edit.classes(), model)
 
 
 def _tensors(model: Any) -> list[Any]:
@@ -78,10 +82,20 @@ def _tensors(model: Any) -> list[Any]:
 
 def _set(tensor: Any, low: float, high: float) -> None:
     if tensor.quantization is None:
-        tensor.quantization = edit._schema().QuantizationParametersT()
+        tensor.quantization = edit.classes().QuantizationParametersT()
     tensor.quantization.min = np.array([low], np.float32)
     tensor.quantization.max = np.array([high], np.float32)
 
 
 def _empty(values: Any) -> bool:
     return values is None or len(values) == 0
+
+
+def write_pixel_range(calibrated: bytes, spec: InputSpec) -> bytes:
+    """Return the calibrated flatbuffer with the range 0..255 for its only input, where ``spec`` feeds plain pixels."""
+    if any(spec.mean) or any(value != 1.0 for value in spec.scale):
+        return calibrated
+    model = graph.read(calibrated)
+    if len(model.main.inputs) != 1:
+        return calibrated
+    return write_ranges(calibrated, {model.tensors[model.main.inputs[0]].name: PIXELS})

@@ -19,7 +19,7 @@ def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_names: Seque
 
     The converter sorts the outputs of a signature by name and calls them ``StatefulPartitionedCall:0``. Values are untouched.
     """
-    schema = _schema()
+    schema = classes()
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     if len(model.subgraphs) != 1:
         raise ConversionError(
@@ -31,26 +31,26 @@ def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_names: Seque
     for index, name in zip([*subgraph.inputs, *indices], [*input_names, *output_names], strict=True):
         _rename(subgraph, index, name)
     model.description = b"edgekit"
-    model.metadata = [entry for entry in model.metadata or [] if _text(entry.name) == "min_runtime_version"]
+    model.metadata = [entry for entry in model.metadata or [] if text_of(entry.name) == "min_runtime_version"]
     for name, payload in metadata.items():
         model.buffers.append(_buffer(schema, payload))
         model.metadata.append(_entry(schema, name, len(model.buffers) - 1))
-    return _pack(schema, model)
+    return pack(schema, model)
 
 
 def order_inputs(flatbuffer: bytes, names: Sequence[str]) -> bytes:
     """Return ``flatbuffer`` with its inputs in the order of ``names``; the converter sorts them as it likes."""
-    schema = _schema()
+    schema = classes()
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     model.subgraphs[0].inputs = _inputs_by_name(model, names)
-    return _pack(schema, model)
+    return pack(schema, model)
 
 
 def _inputs_by_name(model: Any, names: Sequence[str]) -> list[int]:
     inputs = [int(index) for index in model.subgraphs[0].inputs]
     if len(names) == len(inputs) == 1:
         return inputs
-    signature = {_text(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
+    signature = {text_of(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
     if sorted(signature) != sorted(names):
         raise ConversionError(
             f"the converted network has the inputs {sorted(signature)}, expected {sorted(names)}; an input that nothing reads is"
@@ -63,7 +63,7 @@ def _outputs_by_name(model: Any, names: Sequence[str]) -> list[int]:
     subgraph = model.subgraphs[0]
     if not model.signatureDefs:
         raise ConversionError("the converted network has no signature; expected the one that the trace gave it")
-    signature = {_text(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
+    signature = {text_of(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
     if sorted(signature) != sorted(names):
         raise ConversionError(f"the converted network has the outputs {sorted(signature)}, expected {sorted(names)}")
     if len(set(signature.values())) != len(names) or set(signature.values()) != {int(i) for i in subgraph.outputs}:
@@ -73,12 +73,13 @@ def _outputs_by_name(model: Any, names: Sequence[str]) -> list[int]:
 
 def _rename(subgraph: Any, index: int, name: str) -> None:
     for i, tensor in enumerate(subgraph.tensors):
-        if i != index and _text(tensor.name) == name:
+        if i != index and text_of(tensor.name) == name:
             tensor.name = f"{name}/inner".encode()
     subgraph.tensors[index].name = name.encode()
 
 
-def _schema() -> Any:
+def classes() -> Any:
+    """Return the classes of the format (``ModelT`` and its parts), as TensorFlow has them."""
     return tf_private.get("schema")
 
 
@@ -94,7 +95,7 @@ def _entry(schema: Any, name: str, buffer: int) -> Any:
     return entry
 
 
-def _pack(schema: Any, model: Any) -> bytes:
+def pack(schema: Any, model: Any) -> bytes:
     """Serialize, with every buffer aligned as the schema asks (the generated Python code forgets ``force_align``)."""
     weights = sum(len(b.data) for b in model.buffers if b.data is not None)
     builder = flatbuffers.Builder(weights + (1 << 20))
@@ -106,7 +107,7 @@ def _pack(schema: Any, model: Any) -> bytes:
 
 
 def _aligned_pack(schema: Any, data: np.ndarray) -> Any:
-    def pack(builder: Any) -> int:
+    def pack_aligned(builder: Any) -> int:
         builder.StartVector(1, data.size, _BUFFER_ALIGNMENT)
         builder.head = builder.Head() - data.size
         builder.Bytes[builder.Head() : builder.Head() + data.size] = data.tobytes()
@@ -115,8 +116,9 @@ def _aligned_pack(schema: Any, data: np.ndarray) -> Any:
         schema.BufferAddData(builder, vector)
         return int(schema.BufferEnd(builder))
 
-    return pack
+    return pack_aligned
 
 
-def _text(name: Any) -> str:
+def text_of(name: Any) -> str:
+    """Return a name in the file as text."""
     return name.decode() if isinstance(name, bytes) else str(name)

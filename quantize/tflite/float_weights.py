@@ -20,7 +20,7 @@ class FloatWeights:
 
     def __init__(self, flatbuffer: bytes) -> None:
         model = graph.read(flatbuffer)
-        unpacked = edit._schema().ModelT.InitFromPackedBuf(flatbuffer, 0)
+        unpacked = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
         self._weights: dict[str, NDArray[np.float32]] = {}
         self._model = unpacked
         self._places: dict[str, tuple[int, int | None]] = {}
@@ -50,7 +50,7 @@ class FloatWeights:
     def with_weights_of(self, file: Int8File) -> bytes:
         """Return the float network with the weights and biases that ``file`` has, as real values: its weights alone are int8."""
         known = {file.graph.tensors[op.outputs[0]].name: op for op in file.weighted if self.has(file, op)}
-        schema = edit._schema()
+        schema = edit.classes()
         for name, op in known.items():
             params = file.graph.tensors[op.inputs[1]].quant
             bias = file.bias(op)
@@ -59,20 +59,20 @@ class FloatWeights:
             self._put(place, dequantize(file.weights(op), params))
             if bias is not None and bias_place is not None:
                 self._put(bias_place, bias.astype(np.float32))
-        return edit._pack(schema, self._model)
+        return edit.pack(schema, self._model)
 
     def _replaced(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> bytes:
-        schema = edit._schema()
+        schema = edit.classes()
         for place, bias_place in self._places.values():
             for index in (place, bias_place):
                 if index is not None:
                     tensor = self._model.subgraphs[0].tensors[index]
                     data = np.asarray(self._model.buffers[tensor.buffer].data, np.uint8).view(np.float32)
                     self._put(index, change(data))
-        return edit._pack(schema, self._model)
+        return edit.pack(schema, self._model)
 
     def _put(self, index: int, values: NDArray[np.float32]) -> None:
         tensor = self._model.subgraphs[0].tensors[index]
         tensor.buffer = len(self._model.buffers)
-        self._model.buffers.append(edit._schema().BufferT())
+        self._model.buffers.append(edit.classes().BufferT())
         self._model.buffers[-1].data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)

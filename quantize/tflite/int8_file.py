@@ -17,8 +17,7 @@ from edge.artefact.graph import Op, Tensor
 
 from ..errors import ConversionError
 from . import edit
-
-Range = tuple[float, float]
+from .calibrated import Range
 
 # Ops with weights (operand 1) and an int32 bias (operand 2) whose scale is input scale x weight scale.
 WEIGHTED_OPS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
@@ -31,7 +30,7 @@ class Int8File:
 
     def __init__(self, flatbuffer: bytes) -> None:
         self.graph = graph.read(flatbuffer)
-        self._model = edit._schema().ModelT.InitFromPackedBuf(flatbuffer, 0)
+        self._model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
         self._own: set[int] = set()
         self.by_name = {self.graph.tensors[i].name: i for op in self.graph.ops for i in op.outputs}
         self.by_name |= {self.graph.tensors[i].name: i for i in self.graph.main.inputs}
@@ -39,7 +38,7 @@ class Int8File:
 
     def pack(self) -> bytes:
         """Return the edited flatbuffer."""
-        return edit._pack(edit._schema(), self._model)
+        return edit.pack(edit.classes(), self._model)
 
     def scale(self, index: int) -> NDArray[np.float32]:
         """Return the scales of a tensor: float32 ``(1,)`` or one for each channel."""
@@ -119,7 +118,7 @@ class Int8File:
         entry = self._model.subgraphs[0].tensors[tensor.index]
         if tensor.index not in self._own:
             entry.buffer = len(self._model.buffers)
-            self._model.buffers.append(edit._schema().BufferT())
+            self._model.buffers.append(edit.classes().BufferT())
             self._own.add(tensor.index)
         self._model.buffers[entry.buffer].data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 

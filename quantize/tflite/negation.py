@@ -14,7 +14,7 @@ from . import edit
 
 def as_products(flatbuffer: bytes) -> bytes:
     """Return a float32 flatbuffer with each NEG as MUL by -1; the same bytes where there is none, or one of whole numbers."""
-    schema = edit._schema()
+    schema = edit.classes()
     listed = schema.Model.GetRootAs(flatbuffer, 0)  # unpacking copies every weight: only for a network that has one
     if all(listed.OperatorCodes(at).BuiltinCode() != schema.BuiltinOperator.NEG for at in range(listed.OperatorCodesLength())):
         return flatbuffer
@@ -34,7 +34,7 @@ def as_products(flatbuffer: bytes) -> bytes:
     for graph, op in found:
         op.inputs = np.array([op.inputs[0], _constant(schema, model, graph)], np.int32)
         op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
-    return edit._pack(schema, model)
+    return edit.pack(schema, model)
 
 
 def _constant(schema: Any, model: Any, graph: Any) -> int:

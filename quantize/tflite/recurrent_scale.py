@@ -22,7 +22,7 @@ _INT8 = 9  # TensorType
 
 def repair(flatbuffer: bytes) -> bytes:
     """Return an int8 ``flatbuffer`` in which every LSTM's output has the scale of its state; the same bytes where all have."""
-    schema = edit._schema()
+    schema = edit.classes()
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     changed = False
     for subgraph in model.subgraphs:
@@ -31,7 +31,7 @@ def repair(flatbuffer: bytes) -> bytes:
             if output.type == _INT8 and not _same(state.quantization, output.quantization):
                 _insert(schema, model, subgraph, op, state)
                 changed = True
-    return edit._pack(schema, model) if changed else flatbuffer
+    return edit.pack(schema, model) if changed else flatbuffer
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -44,7 +44,7 @@ def _insert(schema: Any, model: Any, subgraph: Any, op: Any, state: Any) -> None
     old = int(op.outputs[0])
     own = copy.copy(subgraph.tensors[old])
     own.quantization = copy.copy(state.quantization)
-    own.name = edit._text(own.name).encode() + b"/own_scale"
+    own.name = edit.text_of(own.name).encode() + b"/own_scale"
     subgraph.tensors.append(own)
     op.outputs = [len(subgraph.tensors) - 1]
     requantize = schema.OperatorT()

@@ -54,7 +54,7 @@ def louder() -> Callable[[bytes, float], bytes]:
     from quantize.tflite import edit as flatbuffer_edit
 
     def multiplied(flatbuffer: bytes, factor: float) -> bytes:
-        schema, parsed = flatbuffer_edit._schema(), graph.read(flatbuffer)
+        schema, parsed = flatbuffer_edit.classes(), graph.read(flatbuffer)
         model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
         last = next(op for op in reversed(parsed.ops) if op.name == "FULLY_CONNECTED")
         for index in last.inputs[1:3]:
@@ -63,7 +63,7 @@ def louder() -> Callable[[bytes, float], bytes]:
             model.buffers.append(schema.BufferT())
             model.buffers[-1].data = values.view(np.uint8)
             tensor.buffer = len(model.buffers) - 1
-        return bytes(flatbuffer_edit._pack(schema, model))
+        return bytes(flatbuffer_edit.pack(schema, model))
 
     return multiplied
 

@@ -226,11 +226,11 @@ def _half(made: Made, part: int) -> Path:
 def test_a_signature_that_names_other_tensors_is_refused(made: Made) -> None:
     from quantize.tflite import edit as flatbuffer_edit
 
-    schema = flatbuffer_edit._schema()
+    schema = flatbuffer_edit.classes()
     model = schema.ModelT.InitFromPackedBuf(made.reference, 0)
     model.signatureDefs[0].outputs = model.signatureDefs[0].outputs[:1]
     with pytest.raises(EdgeError, match="signature names the outputs"):
-        activations.run(flatbuffer_edit._pack(schema, model), made.photos.tensors[:1])
+        activations.run(flatbuffer_edit.pack(schema, model), made.photos.tensors[:1])
 
 
 def test_blocks_of_one_name_stay_apart(tmp_path: Path) -> None:

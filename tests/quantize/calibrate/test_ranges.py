@@ -15,7 +15,7 @@ from edge.artefact.contract import InputSpec
 from edge.numbers import statistics
 from edge.runtime.preprocess import preprocess
 from quantize.calibrate import activations, auto_ranges, blend_share, output_error, ranges, same_range, segments, unsaturated
-from quantize.calibrate.range_choice import Gain
+from quantize.calibrate.auto_ranges import Gain
 from quantize.calibrate.ranges import BINS, Observed
 from quantize.errors import CalibrationError
 from quantize.tflite import calibrated, conversion

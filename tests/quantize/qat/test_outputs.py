@@ -8,7 +8,7 @@ from typing import Any
 import quantize
 from edge.artefact import container
 from edge.data.dataset import LabelledImages
-from quantize.qat import text as qat_text
+from quantize.qat import report as qat_report
 from quantize.qat.api import QatConfig, quantization_aware
 
 
@@ -36,7 +36,7 @@ def test_several_outputs_and_numbers_train_together(digits_folder: Path, tmp_pat
         value = row["outputs"]["value"]
         assert value["figure"] == "mae" and min(value["float"], value["fake_quantized"], value["int8"]) > 0
     assert "value mean absolute error" in result.reason
-    told = qat_text.text(result.to_dict()).splitlines()
+    told = qat_report.to_text(result.to_dict()).splitlines()
     assert [line for line in told if ": " in line][:2] == ["odd: top-1", "value: mean absolute error"]
     assert told[1].split() == ["epoch", "loss", "float", "fake-q.", "int8", "agreement", "shift", "parity"]
     assert not any(tensor.is_float for tensor in container.read(result.trained).graph.tensors)
@@ -60,7 +60,7 @@ def test_numbers_alone_are_told_as_errors(digits_folder: Path, tmp_path: Path) -
     assert 0 < after["int8"] < before["int8"] and abs(after["fake_quantized"] - after["int8"]) < 0.1 * after["int8"]
     assert result.parity["agreement"] is None and result.parity["holds"]
     assert result.recommended == result.trained and "value mean absolute error" in result.reason
-    told = qat_text.text(result.to_dict())
+    told = qat_report.to_text(result.to_dict())
     assert told.startswith("value: mean absolute error\n") and "-%" not in told and " steps" in told
     assert "mean absolute error" in result.plot_file.read_text() and "%" not in result.plot_file.read_text()
 

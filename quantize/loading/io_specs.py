@@ -1,17 +1,100 @@
-"""What a model's outputs mean, from the op that ends each of them, the labels, and the user's word where those leave it open."""
+"""What goes into a network and what comes out: the picture among the inputs, what outputs mean, and the background class."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from edge.artefact.contract import OutputSpec
-from edge.artefact.vocabulary import CLASS_KINDS, OUTPUT_KINDS
+from edge.artefact import labels as class_labels
+from edge.artefact.contract import ExtraInput, OutputSpec
+from edge.artefact.vocabulary import CLASS_KINDS, IMAGE, OUTPUT_KINDS
+from edge.errors import ContractError
 
 from ..errors import LoadError
 
+Inputs = Mapping[str, ExtraInput | Mapping[str, Any]]
+
+PICTURE = "input"  # what the picture's tensor is called in every file
+NO_PICTURE = (1, 1, 0)  # the input shape of a network that takes none
 Outputs = str | Mapping[str, str] | Sequence[OutputSpec]
 Labels = Sequence[str] | Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundInput:
+    """An input beside the picture as the network has it: ``shape`` without batch (None: open)."""
+
+    name: str
+    shape: tuple[int | None, ...]
+
+
+def picture_at(shapes: Sequence[Sequence[Any] | None], names: Sequence[str], *, where: str) -> int | None:
+    """Return the position of the picture among the inputs of these shapes (batch first): the one of four axes, None without.
+
+    Raises LoadError where several could be it, and for a single input that is none.
+    """
+    found = [i for i, shape in enumerate(shapes) if shape is not None and len(shape) == 4]
+    if len(found) > 1:
+        both = ", ".join(names[i] for i in found)
+        raise LoadError(
+            f"{where}: has {len(found)} inputs of pictures ({both}), expected one; where they have one size, wrap the network: one"
+            " Input with the pictures behind each other in its channels, and keras.ops.split(x, N, axis=-1) behind it"
+        )
+    unknown = [name for name, shape in zip(names, shapes, strict=True) if shape is None or len(shape) < 2]
+    if unknown:
+        shape = next(iter(shapes), None)
+        raise LoadError(f"{where}: input layer {unknown[0]!r} has shape {shape}, expected (batch, height, width, channels)")
+    return found[0] if found else None
+
+
+def check_order(shape: Sequence[int | None], *, where: str) -> None:
+    """Raise LoadError for a picture (without batch axis) whose channels are its first axis, where its height belongs."""
+    first, across, last = shape
+    if first in (1, 3, 4) and (across is None or across > 8) and (last is None or last > 8):
+        size = "x".join("?" if value is None else str(value) for value in shape)
+        raise LoadError(
+            f"{where}: its input is {size}, channels first; pictures are fed as height x width x channels: build the network with"
+            f" data_format='channels_last' and an Input(({across}, {last}, {first})), set the old one's weights (kernels have the"
+            " same layout in both), and save it"
+        )
+
+
+def specify_inputs(
+    found: Sequence[FoundInput], given: Inputs | None, *, where: str
+) -> tuple[tuple[ExtraInput, ...], tuple[str, ...]]:
+    """Return the contract's entries for the inputs beside the picture, and notes on what nobody said.
+
+    given: what is known of them by name: an ExtraInput, or its ``mean``, ``scale``, ``meaning``.
+    Raises LoadError for names that the network does not have, and for fields or shapes that do not fit.
+    """
+    given = given or {}
+    names = [each.name for each in found]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        has = f"only {', '.join(names)}" if names else "none beside the picture"
+        raise LoadError(f"{where}: it has no input {unknown[0]!r}, {has}")
+    specs, silent = [], []
+    for each in found:
+        if each.name == IMAGE or each.name == PICTURE:
+            raise LoadError(f"{where}: its input {each.name!r} has shape {each.shape} and the name of the picture; rename it")
+        said = given.get(each.name)
+        shape = tuple(size for size in each.shape if size is not None)
+        if len(shape) != len(each.shape):
+            raise LoadError(f"{where}: input {each.name!r} leaves its size open, {each.shape}; a board needs a fixed one")
+        fields: dict[str, Any] = {"name": each.name, "shape": shape, **(said if isinstance(said, Mapping) else {})}
+        try:
+            spec = said if isinstance(said, ExtraInput) else ExtraInput(**fields)
+        except (ContractError, TypeError) as error:
+            raise LoadError(f"{where}: input {each.name!r}: {error}") from error
+        if spec.shape != shape or spec.name != each.name:
+            raise LoadError(f"{where}: input {each.name!r} has shape {shape}, {spec.name!r} of {spec.shape} was said")
+        specs.append(spec)
+        if said is None:
+            silent.append(each.name)
+    notes = (f"inputs {', '.join(silent)} are fed as they are given, as no mean and scale was said",) if silent else ()
+    return tuple(specs), notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +120,7 @@ class FoundOutput:
         return total
 
 
-def specify(
+def specify_outputs(
     found: Sequence[FoundOutput], outputs: Outputs | None, labels: Labels | None, *, where: str
 ) -> tuple[tuple[OutputSpec, ...], tuple[str, ...]]:
     """Return one OutputSpec per output, in the model's order, and notes on what was inferred.
@@ -179,3 +262,30 @@ def _check_names(given: Mapping[str, object], names: Sequence[str], what: str, *
         raise LoadError(
             f"{where}: {what} names {unknown[0]!r}, which the model does not have; its outputs are {', '.join(names)}"
         )
+
+
+def name_background(found: Sequence[FoundOutput], labels: Labels | None, background: int | None, *, where: str) -> Labels | None:
+    """Return ``labels`` with a name for the background class where they leave it out.
+
+    Raises ContractError where their number or order does not fit.
+    """
+    if labels is None or isinstance(labels, str | Mapping):
+        return labels
+    if len(found) == 1 and found[0].size is not None and class_labels.has_gaps(labels) and background is None:
+        return class_labels.fit(labels, found[0].size, None, where=where)
+    if background is None or background < 0:
+        return labels
+    sizes = [output.size for output in found if output.size in (len(labels), len(labels) + 1) and output.size != 1]
+    if len(sizes) != 1 or sizes[0] is None:
+        return labels  # said by whoever looks for the output that they belong to
+    return class_labels.fit(labels, sizes[0], background, where=where)
+
+
+def mark_background(outputs: tuple[OutputSpec, ...], background: int | None, *, where: str) -> tuple[OutputSpec, ...]:
+    """Return ``outputs`` with the background class in the only one that has classes. Raises LoadError where there is none."""
+    if background is None or background < 0:
+        return outputs
+    classes = [output for output in outputs if output.is_classes]
+    if len(classes) != 1:
+        raise LoadError(f"{where}: has {len(classes)} outputs with classes, expected one for background class {background}")
+    return tuple(dataclasses.replace(o, background_index=background) if o is classes[0] else o for o in outputs)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from quantize.qat import record as qat_record
-from quantize.qat.verdict import differs, recommend
+from quantize.qat import report as qat_report
+from quantize.qat.report import differs, recommend
 
 
 def worse_by(report: dict[str, Any], points: float) -> dict[str, Any]:
@@ -23,12 +23,12 @@ SAME = {"holds": True, "agreement": 1.0, "diverges": None}
 
 def test_the_better_file_is_recommended_and_what_is_not_known_is_said(finished: Any) -> None:
     good = finished.reports["ptq"]
-    assert qat_record.merit(good) > qat_record.merit(worse_by(good, 1))
+    assert qat_report.merit(good) > qat_report.merit(worse_by(good, 1))
     further, better = worse_by(good, 0), worse_by(good, -100 / good["images"])
     for report in (further, better):  # fine-tuning moves away from float; that only tells equal ones apart
         for output in report["outputs"].values():
             output["agreement"] -= 0.1
-    assert qat_record.merit(better) > qat_record.merit(good) > qat_record.merit(further)
+    assert qat_report.merit(better) > qat_report.merit(good) > qat_report.merit(further)
     name, reason = recommend({"ptq": good, "qat": worse_by(good, 10)}, SAME, 2)
     assert name == "ptq" and "did NOT make a better file" in reason
     name, reason = recommend({"ptq": worse_by(good, 10), "qat": good}, SAME, 2)
@@ -90,9 +90,9 @@ def test_several_labels_at_once_count_by_the_truth_where_it_is_known() -> None:
         return {"outputs": {"labels": {"kind": "multilabel", "agreement": agreement, "score_shift": 0.01, **known}}}
 
     better, follower = report(0.9, 0.95), report(0.8, 0.99)  # one is right more often, the other nearer to float
-    assert qat_record.merit(better) > qat_record.merit(follower)
-    assert qat_record.merit(report(0.8, 0.99)) > qat_record.merit(report(0.8, 0.95))  # among equal ones
-    assert qat_record.merit(report(None, 0.99)) > qat_record.merit(report(None, 0.95))
+    assert qat_report.merit(better) > qat_report.merit(follower)
+    assert qat_report.merit(report(0.8, 0.99)) > qat_report.merit(report(0.8, 0.95))  # among equal ones
+    assert qat_report.merit(report(None, 0.99)) > qat_report.merit(report(None, 0.95))
 
 
 @pytest.mark.parametrize(("moves", "said"), [(60.0, True), (3.0, False)])
