@@ -33,7 +33,7 @@ def main(root: str, holder: str, lock: bool, silence_s: float) -> None:
     if not folder.is_absolute():
         folder = Path.home() / folder
     link = Link(silence_s)
-    releases = Releases(folder, link)
+    releases = Releases(folder)
     kept = Kept(folder)
     parts = (
         releases,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import layers
 from .disk import folders, fsync, plain, remove, sha256, write
-from .link import Answer, Link, Refused
+from .link import Answer, Refused
 from .shelf import Shelf, leads_to
 
 MARK = "edgekit.json"
@@ -26,7 +26,7 @@ def is_ours(root: Path) -> bool:
 class Releases:
     """What can be asked about releases."""
 
-    def __init__(self, root: Path, link: Link) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
 
     def state(self) -> Answer:

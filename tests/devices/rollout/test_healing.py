@@ -120,7 +120,9 @@ def test_deploy_of_what_is_current_compares_even_what_answers(
 @pytest.mark.targets("local", why="it is what Python does with its own files, the same everywhere")
 def test_bytecode_that_is_damaged_is_made_again(board: Any, first: Path) -> None:
     put(board, first)
-    for path in board.here.glob(f"{SITE}/edge/runtime/__pycache__/golden.*.pyc"):
+    damaged = list(board.here.glob(f"{SITE}/edge/runtime/__pycache__/golden.*.pyc"))
+    assert damaged
+    for path in damaged:
         replace(path, path.read_bytes()[:200])
     done = put(board, first)
     assert not done.changed and done.mended and done.selftest is not None

@@ -13,7 +13,6 @@ import pytest
 from devices.errors import NoReleaseError
 from devices.onboard import main as board_main
 from devices.onboard.disk import remove
-from devices.onboard.link import Link
 from devices.onboard.releases import Releases
 from devices.rollout import deploy, releases
 from devices.transport.local import LocalShell
@@ -87,7 +86,7 @@ def test_the_board_goes_on(copy: Path, pattern: str, how: str) -> None:
     names = sorted(path.name for path in (copy / "releases").iterdir())
     (copy / "uploads").mkdir(exist_ok=True)
     harmed = harm(copy, pattern, how)
-    board = Releases(copy, Link(0))
+    board = Releases(copy)
     found = board.state()  # without the lock, as status asks
     assert found["ours"]
     assert found["current"] in (names[2], None)
