@@ -75,6 +75,28 @@ exit codes: 0 done or passed, 1 a verdict does not say yes, 2 wrong usage or inp
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps sentences to the terminal, each on a line of its own where it was so, and leaves indented lines (examples) as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        found: list[str] = []
+        goes_on = False
+        for line in text.splitlines():
+            is_text = bool(line) and not line[0].isspace()
+            if is_text and goes_on:
+                found[-1] += f" {line}"
+            else:
+                found.append(line)
+            goes_on = is_text and not line.endswith((".", ":"))
+        return "\n".join(line if line[:1].isspace() else _wrapped(line, width) for line in found)
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line, like all other errors."""
 
@@ -198,7 +220,7 @@ def build_parser(*names: str) -> argparse.ArgumentParser:
         prog="edgekit",
         description="Quantize a trained InceptionResNetV2 to int8, run it without TensorFlow, and say what accuracy it cost.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("-V", "--version", action=_Version)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -223,6 +245,7 @@ def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:
     target = COMMANDS.get(name) or _foreign_commands()[name]
     try:
         importlib.import_module(target).add_parser(subparsers)
+        subparsers.choices[name].formatter_class = _Help
         if name in REMEMBERED:
             importlib.import_module(".history.recording", __package__).add_flags(subparsers.choices[name])
         if name in ON_BOARD:
