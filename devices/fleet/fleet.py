@@ -17,6 +17,7 @@ from ..transport.shell import Shell, one_line
 from . import targets as target
 
 _AT_ONCE = 8
+_LOOK_S = 0.2
 Result = TypeVar("Result")
 
 
@@ -81,7 +82,9 @@ def _in_threads(
         thread.start()
     try:
         for thread in threads:
-            thread.join()
+            # Not without end: Python hears of an interruption between two steps of this thread, and none would come.
+            while thread.is_alive():
+                thread.join(_LOOK_S)
     except BaseException:
         with contextlib.suppress(queue.Empty):
             while True:
