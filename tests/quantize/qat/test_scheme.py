@@ -240,6 +240,17 @@ def test_other_peoples_layers_are_simulated_as_they_are_converted(beginning: Any
     assert qat_parity.first_divergence(raw, *arguments) is None
 
 
+def test_a_layer_that_differs_proves_nothing_where_the_network_itself_moves_as_much() -> None:
+    from quantize.qat.parity import Parity
+
+    one_of_80 = Parity(
+        images=80, agreement=79 / 80, steps=0.8, apart=0, diverges="conv2d_5 (Conv2D), by 3.0 steps on average", moves=2.5
+    )
+    assert one_of_80.holds
+    assert not dataclasses.replace(one_of_80, moves=0.2).holds
+    assert not dataclasses.replace(one_of_80, agreement=70 / 80).holds  # beyond chance, whatever moves
+
+
 @pytest.mark.parametrize(
     ("images", "others", "diverges", "close", "holds"),
     [
