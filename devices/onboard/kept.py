@@ -20,7 +20,6 @@ first. The last use is in the time of access, set on purpose: the time of change
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import io
 import os
@@ -31,12 +30,11 @@ from typing import TypeVar
 
 from . import layers
 from .disk import plain, remove
-from .link import Answer
+from .link import FULL, Answer
 from .shelf import Shelf
 
 T = TypeVar("T")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CAP_BYTES = 2 << 30
 _CAP_SHARE = 8
 _UNUSED_S = 7 * 24 * 3600.0
@@ -81,7 +79,7 @@ class Kept:
             try:
                 return action()
             except OSError as error:
-                if error.errno not in _FULL or not self._make_way(_AT_ONCE_BYTES):
+                if error.errno not in FULL or not self._make_way(_AT_ONCE_BYTES):
                     raise
 
     def write(self, stream: io.FileIO, data: bytes) -> None:
@@ -186,7 +184,7 @@ class Keeper:
         """Before something is measured in ``environment``: remove what is of no use any more. ``cap_bytes``: see `trim`."""
         cache = self._root / "cache"
         self._kept.environment, self._kept.cap_bytes = plain(environment), cap_bytes
-        _touch(self._root / "env" / environment / "complete.json")
+        _touch(self._root / "env" / environment / layers.MARK)
         for path in (*cache.glob("images-*"), *cache.glob("report-*.json"), *self._kept.uploads()):
             _remove(path)
         self._kept.remove_unused()
@@ -233,7 +231,7 @@ def _touch(path: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        (path / "complete.json").unlink(missing_ok=True)  # from here on it is a rest
+        (path / layers.MARK).unlink(missing_ok=True)  # from here on it is a rest
         remove(path)
     else:
         path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 MAX_LINE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError says of a full disk
 _HELD_BYTES = 2 * PIECE_BYTES  # heard and not yet taken
 _GRACE = 1 / 12  # of the silence that is allowed: the time to end in good order
 
@@ -73,6 +74,11 @@ class Link:
                 piece = self._take(min(count, PIECE_BYTES))
             count -= len(piece)
             yield piece
+
+    def skip(self, count: int) -> None:
+        """Read the rest of a request that cannot be carried out: only then it can be answered."""
+        for _ in self.exactly(count):
+            pass
 
     def check(self) -> None:
         """Raise Gone where the workstation is no longer there."""
@@ -134,6 +140,6 @@ def failure(error: Exception) -> Answer:
     if isinstance(error, Refused):
         return {"ok": False, "kind": error.kind, "message": str(error)}
     if isinstance(error, OSError):
-        kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
+        kind = "full" if error.errno in FULL else "os"
         return {"ok": False, "kind": kind, "message": f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")}
     return {"ok": False, "kind": "bug", "message": f"{type(error).__name__}: {error}"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .disk import plain, remove, whole
 from .kept import Kept
-from .link import Answer, Link, Refused
+from .link import FULL, Answer, Link, Refused
 
 
 class Pictures:
@@ -75,8 +75,7 @@ class Pictures:
                 else:
                     damaged.append(sha256_hex)
         except (OSError, Refused):
-            for _ in self._link.exactly(left):
-                pass  # the rest of the request has to be read before it can be answered
+            self._link.skip(left)
             arriving.unlink(missing_ok=True)
             raise
         return {"damaged": damaged}
@@ -117,7 +116,7 @@ def _name(path: Path, place: Path) -> None:
     try:
         os.link(path, place)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EEXIST):
+        if error.errno in (*FULL, errno.ENOENT, errno.EEXIST):
             raise
         # A file system without links, or too many of one picture. With its times, by which a validation is resumed.
         shutil.copy2(path, place)

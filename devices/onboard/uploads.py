@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .disk import fsync, plain, sha256, whole
 from .kept import Kept
-from .link import Answer, Link, Refused
+from .link import FULL, Answer, Link, Refused
 
 
 class Uploads:
@@ -43,9 +43,8 @@ class Uploads:
                     left -= len(piece)
                     self._kept.write(stream, piece)
         except OSError as error:
-            for _ in self._link.exactly(left):
-                pass  # the rest of the request has to be read before it can be answered
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._link.skip(left)
+            if error.errno in FULL:
                 path.unlink(missing_ok=True)  # a full disk harms the board more than sending again harms us
             raise
         return {"bytes": path.stat().st_size}

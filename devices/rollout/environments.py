@@ -112,14 +112,23 @@ def install(
 
 def renew(session: Session, wanted: Environment, options: Options, report: Report) -> bool:
     """Compare the environment with what was sent, and make anew what differs. Returns whether anything did."""
-    report("comparing the environment's files on the board with what was sent")
-    found = difference(session, wanted.key)
-    if not found.layers:
-        return False
+    found = compare(session, wanted.key, report)
+    if found.layers:
+        make_anew(session, wanted, found, options, report)
+    return bool(found.layers)
+
+
+def make_anew(session: Session, wanted: Environment, found: Difference, options: Options, report: Report) -> None:
+    """Make the layers that differ anew."""
     report(f"{found.text}; making it anew")
     free_bytes = int(session.ask("state")["free_bytes"])
     _make(session, wanted, found.layers, options, report, free_bytes=free_bytes, artefact=None)
-    return True
+
+
+def compare(session: Session, key: str, report: Report) -> Difference:
+    """Return the `difference`, and say that it is looked for: that takes its time."""
+    report("comparing the environment's files on the board with what was sent")
+    return difference(session, key)
 
 
 def difference(session: Session, key: str) -> Difference:

@@ -13,7 +13,7 @@ from ..transport.session import DEFAULT_FOLDER, Session
 from ..transport.shell import Shell
 from . import service
 from .deploy import model_path
-from .environments import Options, Report, difference, plan, renew
+from .environments import Options, Report, compare, difference, make_anew, plan
 from .selftests import prove
 
 
@@ -186,7 +186,7 @@ def _list(releases: Iterable[Release]) -> str:
 
 def _mend(session: Session, wanted: Release, folder: str, report: Report) -> bool:
     """Make anew what the card has damaged of a release's environment, if this edgekit makes the same. Raises BoardRefusedError."""
-    found = difference(session, wanted.environment)
+    found = compare(session, wanted.environment, report)
     if not found.layers:
         return False
     options = Options(folder=folder, runtime=None if wanted.runtime == "unknown" else wanted.runtime)
@@ -196,7 +196,8 @@ def _mend(session: Session, wanted: Release, folder: str, report: Report) -> boo
             f"{session.shell.name}: {found.text}; edgekit {wanted.edgekit} made it, and this one makes another:"
             f" deploy the file of {wanted.id} ({wanted.name}) again; nothing was changed there"
         )
-    return renew(session, planned, options, report)
+    make_anew(session, planned, found, options, report)
+    return True
 
 
 def _problem(session: Session, state: dict[str, Any], current: Release | None) -> str | None:
