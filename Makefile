@@ -1,9 +1,10 @@
 # make demo     the whole job on data that comes with a dependency (about ten minutes the first time)
 # make test     all tests
-# make check    lint, and the tests that need no trained network
+# make check    lint, and the quick tests: those that train and convert no network (about three minutes)
 # make lint     formatting, ruff, mypy
 # make format   let ruff rewrite the formatting
 # make docs     the documentation site, into site/
+# make diagrams draws those of docs/*.md for the site, after one was changed (needs npm and chromium)
 # make bench    side-by-side measurements on the demo's network, or on MODEL=... TRAIN=... TEST=... (long)
 # make clean    remove .venv and caches
 #
@@ -16,7 +17,7 @@ STAMP  := $(VENV)/.installed
 CODE   := edge quantize devices examples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format docs bench clean
+.PHONY: help demo test check lint format docs diagrams bench clean
 .NOTPARALLEL:
 
 help:
@@ -57,6 +58,9 @@ docs: $(STAMP)
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 	@echo "site/index.html"
+
+diagrams: $(STAMP)
+	$(BIN)/python docs/draw_diagrams.py
 
 MODEL ?= edgekit-demo/digits.keras
 TRAIN ?= edgekit-demo/photos/train

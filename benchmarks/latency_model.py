@@ -29,7 +29,7 @@ from record import append
 from devices.edgetpu import memory as edgetpu_memory
 from devices.predict import core_costs, latency, op_work
 from devices.predict.core_costs import FLOAT, INT8, CoreCost
-from devices.predict.latency import Link
+from devices.predict.latency import Attachment
 
 Row = dict[str, Any]
 Fit = Callable[[Sequence[Row]], Callable[[Row], float]]
@@ -202,7 +202,7 @@ def family(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def tpu_time(row: Row, link: Link) -> float:
+def tpu_time(row: Row, link: Attachment) -> float:
     network = NETWORKS[row["network"]]
     ms: float = latency.edgetpu_ms(network["macs"], streamed(network), INPUT_BYTES * side(row["network"]) ** 2, link)
     return ms

@@ -2,12 +2,14 @@
 
     python benchmarks/ranges.py flowers.keras --images train/ --test test/ --preprocess inception [--litert-python env/bin/python]
 
-Rows: the network as it is; per-tensor weights; 4 calibration images; 5 % of them replaced by noise and over-exposed ones; the channels
-of one layer rescaled to heavy tails (the function stays the same). Every file is run over the test photos and paired with the float32
-file, and ``auto`` with every other method (``ranges_paired``). What is measured is kept in ``out-ranges/`` as it comes, so that an
-interrupted run goes on; ``--again auto`` measures a method anew. Prints a table for each row; ``--record`` appends all to
-``benchmarks/results/ranges.json``. Whether a choice is right shows on networks that are overfit, calibrated once with training photos and
-once with photos that they never saw, and tested on photos of neither: one call for each, with ``--network`` and ``--calibrated-with``.
+``auto-by-litert-quantizer`` is ``auto`` with the other quantizer (``edgekit quantize --quantizer litert-quantizer``), where
+that extra is installed. Rows: the network as it is; per-tensor weights; 4 calibration images; 5 % of them replaced by noise and
+over-exposed ones; the channels of one layer rescaled to heavy tails (the function stays the same). Every file is run over the
+test photos and paired with the float32 file, and ``auto`` with every other method (``ranges_paired``). What is measured is kept
+in ``out-ranges/`` as it comes, so that an interrupted run goes on; ``--again auto`` measures a method anew. Prints a table for
+each row; ``--record`` appends all to ``benchmarks/results/ranges.json``. Whether a choice is right shows on networks that are
+overfit, calibrated once with training photos and once with photos that they never saw, and tested on photos of neither: one
+call for each, with ``--network`` and ``--calibrated-with``.
 ``--litert-python`` is the Python of an environment with ``litert-quantizer``. ``--driving`` takes a line of the driving
 bot: ``--images`` and ``--test`` are then manifests as ``examples/driving/train.py`` writes them, and there is a shift but no agreement.
 
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +39,16 @@ from record import append
 import quantize
 from edge.artefact import graph
 from edge.runtime.interpreter import open_interpreter
+from quantize import ptq
 from quantize.analyse.paired import Photos, compare
 from quantize.calibrate import activations, auto_ranges, refine
-from quantize.tflite import conversion
+from quantize.tflite import conversion, quantizers
 from quantize.tflite import edit as flatbuffer_edit
 from quantize.tflite.int8_file import Int8File
 
 HERE = Path(__file__).parent
 LITERT = "litert-quantizer"
+BY_LITERT = "auto-by-litert-quantizer"
 METHODS = ("auto", "converter", "blend-0.05", "blend-0.2", "mean", "moving-average", "minmax", "percentile", "mse", "kl")
 ROWS = ("as it is", "per-tensor weights", "4 images", "5 % odd images", "heavy tails")
 
@@ -58,7 +63,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--limit", type=int, help="so many of the test photos")
     parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--methods", default=",".join((*METHODS[:2], LITERT, *METHODS[2:])))
+    by_litert = [BY_LITERT] if find_spec("litert_quantizer") is not None else []
+    parser.add_argument("--methods", default=",".join((*METHODS[:2], LITERT, *by_litert, *METHODS[2:])))
     parser.add_argument("--again", default="", metavar="METHODS", help="measure these anew")
     parser.add_argument("--litert-python", type=Path)
     parser.add_argument("--driving", action="store_true", help="the model is a line of the driving bot")
@@ -193,18 +199,20 @@ class _Row:
         if method == auto_ranges.CONVERTER:
             seconds, made = _timed(lambda: conversion.quantize_int8(self.calibrated[1], per_channel=self.per_channel))
             return self.calibrated[0] + seconds, made
-        if method == auto_ranges.AUTO:
-            seconds, made = _timed(lambda: self._auto(self.calibrated[1]))
+        if method in (auto_ranges.AUTO, BY_LITERT):
+            name = quantizers.LITERT if method == BY_LITERT else quantizers.TENSORFLOW
+            seconds, made = _timed(lambda: self._auto(self.calibrated[1], name))
             return self.calibrated[0] + seconds, made
         seconds, made = _timed(lambda: self._by(method))
         return self.seen[0] + self.edited[0] + seconds, made
 
-    def _auto(self, calibrated: bytes) -> bytes:
+    def _auto(self, calibrated: bytes, quantizer: str) -> bytes:
+        quantize_int8 = ptq.quantizer_of(ptq.PtqConfig(per_channel=self.per_channel, quantizer=quantizer))
         choice = auto_ranges.choose_ranges(
-            self.reference, calibrated, self._images, count=len(self.tensors), per_channel=self.per_channel
+            self.reference, calibrated, self._images, count=len(self.tensors), quantize=quantize_int8
         )
         print(choice.describe(), *(f"{name}: {method}" for name, method in choice.methods.items()), sep="\n  ", flush=True)
-        made = conversion.quantize_int8(choice.calibrated, per_channel=self.per_channel)
+        made = quantize_int8(choice.calibrated)
         refined = refine.refine(made, self.reference, self._images)
         print(refined.describe(), flush=True)
         return refined.flatbuffer

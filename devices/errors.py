@@ -11,6 +11,7 @@ DeviceError                                   wrong usage or input: exit code 2
     ├── BoardConnectionError (ConnectionError)  no connection, or it was lost
     ├── BoardBusyError                        somebody else is deploying to it
     └── BoardRefusedError                     the board cannot do what was asked: disk, memory, Python, no wheel
+        └── BoardShortError                   it has no process or memory to spare at the moment
 """
 
 from __future__ import annotations
@@ -64,3 +65,7 @@ class BoardBusyError(RemoteError):
 
 class BoardRefusedError(RemoteError):
     """The board works but cannot take this: too little disk or memory, no Python, no interpreter for it."""
+
+
+class BoardShortError(BoardRefusedError):
+    """The board could not start a program: no process or no memory is left there. It says nothing of what lies on it."""

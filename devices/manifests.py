@@ -21,6 +21,14 @@ OTHER_PICTURES = frozenset(
     {".jp2", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".tga", ".ppm", ".pgm", ".ico"}
 )
 """Pictures that are not read: to be converted, and never left out without a word."""
+BESIDE_PICTURES = frozenset(
+    {".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".yml", ".npy", ".npz", ".db", ".ini"}
+)
+"""Files that lie beside pictures and are none: never looked into."""
+MAGIC_BYTES = 12
+"""So many bytes at its beginning tell whether a file is a picture."""
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"})  # of HEIC and AVIF, behind "ftyp"
 LITTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # what archivers and file systems leave beside the data
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "filepath", "file_name", "image_name")
@@ -50,6 +58,18 @@ class Manifest:
 def suffix(name: str) -> str:
     """Return what a file's name ends in, in small letters, with the dot."""
     return posixpath.splitext(name)[1].lower()
+
+
+def is_nameless(name: str) -> bool:
+    """Return whether only a file's content can tell if it is a picture: its name ends in nothing that is known."""
+    kind = suffix(name)
+    return not name.startswith(".") and kind not in _PICTURES | OTHER_PICTURES | BESIDE_PICTURES
+
+
+def begins_like_a_picture(head: bytes) -> bool:
+    """Return whether a file whose first `MAGIC_BYTES` these are is a JPEG, PNG, GIF, TIFF, WebP, HEIC or AVIF."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return head.startswith(_MAGIC) or webp or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
 
 
 def hidden(folder: str) -> bool:

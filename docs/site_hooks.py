@@ -1,6 +1,7 @@
 """MkDocs hooks: what the program itself knows is taken from it while the site is built, so that no page can be out of step.
 
 - ``<!-- help -->`` on a command's page becomes its real ``--help``.
+- A Mermaid diagram becomes its picture, so that no page needs Mermaid's script (``draw_diagrams.py`` draws them).
 - ``<!-- api: PACKAGE -->`` becomes an entry for every public name of the package.
 - The navigation lists every command, in the order of the work, and every page that nobody has put anywhere.
 """
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import re
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from edge.cli import COMMANDS, main
@@ -48,8 +51,35 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
         markdown = markdown.replace(HELP, f"```text\n{help_text(command)}\n```")
     markdown = _API.sub(lambda found: "\n\n".join(f"::: {found[1]}.{name}" for name in public_names(found[1])), markdown)
     markdown = _separate_lists(markdown)
+    markdown = with_pictures(markdown, page.file.src_uri)
     depth = page.file.src_uri.count("/")
     return _OUTSIDE.sub(lambda found: found[0] if _inside(found[0], depth) else f"`{found[2]}`", markdown)
+
+
+def with_pictures(markdown: str, page: str) -> str:
+    """Put the picture of each Mermaid diagram into the page, in the place of its code."""
+    diagrams = _beside("draw_diagrams")
+    number = 0
+
+    def picture(found: re.Match[str]) -> str:
+        nonlocal number
+        number += 1
+        path = diagrams.picture_of(page, number)
+        svg = path.read_text(encoding="utf-8") if path.exists() else ""
+        if diagrams.digest(found[1]) not in svg:
+            raise ValueError(f"{page}: its diagram {number} is not the one in {path.name}; draw it with: make diagrams")
+        return f'<figure class="diagram">\n{svg}</figure>\n'
+
+    return str(diagrams.BLOCK.sub(picture, markdown))
+
+
+def _beside(name: str) -> ModuleType:
+    """Import a module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _separate_lists(markdown: str) -> str:

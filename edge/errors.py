@@ -27,23 +27,29 @@ class ArtefactError(EdgeError, ValueError):
     """The file is not an intact .tflite: truncated, altered, or something else altogether."""
 
 
-class ContractError(EdgeError, ValueError):
-    """The contract is missing, malformed, contradicts the model, or was written by a newer edgekit."""
+class AdvisingError(EdgeError):
+    """An error that several commands meet, not all of which have the flags that would help.
 
-
-class DatasetError(EdgeError, ValueError):
-    """A folder or manifest of images cannot be used as asked.
-
-    ``ways``: what can be done about it, each with the flag of the command line that it names, or None.
+    ``ways``: what can be done about it, each with the flag of the command line that it names, or None. ``otherwise``: what a
+    command is told that has none of these flags.
     """
 
-    def __init__(self, message: str = "", *, ways: Sequence[tuple[str | None, str]] = ()) -> None:
-        self._message, self.ways = message, tuple(ways)
+    def __init__(self, message: str = "", *, ways: Sequence[tuple[str | None, str]] = (), otherwise: str = "") -> None:
+        self._message, self.ways, self._otherwise = message, tuple(ways), otherwise
         super().__init__(_with_ways(message, [way for _, way in ways]))
 
     def told(self, flags: Collection[str]) -> str:
         """Return the sentence for a command that has these flags: it advises no other."""
-        return _with_ways(self._message, [way for flag, way in self.ways if flag is None or flag in flags])
+        fitting = [way for flag, way in self.ways if flag is None or flag in flags]
+        return _with_ways(self._message, fitting or [self._otherwise] * bool(self._otherwise))
+
+
+class ContractError(AdvisingError, ValueError):
+    """The contract is missing, malformed, contradicts the model, or was written by a newer edgekit."""
+
+
+class DatasetError(AdvisingError, ValueError):
+    """A folder or manifest of images cannot be used as asked."""
 
 
 def _with_ways(message: str, ways: Sequence[str]) -> str:

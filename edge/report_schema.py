@@ -38,6 +38,7 @@ _DIFFERENCE = number(-1, 1)
 _FIGURE = number(-1e15, 1e15)
 _MS = number(1e-6, 1e12)
 _COUNT = whole(0, _MANY)
+_NO_TIME = number(0, 1e12)  # milliseconds, of what may be over within one tick of a clock
 _VERDICT = choice("pass", "fail", "undecided")
 _BOARD = either(text(), record({"profile": optional(text()), "model": optional(text()), "virtual": optional(flag())}))
 _RUNTIME = record({"package": text(), "version": text(), "kernels": optional(text())})
@@ -127,9 +128,30 @@ SEQUENTIAL = record(
 )
 """A validation that stopped when it was decided."""
 
+_JOULES = number(-1e9, 1e9)
 _BENCHMARK = record(
     {
         **_WHERE,
+        "energy": optional(
+            record(
+                {"above_uncertainty": flag(), "load_w": _FIGURE, "idle_w": _FIGURE, "looks_per_s": _FIGURE},
+                meter=text(),
+                scope=text(),
+                joules_per_run=_JOULES,
+                uncertainty_j=number(0, 1e9),
+                joules_per_run_with_rest=_JOULES,
+            )
+        ),
+        "energy_note": optional(text()),
+        "per_op": optional(
+            record(
+                threads=_COUNT,
+                findings=items(text()),
+                kernels=items(record(kernel=text(), ran_by=text(), calls=_COUNT, ms=_NO_TIME)),
+                blocks=items(record(name=text(), first=_COUNT, last=_COUNT, ms=_NO_TIME)),
+                ops=items(record(index=_COUNT, ran_by=text(), ms=_NO_TIME)),
+            )
+        ),
         "machine": optional(text()),
         "percentiles_ms": optional(items(_MS)),
         "trace": optional(items(record(t_s=number(0, 1e12), p50_ms=_MS, celsius=optional(number(-300, 1e4))))),
@@ -210,12 +232,30 @@ _ANY = record(
         "file": optional(text()),
     }
 )
+_TRIED: dict[str, Schema] = {
+    **{"name": text(), "ms": _MS, "bytes": _COUNT},
+    "int8": record(error=_FIGURE, agreement=optional(_FIGURE)),
+}
+_SHRINK = record(
+    name=text(),
+    int8=text(),
+    timed=text(),
+    chosen=text(),
+    verdict=text(),
+    lineage=anything(),
+    original=record(**_TRIED),
+    shrunk=record(**_TRIED, cut=record(blocks=items(text()), kept=mapping(items(_COUNT)))),
+    candidates=items(record(**_TRIED)),
+    front=items(text()),
+    structure=record(blocks=items(text()), channels=mapping(whole(1))),
+)
 ANSWERS: Mapping[str, Schema] = {
     "validate": VALIDATION,
     "benchmark": _BENCHMARK,
     "check": _CHECK_ONE,
     "explain": _EXPLAIN,
     "qat": _QAT,
+    "shrink": _SHRINK,
     "tune": record({"chosen": optional(text()), "file": optional(text())}, candidates=anything(), ranking=anything()),
     "deploy": record({**_WHERE, "sha256": optional(text())}, release=text(), changed=flag()),
     "selftest": record({**_WHERE, "model_sha256": text(), "passed": flag(), "exact": flag()}, results=anything()),

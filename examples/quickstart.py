@@ -18,8 +18,8 @@ def main(model: str, train: str, test: str) -> int:
     labels = sorted(folder.name for folder in Path(train).iterdir() if folder.is_dir())
     source = quantize.load(model, preprocess="inception", labels=labels)
     photos = quantize.RepresentativeDataset.from_folder(train, count=200, contract=source.contract)
-    float32 = quantize.post_training(source, variant="float32").save(Path.cwd())
-    int8 = quantize.post_training(source, photos, variant="int8").save(Path.cwd())
+    variants = quantize.post_training_variants(source, photos, ("float32", "int8"))
+    float32, int8 = (artefact.save(Path.cwd()) for artefact in variants)
 
     deployed = edge.load(int8)
     photo = next(Path(test).glob("*/*"))

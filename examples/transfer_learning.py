@@ -34,39 +34,45 @@ class Photos(keras.utils.PyDataset):
         files = [(path, number) for number, label in enumerate(labels) for path in sorted((folder / label).iterdir())]
         order = np.random.default_rng(0).permutation(len(files))
         self.files = [files[index] for index in order]
+        self.classes = np.array([number for _, number in self.files])
         self.spec, self.batch = spec, batch
 
     def __len__(self) -> int:
         return -(-len(self.files) // self.batch)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.files[index * self.batch : (index + 1) * self.batch]
-        images = np.concatenate([preprocess(path, self.spec) for path, _ in chosen])
-        return images, np.array([number for _, number in chosen])
+        chosen = slice(index * self.batch, (index + 1) * self.batch)
+        return np.concatenate([preprocess(path, self.spec) for path, _ in self.files[chosen]]), self.classes[chosen]
 
 
-def build(weights: str, spec: edge.InputSpec, classes: int) -> tuple[keras.Model, keras.Model]:
-    """Return the whole model and the headless backbone that is one layer of it."""
+def build(weights: str, spec: edge.InputSpec, classes: int) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """Return the whole model, the headless backbone that is one layer of it, and the head that is the rest."""
     backbone = keras.applications.InceptionResNetV2(
         include_top=False,
         weights=None if weights == "none" else weights,
         input_shape=(spec.height, spec.width, 3),
         pooling="avg",
     )
+    head = [keras.layers.Dropout(0.2), keras.layers.Dense(classes, activation="softmax", name="classes")]
     inputs = keras.Input((spec.height, spec.width, 3))
     # training=False: batch normalization keeps ImageNet's statistics, also while the convolutions are fine-tuned.
-    features = backbone(inputs, training=False)
-    outputs = keras.layers.Dense(classes, activation="softmax", name="classes")(keras.layers.Dropout(0.2)(features))
-    return keras.Model(inputs, outputs), backbone
+    outputs = backbone(inputs, training=False)
+    for layer in head:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs), backbone, keras.Sequential(head)
 
 
-def train(model: keras.Model, backbone: keras.Model, photos: Photos, test: Photos, epochs: int, fine_tune: int) -> None:
-    """First the head alone, then (``fine_tune`` epochs) everything with small steps."""
-    for trainable, rate, count in ((False, 1e-3, epochs), (True, 1e-5, fine_tune)):
-        if count:
-            backbone.trainable = trainable
-            model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-            model.fit(photos, validation_data=test, epochs=count, verbose=2)
+def train_head(head: keras.Model, backbone: keras.Model, photos: Photos, test: Photos, epochs: int) -> None:
+    """Train the head alone. The backbone answers each photo once: frozen, it would say the same in every epoch."""
+    parts = [(backbone.predict(part, verbose=2), part.classes) for part in (photos, test)]
+    head.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    head.fit(*parts[0], batch_size=photos.batch, validation_data=parts[1], epochs=epochs, verbose=2)
+
+
+def fine_tune(model: keras.Model, photos: Photos, test: Photos, epochs: int) -> None:
+    """Train everything, with small steps."""
+    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(photos, validation_data=test, epochs=epochs, verbose=2)
 
 
 def main() -> int:
@@ -86,9 +92,12 @@ def main() -> int:
 
     labels = sorted(folder.name for folder in (args.photos / "train").iterdir() if folder.is_dir())
     spec = edge.InputSpec(width=args.size, height=args.size)
-    model, backbone = build(args.weights, spec, len(labels))
-    test = Photos(args.photos / "test", labels, spec)
-    train(model, backbone, Photos(args.photos / "train", labels, spec), test, args.epochs, args.fine_tune)
+    model, backbone, head = build(args.weights, spec, len(labels))
+    photos, test = (Photos(args.photos / part, labels, spec) for part in ("train", "test"))
+    if args.epochs:
+        train_head(head, backbone, photos, test, args.epochs)
+    if args.fine_tune:
+        fine_tune(model, photos, test, args.fine_tune)
     args.out.mkdir(parents=True, exist_ok=True)
     model.save(args.out / "model.keras")
 

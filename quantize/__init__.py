@@ -1,6 +1,7 @@
 """edgekit's workstation side: load a trained network, quantize it, check it. Needs the ``[quantize]`` extra (TensorFlow).
 
-Names are loaded when they are first used, and TensorFlow when a function first needs it: ``import quantize`` costs nothing.
+Names are loaded when they are first used, and TensorFlow when a function first needs it: ``import quantize`` costs nothing (all names,
+without TensorFlow: 0.6 s of processor time).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .ptq import Artefact, PtqConfig, post_training, post_training_variants
     from .qat.api import QatConfig, QatResult, quantization_aware
     from .reference import reference_outputs
+    from .shrinking.api import ShrinkConfig, ShrinkResult, shrink
 
 __all__ = [
     "Architecture",
@@ -36,6 +38,8 @@ __all__ = [
     "QatConfig",
     "QatResult",
     "RepresentativeDataset",
+    "ShrinkConfig",
+    "ShrinkResult",
     "Source",
     "TrainingError",
     "UnsafeModelError",
@@ -45,6 +49,7 @@ __all__ = [
     "post_training_variants",
     "quantization_aware",
     "reference_outputs",
+    "shrink",
 ]
 
 # No module may be called like a function that is exported here: importing it would put the module in the function's place.
@@ -54,6 +59,7 @@ _HOMES = {
     **dict.fromkeys(("Artefact", "PtqConfig", "post_training", "post_training_variants"), "quantize.ptq"),
     **dict.fromkeys(("BridgeError", "TrainingError"), "quantize.errors"),
     **dict.fromkeys(("QatConfig", "QatResult", "quantization_aware"), "quantize.qat.api"),
+    **dict.fromkeys(("ShrinkConfig", "ShrinkResult", "shrink"), "quantize.shrinking.api"),
     "Architecture": "quantize.loading.architecture",
     "RepresentativeDataset": "quantize.calibrate.representative",
     "Source": "quantize.loading.source",

@@ -16,10 +16,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import edge
 from edge.artefact.contract import InputSpec
+from edge.bench.latency import benchmark
 from edge.files import atomic_write_text
+from edge.predict import check_report
 from edge.progress import Progress, stage
+from edge.report import gathering, page, sources
 from edge.runtime.preprocess import preprocess
+
+from .calibrate.representative import RepresentativeDataset
+from .loading.load import load
+from .ptq import post_training_variants
+from .reference import reference_outputs
 
 INPUT = InputSpec(width=75, height=75)
 TEST_IMAGES = 797  # enough that no flip at all proves a drop below 0.5 points; see edge.numbers.statistics
@@ -57,14 +66,14 @@ def photographs() -> list[np.ndarray]:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Photos:
+class Digits:
     """A labelled part in memory: ``tensors`` float32 ``(count, 75, 75, 3)``, ``labels`` int64 ``(count,)``."""
 
     tensors: np.ndarray
     labels: np.ndarray
 
     @classmethod
-    def load(cls, folder: Path) -> Photos:
+    def load(cls, folder: Path) -> Digits:
         files = sorted(folder.glob("*/*.png"))
         return cls(
             tensors=np.concatenate([preprocess(file, INPUT) for file in files]),
@@ -87,25 +96,25 @@ def train(images: Path, out: Path, *, epochs: int = EPOCHS, seed: int = 0) -> fl
 
     keras = import_keras()
     keras.utils.set_random_seed(seed)
-    train_photos, test_photos = Photos.load(images / "train"), Photos.load(images / "test")
+    train_part, test_part = Digits.load(images / "train"), Digits.load(images / "test")
     with stage("build InceptionResNetV2 (54.3 M parameters)"), quiet():
         model = _network(keras)
     rng = np.random.default_rng(seed)
-    steps = len(train_photos.labels) // BATCH
+    steps = len(train_part.labels) // BATCH
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * steps)
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     for epoch in range(epochs):
         with quiet(), Progress(steps, f"train: epoch {epoch + 1} of {epochs}") as progress:
-            for tensors, labels in train_photos.batches(rng):
+            for tensors, labels in train_part.batches(rng):
                 model.train_on_batch(tensors, labels)
                 progress.advance()
     with stage("measure it on the held-out digits"), quiet():
-        answers = np.concatenate([model.predict_on_batch(chunk) for chunk in np.array_split(test_photos.tensors, 16)])
+        answers = np.concatenate([model.predict_on_batch(chunk) for chunk in np.array_split(test_part.tensors, 16)])
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.partial.keras")  # Keras picks the format by suffix
     model.save(partial, include_optimizer=False)  # nobody trains it on; a third of the size
     partial.replace(out)
-    return float(np.mean(answers.argmax(axis=1) == test_photos.labels))
+    return float(np.mean(answers.argmax(axis=1) == test_part.labels))
 
 
 def _network(keras: Any) -> Any:
@@ -119,15 +128,6 @@ def _network(keras: Any) -> Any:
 
 def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]]:
     """Make every variant of ``trained`` in ``out``, validate each against the Keras network, time it. One row of data each."""
-    import edge
-    from edge.bench.latency import benchmark
-    from edge.predict import check_report
-
-    from .calibrate.representative import RepresentativeDataset
-    from .loading.load import load
-    from .ptq import post_training_variants
-    from .reference import reference_outputs
-
     source = load(trained, preprocess="inception", labels=[str(digit) for digit in range(10)])
     photos = RepresentativeDataset.open(out / "photos" / "train", source=source, validation=out / "photos" / "test")
     files = {artefact.variant: artefact.save(out) for artefact in post_training_variants(source, photos)}
@@ -168,8 +168,6 @@ def compare(out: Path, trained: Path, *, max_drop: float) -> list[dict[str, Any]
 
 def write_page(out: Path) -> Path:
     """Write ``out/report.html`` from what `compare` left in ``out/runs``. Raises MissingExtraError without the ``[report]`` extra."""
-    from edge.report import gathering, page, sources
-
     runs, left_out = sources.read_place(str(out / "runs"))
     place = out / "report.html"
     atomic_write_text(place, page.render(gathering.gather(runs, left_out)))

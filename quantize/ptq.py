@@ -19,11 +19,11 @@ from edge.runtime import golden, trust
 from edge.version import __version__
 
 from . import runtimes
-from .calibrate import auto_ranges, refine
+from .calibrate import auto_ranges, refine, same_range
 from .errors import CalibrationError, ConversionError
 from .loading import recurrent
 from .loading.io_specs import PICTURE
-from .tflite import answers, conversion, metadata
+from .tflite import answers, conversion, metadata, quantizers
 from .tflite import edit as flatbuffer_edit
 from .tflite.calibrated import write_pixel_range
 
@@ -58,6 +58,7 @@ class PtqConfig:
     ``golden_samples``: how many synthetic inputs are answered here and packed for boards to replay.
     ``keep_float``: names of ops (``UNIDIRECTIONAL_SEQUENCE_LSTM``; ``lstm`` for short) that stay in float in the ``int8`` variant,
     with conversions around them; the ranges are then the converter's.
+    ``quantizer``: what makes the ``int8`` variant, one of `quantize.tflite.quantizers`.
     """
 
     io: str = "int8"
@@ -66,6 +67,7 @@ class PtqConfig:
     runtime: str | None = None
     golden_samples: int = 2
     keep_float: tuple[str, ...] = ()
+    quantizer: str = quantizers.TENSORFLOW
 
     def __post_init__(self) -> None:
         if self.io not in conversion.IO_TYPES:
@@ -74,6 +76,7 @@ class PtqConfig:
             raise ConversionError(f"ranges is {self.ranges!r}, expected one of {', '.join(auto_ranges.NAMES)}")
         if self.runtime is not None:
             runtimes.get(self.runtime)
+        quantizers.check(self.quantizer, io=self.io, in_float=self.keep_float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +222,8 @@ def int8(source: Source, float32: bytes, calibrated: bytes, representative: Repr
     """The int8 variant of a float flatbuffer: ranges searched for where that is possible, else the converter's, with the reason."""
     plain = needs_converter_ranges(source, config)
     if config.ranges == auto_ranges.CONVERTER or plain:
-        kept = _in_float(calibrated, config.keep_float) if config.keep_float else ()
-        made = conversion.quantize_int8(calibrated, io=config.io, per_channel=config.per_channel, in_float=kept)
+        kept = quantizers.tensors_of(calibrated, config.keep_float)
+        made = quantizer_of(config)(calibrated, io=config.io, in_float=kept)
         return _Made(flatbuffer=made, ranges="minmax", notes=(plain,) if plain else ())
     return full_int8(source, float32, calibrated, representative, config)
 
@@ -237,16 +240,27 @@ def full_int8(
         method=config.ranges,
         count=len(representative),
         kinds=kinds,
-        per_channel=config.per_channel,
+        quantize=quantizer_of(config),
     )
     ready = write_pixel_range(choice.calibrated, source.contract.input)
-    flatbuffer = conversion.quantize_int8(ready, io=config.io, per_channel=config.per_channel)
+    flatbuffer = quantizer_of(config)(ready, io=config.io)
     notes = [choice.describe(), *(finding.message for finding in choice.findings)]
     if config.ranges == auto_ranges.AUTO:
         refinement = refine.refine(flatbuffer, float32, representative.tensors, kinds=kinds)
         flatbuffer = refinement.flatbuffer
         notes.append(refinement.describe())
     return _Made(flatbuffer=flatbuffer, ranges=choice.method, notes=tuple(notes))
+
+
+def quantizer_of(config: PtqConfig) -> Callable[..., bytes]:
+    """Return what makes int8 of a calibrated flatbuffer, by ``config``; takes ``io`` and ``in_float`` beside it."""
+
+    def quantize(calibrated: bytes, *, io: str = "int8", in_float: Sequence[str] = ()) -> bytes:
+        # TensorFlow's makes one scale of those that must be one, the other puts an op between them.
+        ready = calibrated if config.quantizer == quantizers.TENSORFLOW else same_range.unified(calibrated)
+        return quantizers.quantize_int8(ready, name=config.quantizer, io=io, per_channel=config.per_channel, in_float=in_float)
+
+    return quantize
 
 
 def needs_converter_ranges(source: Source, config: PtqConfig) -> str:
@@ -256,20 +270,6 @@ def needs_converter_ranges(source: Source, config: PtqConfig) -> str:
     if source.model is not None and recurrent.layers(source.model) and config.ranges != auto_ranges.CONVERTER:
         return "ranges: the converter's, as the search does not know what a recurrent op holds inside"
     return ""
-
-
-def _in_float(flatbuffer: bytes, ops: Sequence[str]) -> tuple[str, ...]:
-    """Return the tensors of the ops that are to stay in float. Raises ConversionError for an op that the network does not have."""
-    model = graph.read(flatbuffer)
-    names: list[str] = []
-    for op in ops:
-        wanted = recurrent.LSTM_OP if op.lower() == "lstm" else op.upper()
-        found = [model.tensors[index].name for each in model.ops if each.name == wanted for index in each.outputs]
-        if not found:
-            has = ", ".join(sorted(graph_facts.op_counts(model)))
-            raise ConversionError(f"keep_float: the network has no op {wanted}, only {has}")
-        names += found
-    return tuple(names)
 
 
 def output_kinds(source: Source, float32: bytes) -> list[str]:
@@ -323,7 +323,7 @@ def _contract(
         seed=representative.seed if ranges and representative is not None else 0,
         representative=representative.identities if ranges and representative is not None else (),
     )
-    notes = (*source.contract.notes, *made.notes)
+    notes = (*source.contract.notes, *made.notes, *(quantizers.notes(config.quantizer) if variant == "int8" else ()))
     return source.contract.replace(name=source.name, quantization=quantization, notes=notes, written_by=f"edgekit {__version__}")
 
 
@@ -374,7 +374,7 @@ def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None, mix
             inside = {tensor.index for tensor in islands}
             ops = sorted({op.name for op in model.ops if inside & {*op.inputs, *op.outputs}} - _CONVERSIONS)
             raise ConversionError(
-                f"int8: {len(islands)} float tensors are left in the file ({names}), as TensorFlow's quantizer has no int8 for"
+                f"int8: {len(islands)} float tensors are left in the file ({names}), as the quantizer has no int8 for"
                 f" {', '.join(ops)}; train with another op, or leave it in float knowingly: --keep-float {','.join(ops).lower()}"
             )
     if runtime is not None:

@@ -24,7 +24,6 @@ NAMES = MappingProxyType(
         "QuantizeModel": "tensorflow.lite.python.optimize._pywrap_tensorflow_lite_calibration_wrapper:CalibrationWrapper.QuantizeModel",
         # The flatbuffer's classes, to edit converted files.
         "schema": "tensorflow.lite.python.schema_py_generated:",
-        "_get_ops_details": "tensorflow.lite.python.interpreter:Interpreter._get_ops_details",
         # Protocol buffers of SavedModels and graphs; every op that is installed.
         "saved_model_pb2": "tensorflow.core.protobuf.saved_model_pb2:",
         "meta_graph_pb2": "tensorflow.core.protobuf.meta_graph_pb2:",
@@ -82,12 +81,6 @@ def inlined(concrete: Any) -> Any:
     """Return a concrete function with all that it calls written out in one graph, its variables as constants."""
     convert = get("convert_variables_to_constants_v2")
     return convert(concrete, lower_control_flow=False, aggressive_inlining=True)
-
-
-def ops_details(interpreter: Any) -> list[dict[str, Any]]:
-    """Return what a ``tf.lite.Interpreter`` knows of each op."""
-    details: list[dict[str, Any]] = interpreter._get_ops_details()
-    return details
 
 
 def nodes_by_depth(model: Any) -> dict[int, list[Any]]:

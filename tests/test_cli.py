@@ -210,15 +210,3 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
     assert result.stderr == ""
     assert result.returncode in (0, 141)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_wrapped_to_the_terminal_and_examples_stay_on_their_lines(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit):
-        build_parser(command).parse_args([command, "--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if len(line) > 80 and not line.startswith("  ")] == []
-    assert any(line.startswith(("  edgekit ", "  sudo edgekit ")) for line in lines)

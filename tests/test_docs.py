@@ -127,7 +127,9 @@ def test_the_quickstart_in_the_readme_is_the_example() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     example = (REPOSITORY / "examples" / "quickstart.py").read_text(encoding="utf-8")
     body = [
-        line.strip() for line in example.splitlines() if re.match(r"\s+(source|photos|float32|int8|deployed|report) = ", line)
+        line.strip()
+        for line in example.splitlines()
+        if re.match(r"\s+(source|photos|variants|float32, int8|deployed|report) = ", line)
     ]
     assert len(body) == 6
     for line in body:

@@ -35,7 +35,7 @@ FLOORS = {
     ),
     "quantize": (
         "commands",
-        "demo",
+        "demo shrinking",
         "analyse qat",
         "ptq",
         "calibrate",
@@ -54,22 +54,25 @@ FLOORS = {
         "doctor",
         "predict transport",
         "boards edgetpu",
-        "errors jsontext manifests onboard op_list origin own_python texts",
+        "errors findings jsontext links manifests onboard op_list origin own_python texts",
     ),
 }
 
 # What other packages may import of `devices`: facts, and functions over plain data. What these import in turn is held to the
 # same rule: nothing that touches files, processes or the network.
 LEAVES = {
-    *("devices.errors", "devices.jsontext", "devices.manifests", "devices.op_list", "devices.origin", "devices.texts"),
+    *(f"devices.{name}" for name in ("errors", "findings", "jsontext", "manifests", "op_list", "origin", "texts")),
     *("devices.boards.coral_end", "devices.boards.detect", "devices.boards.own_boards"),
     *("devices.boards.profiles", "devices.boards.records", "devices.boards.throttling"),
-    *(f"devices.edgetpu.{name}" for name in ("log", "mapping", "memory", "ops", "outcome", "rules", "seen")),
+    *(f"devices.edgetpu.{name}" for name in ("compilation", "log", "mapping", "memory", "ops", "rules", "seen")),
     *(f"devices.predict.{name}" for name in ("advice", "core_costs", "fit", "footprint")),
     *(f"devices.predict.{name}" for name in ("interpreters", "latency", "op_work", "resize")),
 }
+# And what else they may import of it: functions that look at files of the user's and do nothing else, which both sides need alike.
+READERS = {"devices.boards.board_files", "devices.links"}
 DOES_IO = {"io", "os", "pathlib", "select", "shutil", "socket", "subprocess", "sys", "tempfile", "threading", "urllib"}
 INTERPRETERS = {"ai_edge_litert", "tflite_runtime"}
+ONLY_READS = {"io", "os", "pathlib"}
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "scipy", "sklearn", "h5py"}
 ALLOWED = {
     "edge": {"numpy", "PIL"},
@@ -81,6 +84,7 @@ ONLY_IN = {
     **dict.fromkeys(INTERPRETERS, "edge.runtime.interpreter"),
     **dict.fromkeys(("jinja2", "markupsafe", "vl_convert"), "edge.report.page"),
     "cv2": "edge.live.video",
+    "litert_quantizer": "quantize.tflite.recipe",
     "sklearn": "quantize.demo",
 }
 
@@ -150,7 +154,7 @@ def is_allowed(found: Import) -> bool:
     if found.root == importer:
         return True
     if found.root == "devices":
-        return found.module in LEAVES
+        return found.module in LEAVES | READERS
     if found.root == "edge":
         return importer == "quantize"
     return found.root in ALLOWED[importer]
@@ -164,12 +168,14 @@ def test_packages_import_only_what_the_architecture_allows() -> None:
 
 def test_the_leaves_of_devices_do_no_io() -> None:
     found = [item for item in all_imports() if item.importer.startswith("devices")]
-    leaves, reached = set(LEAVES), set[str]()
+    leaves, reached = LEAVES | READERS, set[str]()
     while leaves != reached:
         reached = set(leaves)
         leaves |= {item.module for item in found if item.importer in reached and item.root == "devices"} - {"devices"}
     assert {"devices.boards.profiles", "devices.boards.raspberry_pi"} <= leaves
-    assert [str(item) for item in found if item.importer in leaves and item.root in DOES_IO] == []
+    allowed = {importer: ONLY_READS for importer in READERS}
+    does = [item for item in found if item.importer in leaves and item.root in DOES_IO - allowed.get(item.importer, set())]
+    assert [str(item) for item in does] == []
 
 
 def test_the_check_itself_refuses_what_it_should() -> None:
@@ -309,13 +315,11 @@ def test_there_is_no_package_below_tests() -> None:
     assert list((REPOSITORY / "tests").rglob("__init__.py")) == []
 
 
-def test_modules_stay_small() -> None:
-    lengths = {
-        module_name(path): len(path.read_text(encoding="utf-8").splitlines())
-        for package in PACKAGES
-        for path in (REPOSITORY / package).rglob("*.py")
-    }
-    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests"])
+def test_modules_stay_small(folder: str) -> None:
+    paths = list((REPOSITORY / folder).rglob("*.py"))
+    lengths = {module_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert lengths and {name: lines for name, lines in lengths.items() if lines > 400} == {}
 
 
 def loaded_by(code: str) -> set[str]:

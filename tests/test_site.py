@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,15 +16,20 @@ from edge.cli import COMMANDS
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 HELP = "<!-- help -->"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(scope="module")
-def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+def module_of_docs(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    return module_of_docs("site_hooks")
 
 
 def test_every_command_has_a_page_and_every_page_a_command() -> None:
@@ -59,15 +65,37 @@ def test_a_list_after_text_gets_the_line_that_markdown_wants(hooks: ModuleType) 
 
 def test_parameters_in_a_paragraph_become_a_list() -> None:
     pytest.importorskip("griffe")
-    spec = importlib.util.spec_from_file_location("site_griffe", DOCS / "site_griffe.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = module_of_docs("site_griffe")
     paragraph = "threads: default all; at most 4.\n    low, high: the bounds. Note: not a name. Raises OSError if not."
     assert module.as_list(paragraph, {"threads", "low", "high"}) == (
         "- `threads`: default all; at most 4.\n- `low`, `high`: the bounds. Note: not a name.\n\nRaises OSError if not."
     )
     assert module.as_list("Formula: a / b.", {"threads"}) == "Formula: a / b."
+
+
+def test_every_diagram_has_the_picture_of_its_code(hooks: ModuleType) -> None:
+    diagrams = module_of_docs("draw_diagrams")
+    drawn = set()
+    for page in DOCS.rglob("*.md"):
+        text, name = page.read_text(encoding="utf-8"), page.relative_to(DOCS).as_posix()
+        shown = hooks.with_pictures(text, name)
+        assert "```mermaid" not in shown
+        for number, code in enumerate(diagrams.codes(text), start=1):
+            picture = diagrams.picture_of(name, number)
+            drawn.add(picture)
+            # What stands in the boxes of the code stands in the picture, and nothing in it comes from elsewhere.
+            svg = ElementTree.parse(picture).getroot()
+            assert set(re.findall(r"\[([^\]]+)\]", code)) <= {"".join(box.itertext()) for box in svg.iter(f"{SVG}text")}
+            said = picture.read_text(encoding="utf-8")
+            targets = re.findall(r"""(?:href|src)=["']([^"']*)|url\(["']?([^)"']*)""", said)
+            assert targets and all("".join(target).startswith("#") for target in targets) and "<script" not in said
+            assert said in shown
+    assert drawn and drawn == set((DOCS / "assets").glob("*.svg"))
+
+
+def test_a_diagram_without_its_picture_stops_the_site(hooks: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"architecture.md: its diagram 1 is not the one in architecture-1.svg.*make diagrams"):
+        hooks.with_pictures("```mermaid\nflowchart TD\n  a --> b\n```\n", "architecture.md")
 
 
 def built_links(site: Path) -> Iterator[tuple[str, str]]:
@@ -107,5 +135,7 @@ def test_the_site_builds_without_a_warning_and_asks_nobody(tmp_path: Path) -> No
     for name in COMMANDS:
         page = (site / "commands" / f"{name}.html").read_text(encoding="utf-8")
         assert f"usage: edgekit {name}" in page and HELP not in page
+    architecture = (site / "architecture.html").read_text(encoding="utf-8")
+    assert "data-code-sha256" in architecture and "flowchart TD" not in architecture
     assert 'id="edge.load"' in (site / "api" / "edge.html").read_text(encoding="utf-8")
     assert 'id="quantize.post_training"' in (site / "api" / "quantize.html").read_text(encoding="utf-8")

@@ -16,7 +16,9 @@ _SOM = "Coral System-on-Module datasheet 1.11 (docslib.org/doc/11229095)"
 _MICRO = "https://coral.ai/static/files/Coral-Dev-Board-Micro-datasheet.pdf"
 _APEX = "google/gasket-driver, apex_driver.c"
 _DETECT = "adafruit/Adafruit_Python_PlatformDetect at 52f61e4"
-_COMPILER = "https://coral.ai/docs/edgetpu/compiler"
+_SRAM = "applied-ee.github.io/embedded, Coral Edge TPU: 8 MB of SRAM; of which compiler logs have up to 8.05 MiB left"
+_MODULE = "Coral Accelerator Module datasheet 1.4: PCIe Gen2 x1 or USB 2.0"
+_BOOT_LOG = "boot logs of the board ('Machine model: Google Coral MT8167', Linux 4.19.125-mtk, CPU 0x410fd041)"
 
 _APEX_LIMITS = verified(
     (
@@ -29,9 +31,11 @@ _APEX_LIMITS = verified(
 )
 _APEX_HEALTH = verified(("/sys/class/apex/apex_0/temp", "/sys/class/apex/apex_0/trip_point0_temp"), _APEX)
 
-_END_SOURCE = "codyogden/killedbygoogle#1641, with the makers' notice for Dev Board and SoM (mouser.com/PCN)"
+_END_SOURCE = "codyogden/killedbygoogle#1641 (the maker's notice for Dev Board and SoM that it links was not opened)"
 _ENDED = _NOW.verified(END_OF_LIFE, _END_SOURCE)
-_ENDED_TOO = _NOW.derived(END_OF_LIFE, f"{_END_SOURCE}; Frigate: 'no longer recommended for new installations'")
+_ENDED_TOO = _NOW.derived(
+    END_OF_LIFE, f"{_END_SOURCE}; Frigate's documentation: 'no longer recommended for new Frigate installations'"
+)
 
 DEV_BOARD = BoardProfile(
     name="coral-dev-board",
@@ -40,8 +44,8 @@ DEV_BOARD = BoardProfile(
     soc=verified("NXP i.MX 8M", _SOM),
     arch=verified("aarch64", _SOM),
     cpu=verified((CpuCluster(core="Cortex-A53", count=4, clock_mhz=1500, boost_mhz=None),), _SOM),
-    dot_product=derived(False, "the Cortex-A53 is Armv8.0-A; the dot product came as an option with Armv8.2-A"),
-    fp16_arithmetic=derived(False, "Armv8.0-A; half-precision arithmetic came as an option with Armv8.2-A"),
+    dot_product=_NOW.derived(False, "no asimddp in /proc/cpuinfo of another Cortex-A53 (hrw/arm-socs-table#101)"),
+    fp16_arithmetic=_NOW.derived(False, "no asimdhp in /proc/cpuinfo of another Cortex-A53 (hrw/arm-socs-table#101)"),
     caches=None,
     memory_mib=verified((1024, 2048, 4096), _SOM),
     memory_type=verified("LPDDR4", _SOM),
@@ -50,12 +54,12 @@ DEV_BOARD = BoardProfile(
     usb=verified("USB 3.0", _SOM),
     pcie=None,
     edgetpu=verified("PCIe", _SOM),
-    thermal=verified(
+    thermal=_NOW.verified(
         (
             ThermalLimit(celsius=75, effect="first passive trip: the Arm cores are throttled"),
             ThermalLimit(celsius=80, effect="second passive trip"),
         ),
-        "Linux, imx8mq-phanbell.dts",
+        "Linux, imx8mq-phanbell.dts, &cpu_thermal",
     ),
     health=verified(("/sys/class/thermal/thermal_zone0/temp", "/sys/class/apex/apex_0/temp"), _APEX),
     device_tree=_NOW.verified(
@@ -70,8 +74,8 @@ DEV_BOARD_MINI = BoardProfile(
     name="coral-dev-board-mini",
     title="Coral Dev Board Mini",
     unreachable=None,
-    soc=verified("MediaTek MT8167S", _DETECT),
-    arch=derived("aarch64", "Cortex-A35 is 64-bit Armv8-A, and Mendel is a 64-bit system"),
+    soc=_NOW.verified("MediaTek MT8167", f"{_BOOT_LOG}; that it is the MT8167S is from memory"),
+    arch=_NOW.derived("aarch64", f"{_BOOT_LOG}: 0xd04 is the Cortex-A35, 64-bit Armv8-A"),
     cpu=None,
     dot_product=None,
     fp16_arithmetic=None,
@@ -86,9 +90,7 @@ DEV_BOARD_MINI = BoardProfile(
     thermal=None,
     health=None,
     # Not mediatek,mt8167: that is the processor, which other boards have too (Linux, mt8167-pumpkin.dts: "Pumpkin MT8167").
-    device_tree=_NOW.verified(
-        ("Google Coral MT8167",), "the board's boot log: 'Machine model: Google Coral MT8167', Linux 4.19.125-mtk, excelsior"
-    ),
+    device_tree=_NOW.verified(("Google Coral MT8167",), _BOOT_LOG),
     end_of_life=_ENDED_TOO,
     systems=derived(("mendel",), "the Coral boards' own system"),
 )
@@ -129,11 +131,18 @@ DEV_BOARD_MICRO = BoardProfile(
 CORAL_USB = AcceleratorProfile(
     name="coral-usb",
     title="Coral USB Accelerator",
-    link=verified("USB 3.1 Gen 1; falls back to USB 2.0", "https://coral.ai/products/accelerator"),
-    memory_mib=verified(8, _COMPILER),
+    link=_NOW.derived(
+        "USB 3.1 Gen 1; falls back to USB 2.0",
+        "Coral Accelerator Module datasheet for USB 3: 3.1 Gen 1; on USB 2: measured in aallan/benchmarking-ml-on-the-edge",
+    ),
+    memory_mib=_NOW.verified(8, _SRAM),
     clocks_mhz=verified((250, 500), "libedgetpu1-std and libedgetpu1-max; google-coral/edgetpu"),
-    identifiers=verified(("USB 1a6e:089a before the first use", "USB 18d1:9302 after it"), "google-coral/libedgetpu"),
-    thermal=verified((), "Frigate's documentation: USB models lack the automatic throttling of the others"),
+    identifiers=_NOW.verified(
+        ("USB 1a6e:089a before the first use", "USB 18d1:9302 after it"), "https://docs.frigate.video/troubleshooting/edgetpu"
+    ),
+    thermal=_NOW.verified(
+        (), "Coral Accelerator Module datasheet, contents: 4.5.2 frequency scaling is for PCIe only, 4.5.3 fixed for USB"
+    ),
     health=verified((), "google-coral/edgetpu#102, #859: no interface to read its temperature"),
     end_of_life=_ENDED_TOO,
 )
@@ -141,8 +150,8 @@ CORAL_USB = AcceleratorProfile(
 CORAL_M2 = AcceleratorProfile(
     name="coral-m2",
     title="Coral M.2 Accelerator (A+E or B+M key)",
-    link=verified("PCIe 2.0 x1 (dual: two of them)", "Coral M.2 Accelerator datasheet 1.0"),
-    memory_mib=verified(8, _COMPILER),
+    link=_NOW.verified("PCIe 2.0 x1 (dual: two of them)", f"{_MODULE}; M.2 Accelerator with Dual Edge TPU datasheet 1.3"),
+    memory_mib=_NOW.verified(8, _SRAM),
     clocks_mhz=verified((500, 250, 125, 62.5), f"{_APEX}; google-coral/edgetpu#197"),
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,
@@ -153,8 +162,8 @@ CORAL_M2 = AcceleratorProfile(
 CORAL_PCIE = AcceleratorProfile(
     name="coral-pcie",
     title="Coral Mini PCIe Accelerator",
-    link=verified("PCIe 2.0 x1", "https://coral.ai/products/pcie-accelerator"),
-    memory_mib=verified(8, _COMPILER),
+    link=_NOW.derived("PCIe 2.0 x1", f"{_MODULE}; https://coral.ai/products: half-size Mini PCIe"),
+    memory_mib=_NOW.verified(8, _SRAM),
     clocks_mhz=verified((500, 250, 125, 62.5), f"{_APEX}; google-coral/edgetpu#197"),
     identifiers=verified(("PCI 1ac1:089a", "/dev/apex_0"), _APEX),
     thermal=_APEX_LIMITS,

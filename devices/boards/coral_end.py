@@ -1,6 +1,6 @@
 """Coral's end of life, and what keeps it going: one person's work, not Google's. Profiles, doctor and runtime say the same words."""
 
-# Source: codyogden/killedbygoogle#1641, with the makers' notice. Checked 2026-11-30.
+# Source: codyogden/killedbygoogle#1641. Checked 2026-11-30; the maker's notice that it links was not opened.
 END_OF_LIFE = "since July 2024; its runtime libedgetpu is archived since October 2025 (last change in March 2024)"
 
 # Sources: LiteRT#3611, google/gasket-driver#50. Checked 2026-11-30.

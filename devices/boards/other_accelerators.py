@@ -5,9 +5,12 @@ from __future__ import annotations
 from .records import CheckedOn, OtherAccelerator
 
 _NOW = CheckedOn(date="2026-11-30")
-_DRIVER = "hailo-ai/hailort-drivers, linux/pcie/src/pcie.h"
-_AI = "https://www.raspberrypi.com/documentation/computers/ai.html"
-_CAMERA = "https://www.raspberrypi.com/documentation/accessories/ai-camera.html"
+_DRIVER = "hailo-ai/hailort-drivers, common/pcie_common.h"  # at 05807be the 10H's number has the name MERCURY
+_AI = "raspberrypi/documentation, computers/ai/getting-started.adoc at 09e37ae"
+_CAMERA = (
+    "raspberrypi/documentation, accessories/ai-camera/model-conversion.adoc at 21372a3;"
+    " imx500-all: raspberrypi.com/documentation/accessories/ai-camera.html"
+)
 _HEF = "networks compiled to HEF by Hailo's Dataflow Compiler, run with HailoRT, rpicam-apps or picamera2"
 
 HAILO_8 = OtherAccelerator(
@@ -29,14 +32,17 @@ HAILO_15L = OtherAccelerator(
     name="hailo-15l",
     title="Hailo-15L",
     identifiers=_NOW.verified(("PCI 1e60:43a2",), _DRIVER),
-    used_by=_NOW.derived("networks compiled to HEF by Hailo's Dataflow Compiler, run with HailoRT", "as Hailo's other chips"),
+    used_by=_NOW.derived(
+        "networks compiled to HEF by Hailo's Dataflow Compiler, run with HailoRT",
+        f"as Hailo's other chips, whose driver it has: {_DRIVER}",
+    ),
 )
 
 IMX500 = OtherAccelerator(
     name="imx500",
     title="Sony IMX500 (Raspberry Pi AI Camera)",
     identifiers=_NOW.verified(
-        ("I2C imx500",), "Linux names the sensor imx500 10-001a: reports of Raspberry Pi 5 with the AI Camera"
+        ("I2C imx500",), "kernel logs of Raspberry Pi 5 with the AI Camera: 'imx500 10-001a: …'; the driver itself was not opened"
     ),
     used_by=_NOW.verified(
         "networks packaged to RPK by Sony's converter and imx500-package, run in the camera with rpicam-apps or picamera2"

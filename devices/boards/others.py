@@ -11,15 +11,17 @@ verified, derived = _FIRST.verified, _FIRST.derived
 _NOW = CheckedOn(date="2026-11-30")
 
 _SBC_BENCH = "ThomasKaiser/sbc-bench, Results.md at 53f7951"
-_CPUFP = "pigirons/cpufp at 93e165e"
+_CPUFP = "pigirons/cpufp, benchmark_result/arm64/RockChip_RK3588.md at 67c2571"
 _DETECT = "adafruit/Adafruit_Python_PlatformDetect at 52f61e4"
-_BEAGLE = "https://beagleboard.org/ai-64"
+_BEAGLE = "tari-labs/open-hardware, beaglebone/BeagleBone.md, after beagleboard.org/ai-64"
+_CPUINFO_NANO = "/proc/cpuinfo (hrw/arm-socs-table#37)"
 _RK3588 = (
     CpuCluster(core="Cortex-A76", count=4, clock_mhz=2400, boost_mhz=None),
     CpuCluster(core="Cortex-A55", count=4, clock_mhz=1800, boost_mhz=None),
 )
 _NO_EDGETPU = derived(None, "Edge TPUs are built into Coral boards only")
-_FROM_SOC = "what the RK3588 offers; connectors differ between revisions"
+_FROM_SOC = "what the RK3588 offers; no description of the board's connectors was opened"
+_FROM_KIT = "the developer kit's carrier board, no description of which was opened; other carriers differ"
 _THERMAL_ZONES = verified(
     ("/sys/class/thermal/thermal_zone*/{type,temp}", "/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"),
     "Linux, Documentation/driver-api/thermal/sysfs-api.rst",
@@ -32,15 +34,15 @@ JETSON_NANO = BoardProfile(
     soc=verified("Tegra X1", _SBC_BENCH),
     arch=verified("aarch64", _SBC_BENCH),
     cpu=verified((CpuCluster(core="Cortex-A57", count=4, clock_mhz=1430, boost_mhz=1480),), _SBC_BENCH),
-    dot_product=verified(False, f"{_CPUFP}: no dot-product result"),
-    fp16_arithmetic=derived(False, "Armv8.0-A; half-precision arithmetic came as an option with Armv8.2-A"),
+    dot_product=_NOW.verified(False, f"no asimddp in {_CPUINFO_NANO}"),
+    fp16_arithmetic=_NOW.verified(False, f"no asimdhp in {_CPUINFO_NANO}"),
     caches=verified("2 MiB L2", _SBC_BENCH),
     memory_mib=verified((4096,), _SBC_BENCH),
     memory_type=verified("LPDDR4", _SBC_BENCH),
     memcpy_mb_s=verified(3730, _SBC_BENCH),
     memset_mb_s=verified(8870, _SBC_BENCH),
-    usb=derived("USB 3.0", "the developer kit's carrier board; other carriers differ"),
-    pcie=derived("M.2 key E", "the developer kit's carrier board; other carriers differ"),
+    usb=_NOW.unopened("USB 3.0", _FROM_KIT),
+    pcie=_NOW.unopened("M.2 key E", _FROM_KIT),
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
@@ -53,24 +55,24 @@ ORANGE_PI_5 = BoardProfile(
     name="orange-pi-5",
     title="Orange Pi 5",
     unreachable=None,
-    soc=verified("Rockchip RK3588S", "Linux, rk3588s-orangepi-5.dts"),
+    soc=_NOW.verified("Rockchip RK3588S", "Linux, rk3588s-orangepi-5.dts"),
     arch=verified("aarch64", _SBC_BENCH),
     cpu=verified(_RK3588, _SBC_BENCH),
-    dot_product=verified(True, f"{_CPUFP}, both clusters of the RK3588"),
-    fp16_arithmetic=verified(True, f"{_CPUFP}, both clusters of the RK3588"),
+    dot_product=_NOW.verified(True, f"{_CPUFP}: asimd_dp on both clusters"),
+    fp16_arithmetic=_NOW.verified(True, f"{_CPUFP}: asimd_hp on both clusters"),
     caches=verified("3 MiB L3", _SBC_BENCH),
     memory_mib=None,
     memory_type=None,
     memcpy_mb_s=verified(12800, _SBC_BENCH),
     memset_mb_s=verified(29900, _SBC_BENCH),
-    usb=derived("USB 3.0", _FROM_SOC),
-    pcie=derived("PCIe", _FROM_SOC),
+    usb=_NOW.unopened("USB 3.0", _FROM_SOC),
+    pcie=_NOW.unopened("PCIe", _FROM_SOC),
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
     device_tree=_NOW.verified(
         ("Orange Pi 5", "Xunlong Orange Pi 5", "xunlong,orangepi-5", "rockchip,rk3588s-orangepi-5"),
-        f"{_DETECT}; Linux, rk3588s-orangepi-5.dts; the maker's kernel",
+        f"{_DETECT}; Linux, rk3588s-orangepi-5.dts; rockchip,rk3588s-orangepi-5: its first patch",
     ),
     end_of_life=None,
     systems=None,
@@ -80,18 +82,18 @@ ROCK_5B = BoardProfile(
     name="rock-5b",
     title="Radxa ROCK 5B",
     unreachable=None,
-    soc=verified("Rockchip RK3588", "Linux, rk3588-rock-5b.dts"),
+    soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-rock-5b.dts"),
     arch=verified("aarch64", _SBC_BENCH),
     cpu=verified(_RK3588, _SBC_BENCH),
-    dot_product=verified(True, f"{_CPUFP}, both clusters of the RK3588"),
-    fp16_arithmetic=verified(True, f"{_CPUFP}, both clusters of the RK3588"),
+    dot_product=_NOW.verified(True, f"{_CPUFP}: asimd_dp on both clusters"),
+    fp16_arithmetic=_NOW.verified(True, f"{_CPUFP}: asimd_hp on both clusters"),
     caches=verified("3 MiB L3", _SBC_BENCH),
     memory_mib=None,
     memory_type=None,
     memcpy_mb_s=verified(10830, _SBC_BENCH),
     memset_mb_s=verified(29220, _SBC_BENCH),
-    usb=derived("USB 3.0", _FROM_SOC),
-    pcie=derived("PCIe", _FROM_SOC),
+    usb=_NOW.unopened("USB 3.0", _FROM_SOC),
+    pcie=_NOW.unopened("PCIe", _FROM_SOC),
     edgetpu=_NO_EDGETPU,
     thermal=None,
     health=_THERMAL_ZONES,
@@ -104,18 +106,18 @@ BEAGLEBONE_AI_64 = BoardProfile(
     name="beaglebone-ai-64",
     title="BeagleBone AI-64 (CPU only)",
     unreachable=None,
-    soc=verified("TI TDA4VM (J721E)", _BEAGLE),
-    arch=verified("aarch64", _BEAGLE),
-    cpu=verified((CpuCluster(core="Cortex-A72", count=2, clock_mhz=2000, boost_mhz=None),), _BEAGLE),
-    dot_product=verified(False, "hrw/arm-socs-table#40: /proc/cpuinfo without asimddp"),
-    fp16_arithmetic=verified(False, "hrw/arm-socs-table#40: /proc/cpuinfo without asimdhp"),
+    soc=_NOW.verified("TI TDA4VM (J721E)", "hrw/arm-socs-table#40; Linux, k3-j721e-beagleboneai64.dts"),
+    arch=_NOW.derived("aarch64", "/proc/cpuinfo (hrw/arm-socs-table#40): Cortex-A72 with asimd, as 64-bit kernels name it"),
+    cpu=_NOW.verified((CpuCluster(core="Cortex-A72", count=2, clock_mhz=2000, boost_mhz=None),), _BEAGLE),
+    dot_product=_NOW.verified(False, "hrw/arm-socs-table#40: /proc/cpuinfo without asimddp"),
+    fp16_arithmetic=_NOW.verified(False, "hrw/arm-socs-table#40: /proc/cpuinfo without asimdhp"),
     caches=verified("1 MiB L2", _SBC_BENCH),
-    memory_mib=verified((4096,), "Linux, k3-j721e-beagleboneai64.dts"),
-    memory_type=verified("LPDDR4", _BEAGLE),
+    memory_mib=_NOW.verified((4096,), "Linux, k3-j721e-beagleboneai64.dts"),
+    memory_type=_NOW.verified("LPDDR4", f"{_BEAGLE}; armbian/build#7918"),
     memcpy_mb_s=verified(2660, _SBC_BENCH),
     memset_mb_s=verified(8710, _SBC_BENCH),
-    usb=verified("1 x USB 3.0 Type-C, 2 x USB 3.0 Type-A", _BEAGLE),
-    pcie=verified("M.2 key E", _BEAGLE),
+    usb=_NOW.verified("1 x USB 3.0 Type-C, 2 x USB 3.0 Type-A", _BEAGLE),
+    pcie=_NOW.verified("M.2 key E", _BEAGLE),
     edgetpu=_NO_EDGETPU,
     thermal=None,
     # sbc-bench found no temperature sensor that could be read.
@@ -131,14 +133,14 @@ JETSON_ORIN_NANO = dataclasses.replace(
     JETSON_NANO,
     name="jetson-orin-nano",
     title="NVIDIA Jetson Orin Nano (CPU only)",
-    soc=_NOW.verified("Tegra234 (Orin)", "nvidia,tegra234 in its device tree"),
+    soc=_NOW.verified("Tegra234 (Orin)", "Linux, tegra234-p3768-0000+p3767-0005.dts at 3663e2c"),
     arch=_NOW.verified("aarch64", "https://docs.nvidia.com/jetson/archives/r36.4.3/DeveloperGuide/SO/JetsonOrinSeries.html"),
     cpu=_NOW.verified(
         (CpuCluster(core="Cortex-A78AE", count=6, clock_mhz=None, boost_mhz=None),),
-        "/proc/cpuinfo of a developer kit: six cores, CPU part 0xd42; their clock depends on the power mode",
+        "golemfactory/yagna#3405, with NVIDIA's figures: 6-core Cortex-A78AE; the clock depends on the power mode",
     ),
-    dot_product=_NOW.verified(True, "/proc/cpuinfo of a developer kit: asimddp"),
-    fp16_arithmetic=_NOW.verified(True, "/proc/cpuinfo of a developer kit: asimdhp"),
+    dot_product=_NOW.derived(True, "lscpu of a Jetson AGX Orin, which has the same cores (KavrakiLab/vamp#20): asimddp"),
+    fp16_arithmetic=_NOW.derived(True, "lscpu of a Jetson AGX Orin, which has the same cores (KavrakiLab/vamp#20): asimdhp"),
     caches=None,
     memory_mib=None,
     memory_type=None,
@@ -154,7 +156,7 @@ JETSON_ORIN_NANO = dataclasses.replace(
             *("nvidia,p3768-0000+p3767-0003-super", "nvidia,p3768-0000+p3767-0004-super", "nvidia,p3768-0000+p3767-0005-super"),
             *("nvidia,p3509-0000+p3767-0003", "nvidia,p3509-0000+p3767-0004", "nvidia,p3509-0000+p3767-0005"),
         ),
-        "NVIDIA's JETSON_COMPATIBLE_P3768 and its P3509 kin; /proc/device-tree/model of developer kits with Jetson Linux R36",
+        "Linux, tegra234-p3768-0000+p3767-0005.dts; Jetson.GPIO, compats_jetson_orins_nano; models that developer kits report",
     ),
 )
 
@@ -173,7 +175,7 @@ ORANGE_PI_5_PLUS = dataclasses.replace(
     soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-orangepi-5-plus.dts"),
     device_tree=_NOW.verified(
         ("Orange Pi 5 Plus", "Xunlong Orange Pi 5 Plus", "RK3588 OPi 5 Plus", "xunlong,orangepi-5-plus"),
-        "Linux, rk3588-orangepi-5-plus.dts; the maker's kernel, probes at linux-hardware.org",
+        "Linux, arm/rockchip.yaml; probes at linux-hardware.org (RK3588 OPi 5 Plus)",
     ),
 )
 
@@ -184,9 +186,14 @@ ORANGE_PI_5_MAX = dataclasses.replace(
     soc=_NOW.verified("Rockchip RK3588", "Linux, rk3588-orangepi-5-max.dts"),
     device_tree=_NOW.verified(
         ("Orange Pi 5 Max", "Xunlong Orange Pi 5 Max", "RK3588 OPi 5 Max", "xunlong,orangepi-5-max"),
-        "Linux, rk3588-orangepi-5-max.dts; the maker's kernel, ThomasKaiser/sbc-bench, results/XyIw.txt",
+        "Linux, rk3588-orangepi-5-max.dts; RK3588 OPi 5 Max: ThomasKaiser/sbc-bench, results/XyIw.txt",
     ),
-    systems=_NOW.verified(("resolute",), "reports of Armbian's Ubuntu 26.04 on it"),
+    usb=_NOW.verified("2 x USB 3.0, 2 x USB 2.0, 1 x USB-C", "armbian/build#6967"),
+    pcie=_NOW.verified("PCIe", "armbian/build#6967"),
+    systems=_NOW.verified(
+        ("trixie", "resolute"),
+        "boards that report 'RK3588 OPi 5 Max' with Armbian's '26.2.0-trunk.904 trixie' and with its Ubuntu '26.04 resolute'",
+    ),
 )
 
 ORANGE_PI_5B = dataclasses.replace(
@@ -196,7 +203,7 @@ ORANGE_PI_5B = dataclasses.replace(
     soc=_NOW.verified("Rockchip RK3588S", "Linux, rk3588s-orangepi-5b.dts"),
     device_tree=_NOW.verified(
         ("Orange Pi 5B", "Xunlong Orange Pi 5B", "xunlong,orangepi-5b", "rockchip,rk3588s-orangepi-5b"),
-        "Linux, rk3588s-orangepi-5b.dts",
+        "Linux, rk3588s-orangepi-5b.dts at 476906f (rockchip,rk3588s-orangepi-5b is from memory)",
     ),
 )
 

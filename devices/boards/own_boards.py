@@ -19,12 +19,12 @@ import datetime as dt
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ..errors import BoardFileError
 from .other_accelerators import OTHER_ACCELERATORS
 from .profiles import PROFILES
-from .records import BoardProfile, CpuCluster, Fact, ThermalLimit
+from .records import Basis, BoardProfile, CpuCluster, Fact, ThermalLimit
 from .systems import SYSTEMS
 
 FILE_NAME = "boards.toml"
@@ -72,9 +72,9 @@ def _fact(
     own: Mapping[str, Any] = given if isinstance(given, dict) and "value" in given else {"value": given}
     extra = sorted(set(own) - {"value", "source", "basis", "checked"})
     source, basis = own.get("source", source), own.get("basis", "verified")
-    if extra or basis not in ("verified", "derived"):
+    if extra or basis not in get_args(Basis):
         raise BoardFileError(
-            f'{where}: {key}: expected value, source and basis = "verified" or "derived", got {extra or basis!r}'
+            f'{where}: {key}: expected value, source and basis = "verified", "derived" or "unopened", got {extra or basis!r}'
         )
     if not isinstance(source, str) or not source.strip():
         raise BoardFileError(f"{where}: {key} has no source: say where it is from, for the board (source = …) or for this fact")

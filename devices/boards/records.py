@@ -12,14 +12,15 @@ from typing import Generic, Literal, TypeVar
 # Covariant, as a fact is read only: a fact of two texts is a fact of some texts.
 Value = TypeVar("Value", covariant=True)
 _Given = TypeVar("_Given")
-Basis = Literal["verified", "derived"]
+Basis = Literal["verified", "derived", "unopened"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact(Generic[Value]):
-    """A value, whether it was read in ``source`` (verified) or follows from it (derived), that source, and the day it was looked at.
+    """A value, whether it was read in ``source`` (verified), follows from it (derived) or is from memory (unopened: nobody has opened
+    a source that says it; ``source`` says what is missing), and the day.
 
-    ``checked`` is a date as in 2026-11-30, or None where nobody wrote it down.
+    ``checked`` is the day on which the source was looked at, or for, as in 2026-11-30, or None where nobody wrote it down.
     """
 
     value: Value
@@ -49,6 +50,10 @@ class CheckedOn:
 
     def derived(self, value: _Given, source: str) -> Fact[_Given]:
         return derived(value, source, self.date)
+
+    def unopened(self, value: _Given, source: str) -> Fact[_Given]:
+        """Return a fact from memory. source: what nobody could open, or find."""
+        return Fact(value=value, basis="unopened", source=source, checked=self.date)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

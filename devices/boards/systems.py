@@ -10,7 +10,8 @@ _NOW = CheckedOn(date="2026-11-30")
 
 _PIP = "pip index versions and pip download --platform against PyPI, 2026-11-20"
 _PIP_NOW = "pip index versions ai-edge-litert --python-version … --platform manylinux_2_17_aarch64 and manylinux_2_27_aarch64"
-_DEBIAN = "Debian's package list (packages.debian.org); Raspberry Pi OS is built from that release"
+_RASPBERRY_PI_OS = "Raspberry Pi OS is built from that release"
+_DEBIAN_LIBC = f"packages.debian.org/libc6-udeb; {_RASPBERRY_PI_OS}"
 
 MENDEL = SystemProfile(
     name="mendel",
@@ -29,8 +30,8 @@ MENDEL = SystemProfile(
 BULLSEYE = SystemProfile(
     name="bullseye",
     title="Raspberry Pi OS Bullseye (Debian 11)",
-    python=derived("3.9.2", _DEBIAN),
-    glibc=derived("2.31", _DEBIAN),
+    python=_NOW.derived("3.9.2", f"packages.debian.org/source/bullseye/python3.9; {_RASPBERRY_PI_OS}"),
+    glibc=_NOW.derived("2.31", _DEBIAN_LIBC),
     wheels=verified(
         (
             Wheel(package="tflite-runtime", arch="aarch64", first="2.7.0", last="2.13.0"),
@@ -60,8 +61,8 @@ BOOKWORM = SystemProfile(
 TRIXIE = SystemProfile(
     name="trixie",
     title="Raspberry Pi OS Trixie (Debian 13)",
-    python=derived("3.13", _DEBIAN),
-    glibc=derived("2.41", _DEBIAN),
+    python=_NOW.derived("3.13", f"packages.debian.org/src:python3.13; {_RASPBERRY_PI_OS}"),
+    glibc=_NOW.derived("2.41", _DEBIAN_LIBC),
     # Nothing at all for its 32-bit edition.
     wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="2.1.0", last="2.3.0"),), _PIP_NOW),
 )
@@ -69,16 +70,16 @@ TRIXIE = SystemProfile(
 NOBLE = SystemProfile(
     name="noble",
     title="Ubuntu 24.04",
-    python=verified("3.12", "packages.ubuntu.com/noble/python3"),
-    glibc=verified("2.39", "packages.ubuntu.com/noble/libc6"),
+    python=_NOW.verified("3.12", "packages.ubuntu.com/noble/python3.12: 3.12.3 (arm64)"),
+    glibc=_NOW.verified("2.39", "packages.ubuntu.com/noble/libc6, libc6-dbg: 2.39-0ubuntu8 (arm64)"),
     wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="1.1.0", last="2.3.0"),), _PIP_NOW),
 )
 
 RESOLUTE = SystemProfile(
     name="resolute",
     title="Ubuntu 26.04",
-    python=_NOW.verified("3.14", "reports of its python3 on an Orange Pi 5 Max (3.14.4)"),
-    glibc=_NOW.verified("2.43", "reports of its ldd: Ubuntu GLIBC 2.43-2ubuntu2.4"),
+    python=_NOW.verified("3.14", "packages.ubuntu.com/resolute/arm64/python3: 3.14.3"),
+    glibc=_NOW.verified("2.43", "packages.ubuntu.com/resolute-updates/libc6: 2.43-2ubuntu2.3 (arm64)"),
     # tflite-runtime ended with Python 3.11.
     wheels=_NOW.verified((Wheel(package="ai-edge-litert", arch="aarch64", first="2.1.5", last="2.3.0"),), _PIP_NOW),
 )

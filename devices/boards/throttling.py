@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Bits 0-3 are now, the same 16 higher since the board started. Source: raspberrypi/documentation, os/graphics-utilities/vcgencmd.
+# Bits 0-3 are now, the same 16 higher since the board started. Source: raspberrypi/documentation,
+# os/graphics-utilities.adoc at 0cc21c8 (2026-11-30).
 FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 _SINCE_START = 16
 

@@ -87,7 +87,7 @@ def select(*, python: tuple[int, int] | None, arch: str, glibc: tuple[int, int] 
                 f"{name} needs glibc {interpreter.glibc[0]}.{interpreter.glibc[1]}, the board has {glibc[0]}.{glibc[1]};"
                 " install a newer system"
             )
-        # tflite-runtime 2.14 is built against NumPy 1 and crashes with 2.
+        # tflite-runtime 2.14 is built against NumPy 1; NumPy 2 says of such modules that they "may crash" (2026-11-30).
         wanted = {"numpy": "1." if name == "tflite-runtime" else "2.", "pillow": ""}
         found = {
             package: next((wheel for wheel in here if wheel.package == package and wheel.version.startswith(begin)), None)

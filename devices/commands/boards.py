@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import json
-import os
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..boards import board_files
@@ -26,7 +21,7 @@ from ..boards.records import (
     ThermalLimit,
     Wheel,
 )
-from ..errors import DeviceError
+from .output_flags import add_json, write_json
 
 _EXAMPLES = """\
 examples:
@@ -60,14 +55,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "boards",
         help="list the known boards, or everything known about one",
-        description="What is known about boards and Edge TPU accelerators: each fact with its source, verified or derived."
-        " An unknown fact is shown as unknown, never as a guess.",
+        description="What is known about boards and Edge TPU accelerators: each fact with its source, verified, derived, or"
+        " from memory where no source could be opened. An unknown fact is shown as unknown, never as a guess.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a board or accelerator, for example pi-4b or coral-usb")
     parser.add_argument("--boards-file", metavar="FILE", help=f"your own boards, in TOML (default: {board_files.SHOWN_PLACE})")
-    parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -87,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
         data = dataclasses.asdict(profile)
         if isinstance(profile, BoardProfile):
             data["systems_known"] = [dataclasses.asdict(known) for known in _systems(profile)]
-    if args.json is not None:
-        _write_json(args.json, data)
+    if args.json is not None:  # before anything is printed: this takes no time, and can be called again
+        write_json(args.json, data)
     if args.json != "-":
         print(text)
     return 0
@@ -118,7 +113,8 @@ def table(own: Sequence[BoardProfile] = ()) -> str:
     usable: tuple[BoardProfile | AcceleratorProfile, ...] = (*BOARDS, *own, *ACCELERATORS)
     ended = [item.name for item in usable if item.end_of_life is not None]
     lines += ["", *textwrap.wrap(f"end of life: {', '.join(ended)}", 118, subsequent_indent="  ", break_on_hyphens=False)]
-    lines += ["dot: int8 dot-product instructions. Everything about one, with sources: edgekit boards NAME"]
+    lines += ["dot: int8 dot-product instructions; *: from memory, no source for it was opened"]
+    lines += ["everything about one, with sources: edgekit boards NAME"]
     return "\n".join(lines)
 
 
@@ -172,7 +168,8 @@ def _system_lines(known: SystemProfile) -> Iterator[str]:
 
 def _origin(fact: Fact[Any]) -> str:
     """Return where a fact is from: ``verified: its source (checked 2026-11-30)``."""
-    return f"{fact.basis}: {fact.source}" + (f" (checked {fact.checked})" if fact.checked else "")
+    basis = "from memory, no source opened" if fact.basis == "unopened" else fact.basis
+    return f"{basis}: {fact.source}" + (f" (checked {fact.checked})" if fact.checked else "")
 
 
 def _runs_on(board: BoardProfile) -> str:
@@ -186,7 +183,7 @@ def _runs_on(board: BoardProfile) -> str:
 def _generation(board: BoardProfile) -> str:
     if board.usb is None:
         return "unknown"
-    return "3" if "3.0" in board.usb.value else "2"
+    return ("3" if "3.0" in board.usb.value else "2") + ("*" if board.usb.basis == "unopened" else "")
 
 
 def _cluster(cluster: CpuCluster) -> str:
@@ -225,20 +222,3 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return "; ".join(_text(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _write_json(target: str, data: dict[str, Any]) -> None:
-    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    path = Path(target)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Beside the target and renamed: a reader sees the old file or the new one, never half of it.
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise DeviceError(f"{target}: cannot be written ({error.strerror}); name another file after --json") from error

@@ -1,20 +1,19 @@
-"""What the commands that work on boards share: targets, ``--json``, one result or a table of them, the exit code."""
+"""What the commands that work on boards share: targets, one result or a table of them, the exit code."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ..errors import DeviceError, RemoteError
-from ..fleet.fleet import Outcome, expand, on_each
+from ..errors import RemoteError
+from ..fleet.fleet import BoardResult, expand, on_each
 from ..transport.session import DEFAULT_FOLDER
 from ..transport.shell import Shell
+from .output_flags import add_json, emit
 
 Reporter = Callable[[str], None]
 _print_lock = threading.Lock()
@@ -54,13 +53,6 @@ def add_target_flags(parser: argparse.ArgumentParser, *, several: bool = True, f
     add_json(parser)
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``."""
-    parser.add_argument(
-        "--json", metavar="FILE|-", help="write the result as JSON to a file, or to standard output instead of the text"
-    )
-
-
 def on_targets(args: argparse.Namespace, work: Callable[[Shell, Reporter], _Answered], good: Callable[[_Answered], bool]) -> int:
     """Do ``work`` on every target, print and store the answers, and return the worst exit code.
 
@@ -98,33 +90,7 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def emit(place: str | None, data: dict[str, Any], text: str) -> None:
-    """Print ``text``, or ``data`` as JSON where ``place`` is ``-``; with a file, do both."""
-    if place != "-":
-        print(text)
-    if place is not None:
-        write_json(place, data)
-
-
-def write_json(place: str, data: dict[str, Any]) -> None:
-    """Write JSON to standard output (``-``), or to a file: beside it, then renamed. Raises DeviceError."""
-    text = json.dumps(data, indent=1) + "\n"
-    if place == "-":
-        print(text, end="")
-        return
-    path = Path(place)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise DeviceError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _table(outcomes: Sequence[Outcome[_Answered]]) -> list[str]:
+def _table(outcomes: Sequence[BoardResult[_Answered]]) -> list[str]:
     """Return one table over the boards, where the answers have a row for it, else their texts; then the errors."""
     rows: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
@@ -140,13 +106,13 @@ def _table(outcomes: Sequence[Outcome[_Answered]]) -> list[str]:
     return [*lines, *(f"{o.target}: error: {str(o.error).removeprefix(f'{o.target}: ')}" for o in outcomes if o.result is None)]
 
 
-def _as_dict(outcome: Outcome[_Answered]) -> dict[str, Any]:
+def _as_dict(outcome: BoardResult[_Answered]) -> dict[str, Any]:
     if outcome.result is not None:
         return {**outcome.result.to_dict(), "target": outcome.target, "error": None}
     return {"target": outcome.target, "error": str(outcome.error)}
 
 
-def _code(outcome: Outcome[_Answered], good: Callable[[_Answered], bool]) -> int:
+def _code(outcome: BoardResult[_Answered], good: Callable[[_Answered], bool]) -> int:
     if outcome.result is None:
         return outcome.error.exit_code if outcome.error is not None else RemoteError.exit_code
     return 0 if good(outcome.result) else 1

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.keep < 1:
         raise DeviceError(f"--keep is {args.keep}, expected at least 1")
     deploy.check_artefact(args.file)
+    if not args.skip_selftest:
+        deploy.check_samples(args.file)
     options = deploy.Options(
         folder=args.folder, keep=args.keep, runtime=args.runtime, wheels=args.wheels, selftest=not args.skip_selftest
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..virtual import boards
 from ..virtual.models import ARCHITECTURES, MODELS
-from .common import add_json, emit, examples, say
+from .common import examples, say
+from .output_flags import add_json, emit
 
 _EXAMPLES = examples(
     ("sudo edgekit virtual create desk --board pi-5", "about half a minute the first time"),

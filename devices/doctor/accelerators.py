@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from ..boards.coral_end import COMMUNITY_DRIVER, COMMUNITY_LIBRARY, END_OF_LIFE
 from ..boards.other_accelerators import by_identifier
-from .findings import Finding, note, warning
 from .probe import BoardFacts
+from .symptoms import Symptom, note, warning
 
 _GASKET_LAST = "1.0-18"  # Google's last gasket-dkms
 _GASKET_ENDS_AT = (6, 12)  # google/gasket-driver#36 and #52: no_llseek is gone
 
 
-def findings(facts: BoardFacts) -> Iterator[Finding]:
+def findings(facts: BoardFacts) -> Iterator[Symptom]:
     """Yield what is to be known about accelerators and about the container, if it is one."""
     yield from _edgetpu(facts)
     yield from _others(facts)
@@ -26,7 +26,7 @@ def findings(facts: BoardFacts) -> Iterator[Finding]:
         )
 
 
-def _edgetpu(facts: BoardFacts) -> Iterator[Finding]:
+def _edgetpu(facts: BoardFacts) -> Iterator[Symptom]:
     usb, pci, apex = facts.answers.get("edgetpu_usb", ()), facts.answers.get("edgetpu_pci", ()), facts.answers.get("apex", ())
     if not (usb or pci or apex):
         return
@@ -48,7 +48,7 @@ def _edgetpu(facts: BoardFacts) -> Iterator[Finding]:
             )
 
 
-def _usb(answer: str, facts: BoardFacts) -> Iterator[Finding]:
+def _usb(answer: str, facts: BoardFacts) -> Iterator[Symptom]:
     node, container = next((part for part in answer.split() if part.startswith("/dev/")), "its node"), facts.first("container")
     if answer.endswith("absent") and container is not None:
         yield warning(
@@ -70,7 +70,7 @@ def _usb(answer: str, facts: BoardFacts) -> Iterator[Finding]:
         yield warning("edgetpu", f"the USB accelerator runs at {speed[0]} Mbit/s: plug it into a USB 3 (blue) socket")
 
 
-def _without_node(facts: BoardFacts, *, bound: bool) -> Finding:
+def _without_node(facts: BoardFacts, *, bound: bool) -> Symptom:
     container, kernel, installed = facts.first("container"), facts.first("kernel") or "", facts.first("gasket")
     if container is not None and bound:
         return warning(
@@ -93,7 +93,7 @@ def _without_node(facts: BoardFacts, *, bound: bool) -> Finding:
     )
 
 
-def _others(facts: BoardFacts) -> Iterator[Finding]:
+def _others(facts: BoardFacts) -> Iterator[Symptom]:
     container = facts.first("container")
     for answer in dict.fromkeys(facts.answers.get("accelerator", ())):
         identifier, driver = " ".join(answer.split()[:2]), " ".join(answer.split()[2:])

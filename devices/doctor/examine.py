@@ -8,9 +8,9 @@ from typing import Any
 
 from ..boards import detect, wheels
 from ..errors import BoardRefusedError
-from . import accelerators, health
-from .findings import Finding, error, note, warning
+from . import accelerators, health, interpreters
 from .probe import BoardFacts
+from .symptoms import Symptom, error, note, warning
 
 OLDEST_PYTHON = (3, 11)
 _DISK_MIB = 400  # an environment (about 130 MiB), a model and room to move
@@ -23,7 +23,7 @@ class Diagnosis:
 
     target: str
     facts: BoardFacts
-    findings: tuple[Finding, ...]
+    findings: tuple[Symptom, ...]
 
     @property
     def healthy(self) -> bool:
@@ -54,7 +54,11 @@ class Diagnosis:
             "throttling": health.throttling_row(facts),
             "temperature": f"{temperature:.0f} °C" if temperature is not None else "unknown",
             "deployed": facts.first("deployed") or "nothing",
+            "interpreter": interpreters.row(facts),
         }
+        kept_kib = facts.first("weight_cache_kib") or ""
+        if kept_kib.isascii() and kept_kib.isdigit():
+            rows["packed"] = f"{int(kept_kib) >> 10} MiB of weights kept on the disk, which saves memory"
         lines = [f"{self.target}"] + [f"  {name + ':':13}{value}" for name, value in rows.items()]
         marks = {"error": "PROBLEM", "warning": "warning", "note": "note"}
         for finding in self.findings:
@@ -67,11 +71,17 @@ class Diagnosis:
 
 def examine(target: str, facts: BoardFacts) -> Diagnosis:
     """Return the diagnosis of a board from its facts."""
-    checks = (*_software(facts), *_space(facts), *health.findings(facts), *accelerators.findings(facts))
+    checks = (
+        *_software(facts),
+        *_space(facts),
+        *interpreters.findings(facts),
+        *health.findings(facts),
+        *accelerators.findings(facts),
+    )
     return Diagnosis(target=target, facts=facts, findings=checks)
 
 
-def _software(facts: BoardFacts) -> Iterator[Finding]:
+def _software(facts: BoardFacts) -> Iterator[Symptom]:
     if facts.python is None:
         yield error("python", "there is no python3", "sudo apt-get install python3")
     elif facts.python < OLDEST_PYTHON:
@@ -104,7 +114,7 @@ def _software(facts: BoardFacts) -> Iterator[Finding]:
         yield note("clock", "the board's clock is not synchronized; dates in its reports may be wrong", "timedatectl status")
 
 
-def _space(facts: BoardFacts) -> Iterator[Finding]:
+def _space(facts: BoardFacts) -> Iterator[Symptom]:
     if facts.disk_free_mib is not None and facts.disk_free_mib < _DISK_MIB:
         yield error("disk", f"{facts.disk_free_mib} MiB free, {_DISK_MIB} are needed", "df -h; sudo apt-get clean")
     if facts.memory_available_mib is not None and facts.memory_available_mib < _MEMORY_MIB:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..boards import throttling
-from .findings import Finding, note, warning
 from .probe import BoardFacts, Cluster
+from .symptoms import Symptom, note, warning
 
 _UNDER_VOLTAGE = "under-voltage"
 _UNSEEN = "throttling and under-voltage cannot be seen"
 
 
-def findings(facts: BoardFacts) -> Iterator[Finding]:
+def findings(facts: BoardFacts) -> Iterator[Symptom]:
     """Yield what is wrong with power, heat and clocks, now and since the board started."""
     flags = throttling.now_and_since_start(facts.first("throttled") or "")
     if flags is not None:
@@ -60,7 +60,7 @@ def throttling_row(facts: BoardFacts) -> str:
     return f"now {now}; since the start {since}"
 
 
-def _flags(now: tuple[str, ...], since: tuple[str, ...]) -> Iterator[Finding]:
+def _flags(now: tuple[str, ...], since: tuple[str, ...]) -> Iterator[Symptom]:
     if _UNDER_VOLTAGE in (*now, *since):
         when = "now" if _UNDER_VOLTAGE in now else "at some time since the board started"
         yield warning(
@@ -78,7 +78,7 @@ def _flags(now: tuple[str, ...], since: tuple[str, ...]) -> Iterator[Finding]:
         )
 
 
-def _vcgencmd(facts: BoardFacts, *, seen: bool) -> Iterator[Finding]:
+def _vcgencmd(facts: BoardFacts, *, seen: bool) -> Iterator[Symptom]:
     failed = facts.first("vcgencmd_failed")
     if failed is not None:
         user, consequence = facts.first("user") or "the user", "" if seen else f": {_UNSEEN}"

@@ -45,7 +45,12 @@ for module, name in ("numpy", "numpy"), ("PIL", "Pillow"), ("ai_edge_litert", "a
         except m.PackageNotFoundError: version = "unknown"
         print("has_" + module, version, sep="\t")
 ' 2>/dev/null || say python "$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+say weight_cache_kib "$(du -sk "$HOME/.edgekit/cache/weights" 2>/dev/null | cut -f1)"
 say deployed "$(readlink "$HOME/.edgekit/current" 2>/dev/null)"
+# What the deployed release runs on: its wheels lie unpacked, each with a folder NAME-VERSION.dist-info.
+for found in "$HOME"/.edgekit/current/env/wheels/ai_edge_litert-*.dist-info "$HOME"/.edgekit/current/env/wheels/tflite_runtime-*.dist-info; do
+    if [ -d "$found" ]; then found=${found##*/}; say runtime "${found%.dist-info}"; fi
+done
 while read -r key value _; do
     case "$key" in
         MemTotal:) say memory_total_kib "$value" ;;

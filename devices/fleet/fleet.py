@@ -7,7 +7,7 @@ import queue
 import threading
 import tomllib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome(Generic[Result]):
+class BoardResult(Generic[Result]):
     """What became of one board: ``result``, or the ``error`` that stopped it."""
 
     target: str
@@ -32,7 +32,7 @@ class Outcome(Generic[Result]):
 
 def on_each(
     targets: Sequence[str], work: Callable[[Shell], Result], *, config: Path | None = None
-) -> tuple[Outcome[Result], ...]:
+) -> tuple[BoardResult[Result], ...]:
     """Do ``work`` with the shell of every target, up to eight at a time; outcomes in the order of ``targets``.
 
     What nobody foresaw about one of several boards is its error (UnforeseenError), printed with its traceback. An interruption closes
@@ -40,17 +40,17 @@ def on_each(
     """
     open_ones: list[Shell] = []
 
-    def one(text: str) -> Outcome[Result]:
+    def one(text: str) -> BoardResult[Result]:
         try:
             shell = target.open_shell(text, config=config)
             open_ones.append(shell)
             try:
-                return Outcome(target=text, result=work(shell), error=None)
+                return BoardResult(target=text, result=work(shell), error=None)
             finally:
                 open_ones.remove(shell)
                 shell.close()
         except DeviceError as error:
-            return Outcome(target=text, result=None, error=error)
+            return BoardResult(target=text, result=None, error=error)
 
     if len(targets) == 1:
         return (one(targets[0]),)
@@ -58,23 +58,21 @@ def on_each(
 
 
 def _in_threads(
-    targets: Sequence[str], one: Callable[[str], Outcome[Result]], open_ones: list[Shell]
-) -> tuple[Outcome[Result], ...]:
-    found: dict[str, Outcome[Result]] = {}
+    targets: Sequence[str], one: Callable[[str], BoardResult[Result]], open_ones: list[Shell]
+) -> tuple[BoardResult[Result], ...]:
+    found: dict[str, BoardResult[Result]] = {}
     waiting = queue.SimpleQueue[str]()
     for text in targets:
         waiting.put(text)
 
     def work() -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                text = waiting.get_nowait()
-                try:
-                    found[text] = one(text)
-                except Exception as error:
-                    traceback.print_exc()
-                    said = UnforeseenError(f"{text}: a fault of edgekit ({type(error).__name__}: {one_line(str(error), 120)})")
-                    found[text] = Outcome(target=text, result=None, error=said)
+        for text in _taken(waiting):
+            try:
+                found[text] = one(text)
+            except Exception as error:
+                traceback.print_exc()
+                said = UnforeseenError(f"{text}: a fault of edgekit ({type(error).__name__}: {one_line(str(error), 120)})")
+                found[text] = BoardResult(target=text, result=None, error=said)
 
     # Threads of our own: those of concurrent.futures are waited for when the program ends, whatever was interrupted.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(targets)))]
@@ -86,13 +84,19 @@ def _in_threads(
             while thread.is_alive():
                 thread.join(_LOOK_S)
     except BaseException:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                waiting.get_nowait()
+        for _ in _taken(waiting):
+            pass  # no thread begins with another board
         for shell in list(open_ones):
             shell.close()
         raise
     return tuple(found[text] for text in targets)
+
+
+def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
+    """Take one after the other until nothing waits any more."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield waiting.get_nowait()
 
 
 def expand(words: Sequence[str]) -> tuple[str, ...]:

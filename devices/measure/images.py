@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from .. import manifests
+from .. import links, manifests
 from ..errors import DeviceError, RemoteError
-from ..manifests import ManifestError, frames, hidden, suffix
+from ..links import LinkError
+from ..manifests import MAGIC_BYTES, ManifestError, begins_like_a_picture, frames, hidden, is_nameless, suffix
 from ..transport import room
 from ..transport.session import Session
 from . import digests
@@ -203,20 +204,28 @@ def _below(folder: Path, *, follow_links: bool) -> tuple[list[str], list[str]]:
             if not name.startswith(".") and kind in kinds:
                 _check_link(Path(place) / name, boundary, follow_links=follow_links)
                 (found if kind in _SENT else others).append((Path(place) / name).relative_to(folder).as_posix())
+            elif is_nameless(name) and _begins_like_a_picture(Path(place) / name):
+                others.append((Path(place) / name).relative_to(folder).as_posix())
     if not found:
         raise DeviceError(f"{folder}: no images here; expected files ending in {', '.join(sorted(_SENT))}")
     return sorted(found), sorted(others)
 
 
+def _begins_like_a_picture(path: Path) -> bool:
+    if not path.is_file():  # a pipe would wait for ever
+        return False
+    try:
+        with path.open("rb") as stream:
+            return begins_like_a_picture(stream.read(MAGIC_BYTES))
+    except OSError:
+        return False
+
+
 def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
-    """Raise DeviceError for a link that `edge.data.dataset` refuses too."""
-    if not path.is_symlink():
-        return
-    target = path.resolve()
-    if path.is_dir() and target in (boundary, *boundary.parents, *(parent.resolve() for parent in path.parents)):
-        raise DeviceError(f"{path}: a symbolic link to a folder above it ({target}) would go round for ever; remove it")
-    if not follow_links and not target.is_relative_to(boundary):
-        raise DeviceError(f"{path}: a symbolic link that leads out of the dataset ({target}); allow it with --follow-links")
+    try:
+        links.check(path, boundary, follow_links=follow_links)
+    except LinkError as error:
+        raise DeviceError(f"{error}; allow it with --follow-links" if error.outside else str(error)) from None
 
 
 def _read_manifest(path: Path) -> Listing:

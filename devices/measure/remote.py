@@ -27,11 +27,11 @@ from .request import Request
 from .run import Answered, BoardRun, listed, send_file
 
 _ELAPSED = re.compile(r"\b(done|stopped) in [^,;]+$")  # how edge.progress ends
-__all__ = ["Outcome", "bit_equal", "board", "carry_out", "quotable"]
+__all__ = ["BoardReport", "bit_equal", "board", "carry_out", "quotable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class BoardReport:
     """What a board reported, with what it is."""
 
     target: str
@@ -54,6 +54,8 @@ class Outcome:
             thermal = report.get("thermal") or {}
             cells |= {f"{name} ms": _number(report.get(f"{name}_ms"), ".2f") for name in ("p50", "p90", "p99")}
             cells |= {"threads": str(report.get("threads", "")), "MiB": _number(report.get("peak_memory_mib"), ".0f")}
+            energy = report.get("energy")
+            cells |= {"J a run": _number(energy.get("joules_per_run"), ".3g")} if isinstance(energy, dict) else {}
             cells |= {"max °C": _number(thermal.get("max_c"), ".0f"), "quotable": "yes" if report.get("quotable") else "NO"}
         elif self.verb == "selftest":
             cells |= {"passed": _yes(report.get("passed")), "exact": _yes(report.get("exact"))}
@@ -69,8 +71,8 @@ class Outcome:
         return {name: clean(cell) for name, cell in cells.items()}
 
 
-def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> Outcome:
-    """Do it on one board. Raises DeviceError and its kind; a verdict that says no is the outcome's exit code."""
+def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> BoardReport:
+    """Do it on one board. Raises DeviceError and its kind; a verdict that says no is the exit code of what it reports."""
     shell.connect()
     facts = ask(shell)
     say = (lambda text: report(_ELAPSED.sub(r"\1", text))) if facts.virtual else report
@@ -99,7 +101,7 @@ def carry_out(shell: Shell, request: Request, report: Callable[[str], None]) -> 
         found["quotable"], found["not_quotable_because"] = not reasons, reasons
         if reasons and "NOT this" not in shown:
             shown += f"\nNOT this board's speed: {'; '.join(reasons)}"
-    return Outcome(target=shell.name, verb=request.verb, exit_code=answered.code, text=shown, report=found)
+    return BoardReport(target=shell.name, verb=request.verb, exit_code=answered.code, text=shown, report=found)
 
 
 def prepare(session: Session, facts: BoardFacts, request: Request, scratch: Path, report: Callable[[str], None]) -> BoardRun:

@@ -21,7 +21,7 @@ from ..origin import EMULATED
 from ..transport.session import Session
 from ..transport.shell import Shell, one_line
 from . import certificate, images, remote
-from .remote import Outcome
+from .remote import BoardReport
 from .request import Request
 
 Report = Callable[[str], None]
@@ -29,7 +29,7 @@ _COMPARED = 5  # images whose bits are compared on all boards, beside those of e
 _MERGE_S = 600.0
 
 
-def validate(targets: Sequence[str], request: Request, report: Report, *, config: Path | None) -> Outcome:
+def validate(targets: Sequence[str], request: Request, report: Report, *, config: Path | None) -> BoardReport:
     """Validate in shares. Raises DeviceError where the boards are not equal, or none of them comes to its end."""
     _check(request, targets)
     assert request.images is not None
@@ -46,7 +46,7 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
     for target, error in [(one.target, one.error) for one in looked] + [(one.target, one.error) for one in compared]:
         if error is not None:
             last = error
-            report(f"{target}: {error}; its share goes to the others")
+            report(f"{_named(target, error)}; its share goes to the others")
     same = same_bits(bits)
     alive = list(bits)
     shares = list(range(len(targets)))
@@ -59,7 +59,7 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
             if outcome.result is None:
                 alive.remove(outcome.target)
                 last = outcome.error
-                report(f"{outcome.target}: {outcome.error}; its share goes to the others")
+                report(f"{_named(outcome.target, outcome.error)}; its share goes to the others")
                 continue
             shares.remove(now[outcome.target])
             reports.append(outcome.result.report)
@@ -75,9 +75,15 @@ def validate(targets: Sequence[str], request: Request, report: Report, *, config
     if merged["board"].get("virtual"):
         text += "\n(emulated boards: their answers count, their times do not)"
     verdict = merged.get("verdict")
-    return Outcome(
+    return BoardReport(
         target=", ".join(targets), verb="validate", exit_code=0 if verdict in (None, "pass") else 1, text=text, report=merged
     )
+
+
+def _named(target: str, error: DeviceError | None) -> str:
+    """Return an error with the target's name before it, once: most errors begin with it."""
+    said = str(error)
+    return said if said.startswith(f"{target}: ") else f"{target}: {said}"
 
 
 def equal(facts: dict[str, BoardFacts]) -> None:
@@ -140,8 +146,8 @@ def _bits(facts: Mapping[str, BoardFacts], request: Request, report: Report) -> 
     return work
 
 
-def _worker(shares: dict[str, int], parts: int, request: Request, report: Report) -> Callable[[Shell], Outcome]:
-    def work(shell: Shell) -> Outcome:
+def _worker(shares: dict[str, int], parts: int, request: Request, report: Report) -> Callable[[Shell], BoardReport]:
+    def work(shell: Shell) -> BoardReport:
         # The verdict is about all images; each share alone would be undecided.
         part = replace(request, part=(shares[shell.name], parts), max_drop=None)
         return remote.carry_out(shell, part, lambda text: report(f"{shell.name}: {text}"))

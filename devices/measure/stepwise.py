@@ -6,11 +6,18 @@ import random
 from pathlib import Path
 from typing import Any
 
-from ..errors import RemoteError
+from ..errors import DeviceError, RemoteError
+from ..texts import clean
 from . import sequential
 from .images import Listing
 from .run import Answered, BoardRun
 
+# What `edge.validation.findings` withholds a pass for: whatever answers, every candidate wins against a reference without answers, and two
+# models that are fed or labelled wrongly in the same way lose nothing against one another.
+_WITHHELD = {
+    "reference_not_finite": "make the reference anew",
+    "preprocessing": "put that right first, or leave the limit away",
+}
 _REFERENCE_BATCHES = 8  # the reference runs here for so many batches at once: loading it takes longer than a batch
 
 
@@ -32,7 +39,12 @@ def until_decided(run: BoardRun) -> Answered:
         if done > answered:
             answered = done + (_REFERENCE_BATCHES - 1) * sequential.BATCH
             answers = run.answers(_sorted(listing, names[done - len(batch) : answered]))
-        found = run.verb(_sorted(listing, batch), reference=answers, flags=("--diagnose", "never"), quiet=True).report
+        # The first batch tells how the images are fed and labelled; looking for that in each would cost more than the batch.
+        flags = () if test.images == 0 else ("--diagnose", "never")
+        found = run.verb(_sorted(listing, batch), reference=answers, flags=flags, quiet=True).report
+        for finding in found.get("findings", ()):
+            if isinstance(finding, dict) and finding.get("severity") == "error" and finding.get("check") in _WITHHELD:
+                raise DeviceError(f"{clean(str(finding.get('message')))}; {_WITHHELD[finding['check']]}")
         try:
             drop = found["drop"]
             test.add(int(found["images"]), int(drop["flips_lost"]), int(drop["flips_won"]))

@@ -103,6 +103,7 @@ class Environments:
         names = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr"}
         said = {descriptor: bytearray() for descriptor in names}
         opened, deadline, problem = set(names), time.monotonic() + run_timeout_s, ""
+        moving = time.monotonic()  # when it was last seen not to be stopped
         try:
             while (opened or process.poll() is None) and not problem:
                 ready = select.select([*opened, self._link.descriptor], [], [], 1.0 if opened else 0.05)[0]
@@ -116,7 +117,11 @@ class Environments:
                         opened.discard(descriptor)
                 if sum(map(len, said.values())) > limit_bytes:
                     problem = f"it said more than {limit_bytes >> 20} MiB"
-                elif time.monotonic() > deadline:
+                elif not _is_stopped(process.pid):
+                    moving = time.monotonic()
+                elif time.monotonic() > moving + self._link.silence_s:
+                    problem = f"it was stopped (SIGSTOP) and not continued for {self._link.silence_s:g} s"
+                if time.monotonic() > deadline:
                     problem = f"it did not end within {run_timeout_s:g} s"
         finally:
             if opened or process.poll() is None:
@@ -145,6 +150,14 @@ class _Builder(venv.EnvBuilder):
 
     def replace_variables(self, text: str, context: SimpleNamespace) -> str:
         return super().replace_variables(text, context).replace(f".{self._name}.new", self._name)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a process has been stopped, as by SIGSTOP or a debugger. Source: proc_pid_stat(5), states T and t."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].lower() == b"t"
+    except (OSError, IndexError):
+        return False
 
 
 def _site(environment: Path) -> Path:

@@ -11,6 +11,7 @@
     cache/sets/KEY/     the names of the last validation's pictures, as links: until the next one
     cache/SHA.part      as uploads/
     cache/tried/        which models ran here once: small, and bounded by who writes it
+    cache/weights/      packed weights of models that ran here, bounded by who writes it; a release makes its own anew where they are gone
     cache/images-*/     pictures as earlier versions kept them, cache/report-*.json of an interrupted run: gone when a session measures
 
 Where a disk is full, all but releases, their environments, and what the running command uses makes way, least recently used
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 _CAP_BYTES = 2 << 30
 _CAP_SHARE = 8
+_WEIGHTS = ".weights"
 _UNUSED_S = 7 * 24 * 3600.0
 _AT_ONCE_BYTES = 8 << 20  # makes way where a write finds the disk full
 
@@ -112,7 +114,7 @@ class Kept:
         parts = [_last_use(path) for path in (self._root / "cache").glob("*.part")]
         before = time.time() - _UNUSED_S
         for used, _, path in (*parts, *self._unneeded()):
-            if used < before and path not in self._held:
+            if used < before and path not in self._held and path.suffix != _WEIGHTS:
                 _remove(path)
         self._total = None  # looked through anew
 
@@ -156,6 +158,7 @@ class Kept:
     def _unneeded(self) -> Iterator[tuple[float, int, Path]]:
         for path in _inside(self._root / "uploads"):
             yield _last_use(path)
+        yield from _weights(self._root / "cache" / "weights")
         if self.environment is None:
             return
         environments, wheels = Shelf(self._root).used()
@@ -207,6 +210,14 @@ def _files(cache: Path) -> Iterator[Path]:
         for folder, _, names in os.walk(place):
             yield from (Path(folder) / name for name in names)
     yield from (path for path in _inside(cache) if path.is_file() and not path.is_symlink())
+
+
+def _weights(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Yield the files of packed weights. When one was used is when any of the records was touched that lie beside them."""
+    files = [path for path in _inside(folder) if path.suffix == _WEIGHTS]
+    used = max((path.stat().st_mtime for path in folder.glob("*.json")), default=0.0) if files else 0.0
+    for path in files:
+        yield max(used, path.stat().st_mtime), _bytes(path.stat()), path
 
 
 def _inside(folder: Path) -> list[Path]:

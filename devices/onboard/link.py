@@ -15,8 +15,10 @@ from typing import Any
 MAX_LINE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError says of a full disk
+SHORT = (errno.EAGAIN, errno.ENOMEM)  # and of a board without a process or memory to spare
 _HELD_BYTES = 2 * PIECE_BYTES  # heard and not yet taken
 _GRACE = 1 / 12  # of the silence that is allowed: the time to end in good order
+_BEATS = 6  # in that silence: how often we give a sign of life
 
 Answer = dict[str, Any]
 
@@ -39,6 +41,8 @@ class Link:
     The workstation sends a blank line now and then. It is gone where the connection ends or nothing is heard for ``silence_s``. A thread
     of its own hears, so this is noticed whatever is done meanwhile: whoever waits here, or looks at ``descriptor``, gets Gone. What takes
     longer than the grace (hashing, unpacking, ``sync``) is ended with the process, as by a power cut, which everything here survives.
+
+    Another thread sends blank lines back, whatever is done meanwhile, so that the workstation notices a process that is stopped.
     """
 
     def __init__(self, silence_s: float, *, source: int = 0, sink: int = 1) -> None:
@@ -47,9 +51,16 @@ class Link:
         self._pending = bytearray()
         self._gone = ""
         self._change = threading.Condition()
+        self._sending = threading.Lock()
         self.descriptor, self._alarm = os.pipe()  # readable once the workstation is gone
         os.set_blocking(sink, False)  # over SSH it may be the same socket as the source
         threading.Thread(target=self._hear, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    @property
+    def silence_s(self) -> float:
+        """How long either side may say nothing."""
+        return self._silence_s
 
     def line(self) -> bytes:
         """Return the next line that is not blank."""
@@ -89,17 +100,18 @@ class Link:
     def send(self, answer: Answer) -> None:
         """Write one answer. Raises Gone also where nobody takes it."""
         data = json.dumps(answer).encode() + b"\n"
-        while data:
-            gone, ready, _ = select.select([self.descriptor], [self._sink], [], self._silence_s)
-            if gone or not ready:
-                self.check()
-                raise Gone("an answer that nobody takes")
-            try:
-                data = data[os.write(self._sink, data) :]
-            except BlockingIOError:
-                continue
-            except ConnectionError as error:
-                raise Gone("end of the connection") from error
+        with self._sending:
+            while data:
+                gone, ready, _ = select.select([self.descriptor], [self._sink], [], self._silence_s)
+                if gone or not ready:
+                    self.check()
+                    raise Gone("an answer that nobody takes")
+                try:
+                    data = data[os.write(self._sink, data) :]
+                except BlockingIOError:
+                    continue
+                except ConnectionError as error:
+                    raise Gone("end of the connection") from error
 
     def _take(self, count: int) -> bytes:
         piece = bytes(self._pending[:count])
@@ -134,12 +146,21 @@ class Link:
         time.sleep(self._silence_s * _GRACE)
         os._exit(0)
 
+    def _beat(self) -> None:
+        while not self._gone:
+            time.sleep(self._silence_s / _BEATS)
+            # Never waits, and never comes into the middle of an answer: where one is being sent, the workstation hears that.
+            if self._sending.acquire(blocking=False):
+                with contextlib.suppress(OSError):
+                    os.write(self._sink, b"\n")
+                self._sending.release()
+
 
 def failure(error: Exception) -> Answer:
     """Return the answer for an error."""
     if isinstance(error, Refused):
         return {"ok": False, "kind": error.kind, "message": str(error)}
     if isinstance(error, OSError):
-        kind = "full" if error.errno in FULL else "os"
+        kind = "full" if error.errno in FULL else "short" if error.errno in SHORT else "os"
         return {"ok": False, "kind": kind, "message": f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")}
     return {"ok": False, "kind": "bug", "message": f"{type(error).__name__}: {error}"}

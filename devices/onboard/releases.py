@@ -46,6 +46,9 @@ class Releases:
             "environment": layers.about(self._root / "env" / str(record.get("environment"))),
             "python": platform.python_version(),
             "free_bytes": disk.f_bavail * disk.f_frsize,
+            "weight_cache_bytes": sum(
+                path.stat().st_blocks * 512 for path in (self._root / "cache" / "weights").glob("*.weights")
+            ),
         }
 
     def hash(self, release: str) -> Answer:

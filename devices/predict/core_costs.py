@@ -40,8 +40,9 @@ class CorePeak:
 _CPUFP = "pigirons/cpufp at 93e165e"
 _WIDENING = "no dot product: two SMULL/SMLAL and one SADALP make 16 MACs"
 _LOADS_8 = "128-bit loads take two cycles (gemmlowp, neon-gemm-kernel-benchmark.cc)"
-_LOADS_16 = "one 128-bit load per cycle (Arm's Software Optimization Guide)"
-_LOADS_32 = "two 128-bit loads per cycle (Arm's Software Optimization Guide)"
+# Of loads nobody could open Arm's Software Optimization Guides.
+_LOADS_16 = "one 128-bit load per cycle (from memory, no source opened)"
+_LOADS_32 = "two 128-bit loads per cycle (from memory, no source opened)"
 PEAKS: Mapping[tuple[str, str], CorePeak] = {
     ("Cortex-A53", FLOAT): CorePeak(
         macs_per_cycle=4.0, bytes_per_cycle=8.0, source=f"{_CPUFP}, RK3399: 11.26 GFLOPS at 1416 MHz; {_LOADS_8}"

@@ -10,25 +10,18 @@ from ..edgetpu import memory as edgetpu_memory
 from ..edgetpu.mapping import Prediction
 from ..edgetpu.memory import OnChipMemory
 from ..edgetpu.ops import NEWEST_RUNTIME
+from ..findings import ERROR, INFO, WARNING, Finding
 from ..op_list import Network
 from . import interpreters, latency
 from .footprint import MIB, Footprint, footprint, room
-from .latency import Latency, Link
+from .latency import Attachment, Latency
 
-ERROR, WARNING, INFO = "error", "warning", "info"
 # MobileNet v2 at 1024 x 1024 compiles (its largest op moves 48 MiB), at 2048 x 1024 it does not (96 MiB): compiler 1.0,
 # iwatake2222/EdgeTPU_Analysis. Later compilers have refused smaller ones; there is no known law.
 MANY_ACTIVATIONS_BYTES = 64 * MIB
+# Where ai-edge-litert has wheels, and with them the cache of packed weights.
+_CACHING = frozenset({"aarch64", "x86_64"})
 _OTHER_CLOCK = 1.1  # a higher clock of some revisions is worth a line from here on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something a person should know. ``severity`` is ``error`` (the verdict is no), ``warning`` or ``info``."""
-
-    check: str
-    severity: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +41,7 @@ class TpuFit:
 
     prediction: Prediction
     memory: OnChipMemory
-    link: Link | None
+    link: Attachment | None
     latency: Latency | None
 
 
@@ -57,7 +50,7 @@ class BoardFit:
     """The verdict on one board. ``fits`` is None where too little is known. ``latency`` is of the way that was asked for.
 
     ``cpu`` is with ``threads`` threads; ``boosted`` is the same at the higher clock that some revisions of the board run at (None
-    where there is none, or the clock was given).
+    where there is none, or the clock was given). ``cached``: whether the packed weights lie in a file there, not in private memory.
     """
 
     board: str
@@ -65,6 +58,7 @@ class BoardFit:
     fits: bool | None
     findings: tuple[Finding, ...]
     footprint: Footprint
+    cached: bool
     room_bytes: tuple[int, int] | None
     cpu: Latency | None
     boosted: Latency | None
@@ -99,6 +93,7 @@ def on_board(
     mapped = frozenset(op.index for op in tpu.prediction.per_op if op.mapped) if tpu else frozenset[int]()
     need = footprint(network, mapped=mapped)
     space = room(board)
+    cached = tpu is None and need.can_be_cached and board.arch is not None and board.arch.value in _CACHING
     cpu = None if board.unreachable else latency.cpu(network, board, threads=threads, clock_mhz=clock_mhz)
     clocks = latency.clocks_mhz(board)
     boosted = None
@@ -106,7 +101,7 @@ def on_board(
         boosted = latency.cpu(network, board, threads=threads, clock_mhz=clocks[1])
     findings = [
         *_op_findings(network),
-        *_memory_findings(need, space, board),
+        *_memory_findings(need, space, board, cached=cached),
         *(_tpu_findings(tpu, board, accelerator) if tpu else ()),
     ]
     if cpu is not None and boosted is not None:
@@ -127,6 +122,7 @@ def on_board(
         fits=fits,
         findings=tuple(findings),
         footprint=need,
+        cached=cached,
         room_bytes=space,
         cpu=cpu,
         boosted=boosted,
@@ -187,23 +183,30 @@ def _op_findings(network: Network) -> list[Finding]:
     ]
 
 
-def _memory_findings(need: Footprint, space: tuple[int, int] | None, board: BoardProfile) -> list[Finding]:
-    peak = need.peak_bytes // MIB
+def _memory_findings(need: Footprint, space: tuple[int, int] | None, board: BoardProfile, *, cached: bool) -> list[Finding]:
+    wanted = need.cached_bytes if cached else need.peak_bytes
+    about = f"needs about {wanted // MIB} MiB"
     if space is None:
-        return [Finding(check="memory", severity=WARNING, message=f"needs about {peak} MiB; the board's memory is not known")]
+        return [Finding(check="memory", severity=WARNING, message=f"{about}; the board's memory is not known")]
     small, large = (size // MIB for size in space)
-    if need.peak_bytes > space[1]:
-        message = f"needs about {peak} MiB, and {max(0, large)} MiB are left beside the system on {board.title}"
+    if wanted > space[1]:
+        message = f"{about}, and {max(0, large)} MiB are left beside the system on {board.title}"
         return [Finding(check="memory", severity=ERROR, message=message)]
+    if wanted > space[0]:
+        message = f"{about}: too much for the smallest version of {board.title} ({small} MiB left), not for the largest"
+        return [Finding(check="memory", severity=WARNING, message=message)]
+    findings = []
     if need.peak_bytes > space[0]:
         message = (
-            f"needs about {peak} MiB: too much for the smallest version of {board.title} ({small} MiB left), not for the largest"
+            f"fits with its packed weights in the runtime's cache only: {need.private_bytes // MIB} MiB of its own and"
+            f" {need.packed_bytes // MIB} MiB from a file as large, which the disk has to have room for; without (--no-weight-cache,"
+            f" tflite-runtime) it needs about {need.peak_bytes // MIB} of {small} MiB"
         )
-        return [Finding(check="memory", severity=WARNING, message=message)]
-    if need.peak_bytes > 0.6 * space[0]:
-        message = f"needs about {peak} of {small} MiB beside a headless system: with a desktop or a camera it may be too much"
-        return [Finding(check="memory", severity=WARNING, message=message)]
-    return []
+        findings.append(Finding(check="memory", severity=WARNING, message=message))
+    elif wanted > 0.6 * space[0]:
+        message = f"{about} of {small} MiB beside a headless system: with a desktop or a camera it may be too much"
+        findings.append(Finding(check="memory", severity=WARNING, message=message))
+    return findings
 
 
 def _tpu_findings(tpu: TpuFit, board: BoardProfile, accelerator: AcceleratorProfile | None) -> list[Finding]:

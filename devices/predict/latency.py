@@ -42,7 +42,7 @@ _CACHED_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Attachment:
     """How an Edge TPU is attached: start-up of a run, bytes per second, and the factor that the interval spans."""
 
     name: str
@@ -55,35 +55,35 @@ class Link:
 EDGETPU_MACS_PER_S = 0.70e12  # sustained: Jorgitou98/EdgeTPU-QuantRL-Evaluation, 28.9 GMAC in 41.3 ms without streaming
 _CSV = "google-coral/edgetpu benchmarks/reference"
 # Spreads: nine in ten published rows lie inside, as predicted with these figures and as predicted from the other networks.
-USB3_PC = Link(
+USB3_PC = Attachment(
     name="usb3-pc",
     start_ms=1.0,
     bytes_per_s=430e6,
     spread=1.5,
     basis=f"Coral's benchmark page, {_CSV} x86_64, 15 networks; wide as networks of narrow layers are slower than the law",
 )
-USB3_PI4 = Link(
+USB3_PI4 = Attachment(
     name="usb3-pi4",
     start_ms=2.8,
     bytes_per_s=267e6,
     spread=1.5,
     basis=f"{_CSV} rp4b; wide as it rests on 4 networks, and one of them streams",
 )
-USB2 = Link(
+USB2 = Attachment(
     name="usb2",
     start_ms=3.9,
     bytes_per_s=35e6,
     spread=1.95,
     basis=f"{_CSV} rp3b and rp3b+; wide as it rests on 4 networks, one of them streams, and without it the others are missed by a third",
 )
-PCIE_DEV_BOARD = Link(
+PCIE_DEV_BOARD = Attachment(
     name="pcie-dev-board",
     start_ms=1.0,
     bytes_per_s=358e6,
     spread=1.65,
     basis=f"Coral's benchmark page, {_CSV} aarch64, 14 networks; wide as networks of narrow layers are slower than the law",
 )
-INTERNAL_USB2 = Link(
+INTERNAL_USB2 = Attachment(
     name="internal-usb2",
     start_ms=12.0,
     bytes_per_s=26.5e6,
@@ -107,7 +107,7 @@ PCIE_OTHER = replace(
 LINKS = (USB3_PC, USB3_PI4, USB2, PCIE_DEV_BOARD, INTERNAL_USB2, USB3_OTHER, PCIE_OTHER)
 
 
-def link(board: BoardProfile, accelerator: AcceleratorProfile | None) -> Link | None:
+def link(board: BoardProfile, accelerator: AcceleratorProfile | None) -> Attachment | None:
     """Return how ``accelerator`` (None: the board's own Edge TPU) hangs on ``board``; None if it cannot, or nobody knows."""
     if accelerator is None:
         own = board.edgetpu.value if board.edgetpu else None
@@ -216,7 +216,7 @@ def clocks_mhz(board: BoardProfile) -> tuple[int, ...]:
 
 def edgetpu(
     network: Network,
-    attached: Link,
+    attached: Attachment,
     *,
     mapped: Collection[int],
     streamed: tuple[int, int, int],
@@ -234,7 +234,7 @@ def edgetpu(
     macs = sum(op.macs for op in on_tpu)
     times = [edgetpu_ms(macs, amount, io, attached, subgraphs=subgraphs) for amount in streamed]
     rest = [op.index for op in network.ops if op.index not in mapped]
-    basis = f"estimate, Edge TPU over {attached.name}: {attached.basis}"
+    basis = f"estimate, Edge TPU over {attached.name}: {attached.basis}{_from_memory(attached, board)}"
     left = Latency(low=0.0, expected=0.0, high=0.0, basis="")
     if rest:
         on_cpu = cpu(network, board, threads=threads, only=frozenset(rest), clock_mhz=clock_mhz)
@@ -249,10 +249,16 @@ def edgetpu(
     )
 
 
-def edgetpu_ms(macs: int, streamed_bytes: int, io_bytes: int, attached: Link, *, subgraphs: int = 1) -> float:
+def edgetpu_ms(macs: int, streamed_bytes: int, io_bytes: int, attached: Attachment, *, subgraphs: int = 1) -> float:
     """Return ``subgraphs x t0 + io / link + max(macs / rate, streamed / link)`` in milliseconds."""
     compute, stream = macs / EDGETPU_MACS_PER_S, streamed_bytes / attached.bytes_per_s
     return subgraphs * attached.start_ms + 1e3 * (io_bytes / attached.bytes_per_s + max(compute, stream))
+
+
+def _from_memory(attached: Attachment, board: BoardProfile) -> str:
+    """Return a warning where nobody has opened a source that says that the board has this link."""
+    fact = board.pcie if attached.name.startswith("pcie") else board.usb
+    return "; that this board has it is from memory" if fact is not None and fact.basis == "unopened" else ""
 
 
 def fast_cluster(board: BoardProfile) -> CpuCluster | None:

@@ -9,24 +9,36 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import jsontext
 from ..doctor.probe import BoardFacts, ask
 from ..errors import BoardRefusedError, DeviceError
 from ..texts import clean
 from ..transport.session import Session
 from ..transport.shell import Shell
-from . import payload
+from . import packed_weights, payload
 from .environments import KEEP, Environment, Options, Report, install, plan, renew
 from .selftests import SelftestFailedError, prove
 
-__all__ = ["KEEP", "Deployment", "Options", "SelftestFailedError", "check_artefact", "deploy", "install", "model_path"]
-_MODEL_MEMORY = 2.5  # the file, the kernels' packed copy of its weights, and the tensors between the ops
-_PROCESS_MIB = 60
+__all__ = [
+    "KEEP",
+    "Deployment",
+    "Options",
+    "SelftestFailedError",
+    "check_artefact",
+    "check_samples",
+    "deploy",
+    "install",
+    "model_path",
+]
 _PRUNE_S = 600.0
+_MAX_CONTRACT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +95,7 @@ def deploy(shell: Shell, artefact: Path, options: Options, report: Report) -> De
         current: dict[str, Any] = next((release for release in state["releases"] if release.get("id") == state["current"]), {})
         if _is_current(session, current, sha256, wanted):
             return _already(session, facts, current, options, report, free_bytes=free_bytes)
-        _check_memory(shell, facts, artefact)  # before anything is sent
+        _check_memory(shell, facts, artefact, wanted.runtime, free_bytes)  # before anything is sent
         environment = install(session, facts, options, report, free_bytes=free_bytes, artefact=artefact)
         report(f"sending {artefact.name} ({artefact.stat().st_size / 1e6:.1f} MB)")
         session.upload(artefact, sha256)
@@ -131,6 +143,20 @@ def check_artefact(path: Path) -> str:
     return sha256
 
 
+def check_samples(path: Path) -> None:
+    """Raise DeviceError for a file without golden samples: nothing could be replayed, which a board would say only at the end."""
+    try:
+        with zipfile.ZipFile(path) as packed, packed.open("contract.json") as stream:
+            contract = jsontext.loads(stream.read(_MAX_CONTRACT_BYTES))
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        contract = None  # no zip behind the network, or none that can be read
+    if not (isinstance(contract, dict) and contract.get("golden")):
+        raise DeviceError(
+            f"{path}: no contract with golden samples travels with it, so a board cannot be asked whether it computes the same;"
+            " make it with edgekit quantize, or --skip-selftest deploys it as it is"
+        )
+
+
 def _is_current(session: Session, current: dict[str, Any], sha256: str, environment: Environment) -> bool:
     if current.get("sha256") != sha256 or current.get("environment") != environment.key:
         return False
@@ -172,8 +198,8 @@ def model_path(session: Session, release: str) -> str:
     return f"{session.hello['root']}/releases/{release}/model.tflite"
 
 
-def _check_memory(shell: Shell, facts: BoardFacts, artefact: Path) -> None:
-    needed = int(artefact.stat().st_size * _MODEL_MEMORY / (1 << 20)) + _PROCESS_MIB
+def _check_memory(shell: Shell, facts: BoardFacts, artefact: Path, runtime: str, free_disk_bytes: int) -> None:
+    needed = packed_weights.memory_bytes(artefact.stat().st_size, runtime, free_disk_bytes=free_disk_bytes) >> 20
     if facts.memory_available_mib is not None and needed > facts.memory_available_mib:
         raise BoardRefusedError(
             f"{shell.name}: running {artefact.name} takes about {needed} MiB of memory, {facts.memory_available_mib} MiB are free;"

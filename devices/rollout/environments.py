@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import BoardRefusedError
 from ..texts import clean
 from ..transport import room
 from ..transport.session import DEFAULT_FOLDER, Session
-from . import payload, wheels
+from . import packed_weights, payload, wheels
 
 KEEP = 3
 LAYERS = ("wheels", "env")  # in the order in which they are made
@@ -165,12 +166,19 @@ def _make(
     """Send the layers and set them up, each beside its place, if there is room."""
     files: dict[str, Path] = {}
     needed = artefact.stat().st_size if artefact is not None else 0
+    weights = packed_weights.disk_bytes(needed, wanted.runtime)
     if "wheels" in layers:
         report(f"getting {wanted.runtime} for Python {wanted.about['board_python']} on {wanted.about['arch']}")
         files = wheels.fetch(wanted.selection.wheels, wheels.cache_folder() / "wheels", folder=options.wheels)
         needed += wheels.unpacked_bytes(files.values())
-    if needed + room.MARGIN_BYTES > free_bytes:
-        room.make(session, needed, environment=wanted.key, wheels=wanted.wheels_key)
+    if needed + weights + room.MARGIN_BYTES > free_bytes:
+        make_room = partial(room.make, session, environment=wanted.key, wheels=wanted.wheels_key)
+        try:
+            make_room(needed + weights)
+        except BoardRefusedError:
+            make_room(needed)
+            if weights:
+                report(f"no room for the model's packed weights ({weights >> 20} MiB): it will run from memory of its own")
     if "wheels" in layers:
         _send(session, "wheels", wanted, wanted.wheels_about, files, report)
     if "env" in layers:

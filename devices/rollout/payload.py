@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ..errors import DeviceError
 
-# What a board runs. Predictions, the history and reports stay here, and so does all of `devices` but the plain data that the runtime reads.
+# What a board runs. Predictions, the history and reports stay here, and so does all of `devices` but what the runtime imports.
 ROOMS = ("artefact", "bench", "commands", "data", "live", "numbers", "runtime", "system", "validation")
 NOT_COMMANDS = ("check", "report", "runs", "workstation")
-PLAIN_DATA = (
-    *("__init__", "jsontext", "manifests", "origin", "texts"),
+OF_DEVICES = (
+    *("__init__", "findings", "jsontext", "links", "manifests", "origin", "texts"),
     *("boards/__init__", "boards/coral_end", "boards/throttling"),
 )
 _SUFFIXES = {".py", ".typed", ".json", ".sh"}
@@ -43,7 +43,7 @@ def _files() -> Iterator[tuple[str, Path]]:
     edge, devices = _package("edge"), _package("devices")
     left_out = {edge / "commands" / f"{name}.py" for name in NOT_COMMANDS}
     runtime = [path for folder in (edge, *(edge / room for room in ROOMS)) for path in folder.iterdir() if path not in left_out]
-    data = [devices / f"{name}.py" for name in PLAIN_DATA] + [devices / "py.typed"]
+    data = [devices / f"{name}.py" for name in OF_DEVICES] + [devices / "py.typed"]
     for path in sorted([*runtime, *data]):
         if path.suffix in _SUFFIXES and path.is_file():
             package = edge if edge in path.parents else devices

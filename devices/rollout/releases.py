@@ -46,6 +46,7 @@ class Status:
     previous: str | None
     releases: tuple[Release, ...]
     free_bytes: int
+    weight_cache_bytes: int
     problem: str | None
     differing: tuple[str, ...] | None = None
 
@@ -60,7 +61,8 @@ class Status:
     def to_text(self) -> str:
         if not self.releases:
             return f"{self.target}: nothing is deployed"
-        lines = [f"{self.target}: {self.folder}, {self.free_bytes >> 20} MiB free"]
+        cached = f", {self.weight_cache_bytes >> 20} MiB of packed weights kept" if self.weight_cache_bytes else ""
+        lines = [f"{self.target}: {self.folder}, {self.free_bytes >> 20} MiB free{cached}"]
         for release in reversed(self.releases):
             mark = "current " if release.id == self.current else "previous" if release.id == self.previous else "        "
             lines.append(f"  {mark} {_line(release)}")
@@ -90,6 +92,7 @@ def status(shell: Shell, *, folder: str = DEFAULT_FOLDER, verify: bool = False) 
         previous=clean(str(state["previous"])) if state["previous"] else None,
         releases=releases,
         free_bytes=int(state["free_bytes"]),
+        weight_cache_bytes=int(state["weight_cache_bytes"]),
         problem=problem,
         differing=differing,
     )

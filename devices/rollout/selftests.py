@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import jsontext
-from ..errors import BoardConnectionError, BoardRefusedError, DeviceError, RemoteError
+from ..errors import BoardConnectionError, BoardRefusedError, BoardShortError, DeviceError, RemoteError
 from ..texts import clean
 from ..transport.session import Session
 from ..transport.shell import one_line
@@ -43,13 +43,13 @@ class Proof:
 def selftest(session: Session, environment: str, path: str, report: Report) -> dict[str, Any]:
     """Replay the golden samples of a model on the board and return the report.
 
-    Raises SelftestFailedError if its answers differ; SelftestNotRunError where nothing says whether they do.
+    Raises SelftestFailedError if its answers differ; SelftestNotRunError where nothing says whether they do; BoardShortError.
     """
     report("replaying the golden samples on the board")
     name = session.shell.name
     try:
         answer = run_edge(session, environment, ["selftest", path, "--json", "-"], timeout_s=_SELFTEST_S)
-    except BoardConnectionError:
+    except (BoardConnectionError, BoardShortError):
         raise
     except RemoteError as error:  # no program could be started, or it did not come to an end
         said = str(error).removeprefix(f"{name}: ")

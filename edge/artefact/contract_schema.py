@@ -126,6 +126,22 @@ QUANTIZATION = only(
         }
     )
 )
+LINEAGE = described(
+    only(
+        record(
+            {
+                **{name: text() for name in ("file", "sha256")},
+                "parameters": whole(),
+                "blocks": described(items(text()), "Residual blocks that are gone, by the names of their sums."),
+                "channels": described(items(row(text(), whole(), whole())), "(convolution, channels left, channels before)."),
+                "training_s": number(low=0),
+            },
+            height=whole(1, LARGEST_SIDE),
+            width=whole(1, LARGEST_SIDE),
+        )
+    ),
+    "The network before parts of it were taken out, and which.",
+)
 GOLDEN_OUTPUTS = only(
     record(
         runtime=text(),
@@ -152,10 +168,11 @@ CONTRACT = only(
             "notes": items(text()),
             "written_by": described(text(), "The program and its version."),
             "extra_inputs": described(items(EXTRA_INPUT), "Inputs beside the picture, in the order of the file; names differ."),
+            "lineage": described(items(LINEAGE), "One for each time that the network was made smaller, the first first."),
         },
         schema_version=described(
             whole(1, SCHEMA_VERSION),
-            "The oldest version that has all that the contract says: 2 with extra_inputs or stacked frames, else 1.",
+            "The oldest version that has all that the contract says: 3 with lineage, 2 with extra_inputs or stacked frames, else 1.",
         ),
         name=text(),
         input=INPUT,
@@ -168,6 +185,7 @@ PARTS: Mapping[str, Schema] = {
     "output": OUTPUT,
     "source": SOURCE,
     "quantization": QUANTIZATION,
+    "lineage": LINEAGE,
     "golden_sample": GOLDEN_SAMPLE,
     "golden_outputs": GOLDEN_OUTPUTS,
 }
@@ -178,7 +196,7 @@ def published() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "title": "edgekit contract",
-        "description": "contract.json of schema versions 1 and 2: how a model is fed and read, where it came from, and what it"
+        "description": "contract.json of schema versions 1 to 3: how a model is fed and read, where it came from, and what it"
         " must compute. Made from edge/artefact/contract_schema.py.",
         **_referring(CONTRACT),
         "$defs": {name: _referring(part) for name, part in PARTS.items()},

@@ -16,7 +16,7 @@ from ..errors import ArtefactError
 from . import operands, outline
 from .flatbuffer import Buffer, Table
 from .opcodes import BUILTIN_OPS, CUSTOM, FLOAT_TYPES, TENSOR_TYPES, TYPE_BITS
-from .tensors import QuantParams
+from .tensors import QuantParams, is_stated
 
 _MAX_TENSOR_BYTES = 1 << 31
 _MAX_ZERO_POINT = 1 << 16
@@ -229,7 +229,7 @@ def _tensor(table: Table, index: int, buffers: Sequence[tuple[int, int]]) -> Ten
 
 def _quant(table: Table, shape: tuple[int, ...], name: str) -> QuantParams | None:
     scale = table.array(2, "<f4")
-    if not scale.size:
+    if not is_stated(scale):
         return None
     values = scale.tolist()
     # The sum is not finite if any scale is not.

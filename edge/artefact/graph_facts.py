@@ -6,6 +6,9 @@ from collections import Counter
 
 from .graph import Graph, Op, Tensor
 
+# Ops with weights (operand 1) and, in integers, an int32 bias (operand 2) whose scale is input scale x weight scale.
+WEIGHTED_OPS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+
 
 def op_counts(graph: Graph) -> dict[str, int]:
     """Return how often each op occurs, the most frequent first."""

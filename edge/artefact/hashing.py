@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from mmap import mmap
@@ -35,8 +36,6 @@ class BackgroundHash:
         self._thread.join()
 
     def _run(self) -> None:
-        import hashlib  # takes time to load; nobody waits for it here
-
         digest = hashlib.sha256()
         found, begin = [], 0
         with memoryview(self._data) as view:

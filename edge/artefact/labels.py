@@ -11,6 +11,7 @@ and from what the first of them says, or it is an error.
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def parse(data: bytes, *, where: str) -> tuple[str, ...]:
 
     One name a line, with any line ends and with or without a byte order mark. Where every line begins with a number, and these are
     class numbers (distinct, from 0 or 1, at least half of them there), the names are put at their numbers, and classes without a
-    line are called unnamed. Empty lines at the end, and among numbered lines, are none.
+    line are called unnamed. Empty lines at the end, and among numbered lines, are none. JSON is read as the lines that say the same.
 
     Raises ContractError for what is no text, and where the order is in doubt: a number twice, lines with and without a number,
     numbers behind the names in another order than the lines.
@@ -58,6 +59,7 @@ def parse(data: bytes, *, where: str) -> tuple[str, ...]:
         raise ContractError(
             f"{where}: the labels have {len(data)} bytes, expected one class name a line, {_MOST_BYTES >> 20} MiB at most"
         )
+    text = _listed(text, where=where)
     lines = [unicodedata.normalize("NFC", line.strip()) for line in re.split(r"\r\n|\r|\n", text.rstrip())]
     written = [(i, line) for i, line in enumerate(lines, 1) if line]
     numbered = [(i, int(found[1]), found[2]) for i, line in written if (found := _NUMBERED.fullmatch(line))]
@@ -78,6 +80,34 @@ def parse(data: bytes, *, where: str) -> tuple[str, ...]:
             )
         names[number] = name
     return tuple(names.get(number, f"{_UNNAMED}{number}") for number in range(max(names) + 1))
+
+
+def _listed(text: str, *, where: str) -> str:
+    """Return JSON as the lines that say the same: names, ``{"0": name}`` or ``{name: 0}``; other text as it is.
+
+    A list in the place of a name (``["n01440764", "tench"]``, as Keras' imagenet_class_index.json has it) is called as its last item.
+    Raises ContractError for text that is written as data and holds no such names.
+    """
+    if not re.match(r"\s*(?:\{|\[\s*[\"\[]|item\s*\{)", text):
+        return text
+    try:
+        held = json.loads(text)
+        pairs = held.items() if isinstance(held, dict) else [("", item) for item in held]
+        lines = [f"{name} {_plain(key)}" if type(name) is int else f"{key} {_plain(name)}".strip() for key, name in pairs]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ContractError(
+            f"{where}: is written as data (it begins with {text.strip()[:12]!r}) and holds no names that can be read from it; expected"
+            " one class name a line, a JSON list of names, or a JSON object of names and their class numbers"
+        ) from error
+    return "\n".join(lines)
+
+
+def _plain(name: object) -> str:
+    """Return a name in one line. Raises TypeError for what is none."""
+    last = name[-1] if isinstance(name, list) and name else name
+    if not isinstance(last, str):
+        raise TypeError(f"{last!r} is no name")
+    return " ".join(last.split())
 
 
 def has_gaps(labels: Sequence[str]) -> bool:

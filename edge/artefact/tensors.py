@@ -34,6 +34,11 @@ class TensorSpec:
     quant: QuantParams | None = None
 
 
+def is_stated(scale: NDArray[np.float32]) -> bool:
+    """Return whether a tensor's ``scale`` says anything: some converters write one scale of 0 for "not quantized"."""
+    return scale.size > 1 or bool(scale.any())
+
+
 def quantize(real: NDArray[Any], params: QuantParams, dtype: np.dtype[Any] | type) -> NDArray[Any]:
     """Return ``real / scale`` rounded half away from zero, plus ``zero_point``, saturated to ``dtype``.
 

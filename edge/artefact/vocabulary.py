@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2  # the newest that is read; what is written has the oldest that can express it
+SCHEMA_VERSION = 3  # the newest that is read; what is written has the oldest that can express it
 
 COLORS = ("rgb", "bgr", "gray")
 FITS = ("stretch", "crop", "letterbox")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from ..runtime.loading import load
 from ..runtime.model import Model
 from ..runtime.pool import cores
 from . import host
+from .energy import IDLE_SECONDS, Energy, EnergyMeter, EnergyReport, said
 from .gauges import Conditions, Recorder
+from .op_times import OpTimes
 
 # At least so many runs and so long, as MLPerf's loadgen asks of a single stream (100 queries and 10 s in its test settings).
 MIN_RUNS = 100
 MIN_SECONDS = 10.0
 WARMUP_SECONDS = 1.0
 MOST_THREADS = 8  # of a sweep; no interpreter gains from more on a board
-# Neither ai-edge-litert 2.3 nor tflite-runtime 2.14 gives times per op to Python; only their C++ benchmark tools do.
-PER_OP_NOTE = "the interpreter's Python interface gives no times per op"
+PER_OP_NOTE = "not measured; --per-op does"
 
 _MIN_WARMUP_RUNS = 3
 _TRACE_POINTS = 120
@@ -67,6 +69,7 @@ class SweepRow:
     latency: LatencyStats
     after_c: float | None
     objections: tuple[str, ...]
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,8 @@ class BenchmarkReport:
     """One model on one machine. ``peak_memory_mib`` is the process's peak resident size, the Python interpreter included.
 
     ``percentiles_ms``: the 0th to the 100th, each a run that was measured. ``trace``: how time and heat went on, at most 120 points.
-    ``sweep``: every number of threads that was tried; the rest of the report then is about the best of them.
+    ``sweep``: every number of threads that was tried; the rest of the report then is about the best of them. ``energy``: where something
+    measures power.
     """
 
     file: str
@@ -88,6 +92,8 @@ class BenchmarkReport:
     percentiles_ms: tuple[float, ...] = ()
     trace: tuple[TracePoint, ...] = ()
     sweep: tuple[SweepRow, ...] = ()
+    energy: EnergyReport = field(default_factory=EnergyReport)
+    per_op: OpTimes | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the keys of the latency stand at the top."""
@@ -105,12 +111,10 @@ class BenchmarkReport:
             "not_quotable_because": list(self.conditions.objections),
             "percentiles_ms": list(self.percentiles_ms),
             "trace": [asdict(point) for point in self.trace],
-            "sweep": [
-                {"threads": row.threads, **asdict(row.latency), "after_c": row.after_c, "quotable": not row.objections}
-                for row in self.sweep
-            ],
-            "per_op": None,
-            "per_op_note": PER_OP_NOTE,
+            "sweep": [_sweep_entry(row) for row in self.sweep],
+            **self.energy.to_dict(),
+            "per_op": None if self.per_op is None else self.per_op.to_dict(),
+            "per_op_note": PER_OP_NOTE if self.per_op is None else None,
             "host": host.describe(),
         }
 
@@ -122,15 +126,18 @@ class BenchmarkReport:
             f"  p50 {times.p50_ms:.2f} ms   p90 {times.p90_ms:.2f} ms   p99 {times.p99_ms:.2f} ms   ({times.runs} runs,"
             f" {times.warmup_runs} to warm up)",
             f"  {loaded}peak memory {self.peak_memory_mib:.0f} MiB   {describe(thermal)}",
+            *self.energy.lines(),
         ]
         for row in self.sweep:
             mark = "  <- best" if row.threads == self.runtime.threads else ""
             spoilt = f"  NOT this machine's speed: {'; '.join(row.objections)}" if row.objections else ""
             lines.append(
                 f"  {row.threads} thread{' ' if row.threads == 1 else 's'}  p50 {row.latency.p50_ms:9.2f} ms"
-                f"   p99 {row.latency.p99_ms:9.2f} ms{mark}{spoilt}"
+                f"   p99 {row.latency.p99_ms:9.2f} ms{'' if row.energy is None else f'   {said(row.energy.joules)}'}{mark}{spoilt}"
             )
         lines += objection_lines(self.conditions)
+        if self.per_op is not None:
+            lines.append(self.per_op.to_text())
         return "\n".join(lines)
 
 
@@ -143,27 +150,34 @@ def benchmark(
     min_seconds: float = MIN_SECONDS,
     load_s: float | None = None,
     recorder: Recorder | None = None,
+    meter: EnergyMeter | None = None,
 ) -> BenchmarkReport:
     """Time single runs of ``model`` (pixels are not prepared meanwhile) until both minima are reached.
 
     threads and kernels count only if ``model`` is a path. load_s: how long the loading of a Model took, for the report. recorder:
-    looks at temperature, clock and flags meanwhile; default one that looks every second, in a thread of its own.
+    looks at temperature, clock and flags meanwhile; default one that looks every second, in a thread of its own. meter: looks at
+    power; default one that looks at all that measures it here, and then the machine rests for two seconds before and after.
     """
-    if min_runs < 1 or not min_seconds >= 0.0:
+    if min_runs < 1 or not 0.0 <= min_seconds < math.inf:
         raise UsageError(
-            f"{min_runs} runs in {min_seconds} s is nothing to measure, expected at least 1 run and no negative time"
+            f"{min_runs} runs in {min_seconds} s is nothing to measure, expected at least 1 run and a time of 0 s or more, with an end"
         )
     if not isinstance(model, Model):
         start = time.perf_counter()
         model = load(model, threads=threads, kernels=kernels)
         load_s = time.perf_counter() - start
     times_ns: list[int] = []
-    with recorder or Recorder() as watched:
-        begin = time.perf_counter()
-        warmup_runs = 0
-        for warmup_runs, time_ns in timed_runs(model, min_runs, min_seconds):  # noqa: B007 - the last one is kept
-            times_ns.append(time_ns)
-        warm_s = time.perf_counter() - begin - sum(times_ns) / 1e9
+    with meter or EnergyMeter() as metered:
+        rest_s = min(IDLE_SECONDS, min_seconds)
+        metered.rest(rest_s)
+        with recorder or Recorder() as watched:
+            begin = time.perf_counter()
+            warmup_runs = 0
+            for warmup_runs, time_ns in timed_runs(model, min_runs, min_seconds):  # noqa: B007 - the last one is kept
+                times_ns.append(time_ns)
+            end = time.perf_counter()
+            warm_s = end - begin - sum(times_ns) / 1e9
+        metered.rest(rest_s)
     conditions = watched.conditions()
     return BenchmarkReport(
         file=str(model.path),
@@ -176,6 +190,7 @@ def benchmark(
         conditions=conditions,
         percentiles_ms=_percentiles_ms(times_ns),
         trace=trace_of(times_ns, [(at_s - warm_s, celsius) for at_s, celsius in conditions.heat()]),
+        energy=metered.report(begin + warm_s, end, len(times_ns)),
     )
 
 
@@ -203,6 +218,7 @@ def sweep(
             latency=found.latency,
             after_c=found.conditions.samples[-1].celsius,
             objections=found.conditions.objections,
+            energy=found.energy.first,
         )
         rows.append(row)
         advance(f"threads {count}: p50 {found.latency.p50_ms:.2f} ms")
@@ -221,6 +237,17 @@ def timed_runs(model: Model, min_runs: int, min_seconds: float) -> Iterator[tupl
         warmup_runs = sum(1 for _ in _runs(_MIN_WARMUP_RUNS, min(WARMUP_SECONDS, min_seconds), loaded.invoke))
         for time_ns in _runs(min_runs, min_seconds, loaded.invoke):
             yield warmup_runs, time_ns
+
+
+def _sweep_entry(row: SweepRow) -> dict[str, Any]:
+    energy = None if row.energy is None else row.energy.to_dict()
+    return {
+        "threads": row.threads,
+        **asdict(row.latency),
+        "after_c": row.after_c,
+        "quotable": not row.objections,
+        "energy": energy,
+    }
 
 
 def describe(thermal: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..runtime.interpreter import RuntimeInfo
 from ..runtime.model import Model
 from . import host
+from .energy import IDLE_SECONDS, EnergyMeter, EnergyReport
 from .gauges import Conditions, Recorder
 from .latency import LatencyStats, describe, latency_stats, objection_lines, peak_memory_mib, timed_runs
 
@@ -41,7 +42,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoakReport:
-    """``cold`` is the first window, ``sustained`` the last third; ``steady`` says whether it had settled by then."""
+    """``cold`` is the first window, ``sustained`` the last third; ``steady`` says whether it had settled by then.
+
+    ``energy``: of the last third, where something measures power.
+    """
 
     file: str
     model_sha256: str
@@ -53,6 +57,7 @@ class SoakReport:
     windows: tuple[Window, ...]
     conditions: Conditions
     peak_memory_mib: float
+    energy: EnergyReport
 
     @property
     def slowdown(self) -> float:
@@ -77,6 +82,7 @@ class SoakReport:
             "thermal": self.conditions.to_dict(),
             "quotable": self.conditions.quotable,
             "not_quotable_because": list(self.conditions.objections),
+            **self.energy.to_dict(),
             "trace": [{"t_s": w.t_s, "p50_ms": w.p50_ms, "celsius": w.celsius} for w in self.windows],
             "soak": {
                 "seconds": self.seconds,
@@ -99,6 +105,7 @@ class SoakReport:
             f"  at first  p50 {cold.p50_ms:.2f} ms   p90 {cold.p90_ms:.2f} ms   p99 {cold.p99_ms:.2f} ms"
             f"   ({(self.slowdown - 1) * 100:+.1f} % since)",
             f"  peak memory {self.peak_memory_mib:.0f} MiB   {describe(self.conditions.to_dict())}",
+            *self.energy.lines(),
         ]
         if not self.steady:
             lines.append("  still changing at the end: let it soak longer")
@@ -116,9 +123,14 @@ def parse_duration(text: str) -> float:
 
 
 def soak(
-    model: Model, seconds: float, *, recorder: Recorder | None = None, advance: Callable[[str], None] = lambda _: None
+    model: Model,
+    seconds: float,
+    *,
+    recorder: Recorder | None = None,
+    meter: EnergyMeter | None = None,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> SoakReport:
-    """Run ``model`` for ``seconds`` after the warm-up. advance: is told each window."""
+    """Run ``model`` for ``seconds`` after the warm-up. recorder, meter: as of `benchmark`. advance: is told each window."""
     if not 0.0 < seconds <= LONGEST_S:
         raise UsageError(f"{seconds} s is no time to soak, expected more than 0 and at most {LONGEST_S:g}")
     times = array("q")  # hours of short runs fit into memory
@@ -129,20 +141,25 @@ def soak(
         windows.append(_window(times[begun:], elapsed_s, watched))
         advance(_shown(windows[-1]))
 
-    with recorder or Recorder() as watched:
-        start = time.perf_counter()
-        for _, time_ns in timed_runs(model, 1, seconds):
-            if not times:
-                start = time.perf_counter() - time_ns / 1e9  # the warm-up is over
-            times.append(time_ns)
-            elapsed = time.perf_counter() - start
-            if elapsed >= end_s:
-                close(elapsed)
-                begun = len(times)
-                end_s = (int(elapsed * WINDOWS / seconds) + 1) * seconds / WINDOWS
-        if begun < len(times):
-            close(time.perf_counter() - start)
+    with meter or EnergyMeter() as metered:
+        metered.rest(min(IDLE_SECONDS, seconds))
+        with recorder or Recorder() as watched:
+            start = time.perf_counter()
+            for _, time_ns in timed_runs(model, 1, seconds):
+                if not times:
+                    start = time.perf_counter() - time_ns / 1e9  # the warm-up is over
+                times.append(time_ns)
+                elapsed = time.perf_counter() - start
+                if elapsed >= end_s:
+                    close(elapsed)
+                    begun = len(times)
+                    end_s = (int(elapsed * WINDOWS / seconds) + 1) * seconds / WINDOWS
+            if begun < len(times):
+                close(time.perf_counter() - start)
+            end = time.perf_counter()
+        metered.rest(min(IDLE_SECONDS, seconds))
     late = sum(window.runs for window in _last_third(windows))
+    late_s = sum(times[len(times) - late :]) / 1e9
     return SoakReport(
         file=str(model.path),
         model_sha256=model.container.model_sha256,
@@ -154,6 +171,7 @@ def soak(
         windows=tuple(windows),
         conditions=watched.conditions(),
         peak_memory_mib=peak_memory_mib(),
+        energy=metered.report(end - late_s, end, late),
     )
 
 

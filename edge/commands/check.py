@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from devices.boards import board_files
+
 from ..predict import board_choice
 from . import output_flags
 
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         options=options,
         before=tuple(args.after),
-        own=board_choice.own(args.boards_file),
+        own=board_files.read(args.boards_file),
         memory_mib=None if args.memory is None else board_choice.parse_memory(args.memory),
         clock_mhz=args.clock,
     )
@@ -161,7 +163,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
-    board = profiles.board(args.board, board_choice.own(args.boards_file))
+    board = profiles.board(args.board, board_files.read(args.boards_file))
     clock = refinement.measured_clock(board, measured)
     found = fit.on_board(network, board, attached, options=options, threads=threads, clock_mhz=clock)
     refinement.learn(network, found, measured, board=board, model_sha256=source.model_sha256)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
-from . import model_flags, output_flags
+from . import model_flags, output_flags, source_flags
 
 if TYPE_CHECKING:
     from ..runtime.classify import Classification
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+", help="JPEG, PNG, BMP, WebP, GIF or TIFF; HEIC and AVIF with the extra [heif]"
     )
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (default 5)")
+    parser.add_argument("--top", type=source_flags.count, default=5, metavar="K", help="how many classes to show (default 5)")
     parser.add_argument("--output", metavar="NAME", help="the output to read, where the model has several with classes")
     model_flags.add_runtime(parser)
     model_flags.add_foreign(parser)

@@ -69,7 +69,16 @@ def describe(source: Container) -> dict[str, Any]:
         "packed_files": {name: len(data) for name, data in source.members.items()},
         "contract": None if source.contract is None else _contract(source.contract),
         "fed": None if source.contract is not None else _fed(source),
+        "misfit": None if source.contract is None else _misfit(source),
     }
+
+
+def _misfit(source: Container) -> str | None:
+    """Return what speaks against the recipe of a contract, where it cannot be meant like that."""
+    from ..runtime import foreign
+
+    fed = foreign.feed(source)
+    return fed.doubt if fed.misfit else None
 
 
 def _fed(source: Container) -> str:
@@ -124,7 +133,8 @@ def _text(report: dict[str, Any]) -> str:
     lines.append(f"  packed  {packed or 'nothing'}")
     if report["contract"] is None:
         return "\n".join([*lines, "  contract none", f"    fed   {report['fed']}"])
-    return "\n".join([*lines, *_contract_lines(report["contract"])])
+    warning = [] if report["misfit"] is None else [f"    warning: it is probably fed wrongly: {report['misfit']}"]
+    return "\n".join([*lines, *_contract_lines(report["contract"]), *warning])
 
 
 def _tensor_text(tensor: dict[str, Any]) -> str:
@@ -158,6 +168,12 @@ def _contract_lines(contract: dict[str, Any]) -> list[str]:
         f"    made  {made['variant']} ({made['scheme']}), ranges {made['ranges'] or 'none'} from {made['representative']} images"
     )
     lines.append(f"    from  {source['file'] or 'unknown'} ({source['architecture'] or 'unknown architecture'})")
+    for before in contract.get("lineage", ()):
+        gone = f"{len(before['blocks'])} blocks are gone, {len(before['channels'])} convolutions are narrower"
+        lines.append(
+            f"    was   {before['file'] or 'unknown'} (SHA-256 {before['sha256'][:12] or 'unknown'},"
+            f" {before['width']}x{before['height']}): {gone}"
+        )
     if contract["golden"]:
         runtimes = ", ".join(contract["golden"][0]["runtimes"])
         lines.append(f"    golden {len(contract['golden'])} samples, recorded on {runtimes}")

@@ -13,15 +13,23 @@ from .preprocess_flags import add_preprocess, input_fields
 if TYPE_CHECKING:
     from ..runtime.model import Model
 
+_said: set[str] = set()
+
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add ``--threads``, ``--kernels`` and ``--delegate``."""
+    """Add ``--threads``, ``--kernels``, ``--delegate`` and ``--no-weight-cache``."""
     parser.add_argument("--threads", type=int, metavar="N", help="default: the usable cores, at most 4")
     parser.add_argument(
         "--kernels", choices=("optimized", "reference"), default="optimized", help="reference: slow, the same everywhere"
     )
     parser.add_argument(
         "--delegate", metavar="LIBRARY", help="a delegate to load: a path, or edgetpu for the installed libedgetpu"
+    )
+    parser.add_argument(
+        "--no-weight-cache",
+        dest="weight_cache",
+        action="store_false",
+        help="pack the weights into memory at every start: more memory, nothing in EDGEKIT_HOME",
     )
 
 
@@ -54,9 +62,18 @@ def load(args: argparse.Namespace, *, timed_only: bool = False) -> Model:
         labels=None if args.labels is None or unread else labels.read(args.labels),
         kind="features" if unread else args.kind,
         background=None if unread else args.background,
+        weight_cache=args.weight_cache,
     )
+    say_note(model)
     _say_how_fed(args, model)
     return model
+
+
+def say_note(model: Model) -> None:
+    """Say what the user may want to mend, once in this process."""
+    if model.note is not None and model.note not in _said:
+        _said.add(model.note)
+        print(f"edgekit: note: {model.note}", file=sys.stderr)
 
 
 def _is_foreign(file: str) -> bool:
@@ -74,12 +91,13 @@ def _is_foreign(file: str) -> bool:
 
 
 def _say_how_fed(args: argparse.Namespace, model: Model) -> None:
-    """Say it where it was asked for, or where a model of somebody else's is probably fed wrongly."""
-    asked = getattr(args, "show_input", False)
-    if not asked and model.container.contract is not None:
-        return
-    from ..runtime import foreign
+    """Say it where it was asked for, or where a model is probably fed wrongly: by its own contract only if it cannot be meant so."""
+    from ..runtime import feeding, foreign
 
-    fed = foreign.feed(model.container, input=input_fields(args))
-    if asked or fed.doubt:
+    asked = getattr(args, "show_input", False)
+    if model.container.contract is None:
+        fed = foreign.feed(model.container, input=input_fields(args))
+    else:
+        fed = feeding.describe(model.contract.input, model.input, feeding.ITS_CONTRACT)
+    if asked or fed.misfit or (fed.doubt and model.container.contract is None):
         print(f"edgekit: {'input' if asked else 'warning'}: {model.path}: {fed.to_text()}", file=sys.stderr)

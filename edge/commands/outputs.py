@@ -40,15 +40,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the model over the images and store its answers."""
     from ..data.dataset import LabelledImages
     from ..progress import Progress
-    from ..validation.stored_outputs import store
+    from ..validation.findings import about_skipped
+    from ..validation.reference import store
 
     model = model_flags.load(args)
     images = LabelledImages.open(args.images, unlabelled=True, follow_links=args.follow_links)
     images = images if args.limit is None else images.subset(args.limit)
     with Progress(len(images), "outputs", sys.stderr) as progress:
-        unreadable = store(model, images, args.out, progress.advance)
+        unreadable, silent = store(model, images, args.out, progress.advance)
     text = f"{args.out}: the answers to {len(images) - len(unreadable)} images"
     if unreadable:
         text += f"; {len(unreadable)} could not be read"
-    output_flags.emit(args, {"file": args.out, "images": len(images), "unreadable": unreadable}, text)
+    if silent:
+        text += f"; {silent} of them are NaN or infinity, and no limit is proven against such a reference"
+    text += "".join(f"\nwarning: {finding.message}" for finding in about_skipped(images))
+    output_flags.emit(args, {"file": args.out, "images": len(images), "unreadable": unreadable, "not_finite": silent}, text)
     return 0

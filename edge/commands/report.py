@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import UsageError
     from ..files import atomic_write_text
     from ..history.store import RunStore
-    from ..report import data, gathering, sections, sources, text, verdict
+    from ..report import gathering, sections, sources, text, verdict
+    from ..report.facts import figures
 
     made = args.format or _by_name(args.out)
     if made == "html" and args.out is None:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         "sentence": answer.sentence,
         "runs": [run.id if run.id is not None else run.source for run in facts.runs],
         "left_out": list(facts.left_out),
-        "figures": data.figures(facts),
+        "figures": figures(facts),
         "out": args.out,
     }
     if args.out is not None:

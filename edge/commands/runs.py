@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..history.store import RunStore
 
 _DESCRIPTION = """\
-List the history of runs, show one, or compare two. Every quantize, qat, explain, tune, validate, benchmark, selftest, check and
+List the history of runs, show one, or compare two. Every quantize, qat, explain, tune, shrink, validate, benchmark, selftest, check and
 deploy adds a record: when, what of, with which versions, where, and its whole JSON. Nothing recorded is ever changed.
 
 --import takes what edgekit wrote and nothing else: what is malformed is left out and named. A record of the history that cannot be

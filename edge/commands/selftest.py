@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from ..runtime import golden
     from ..runtime.loading import load
 
-    loaded = load(args.file, threads=args.threads, kernels=args.kernels, delegate=args.delegate)
+    loaded = load(args.file, threads=args.threads, kernels=args.kernels, delegate=args.delegate, weight_cache=args.weight_cache)
+    model_flags.say_note(loaded)
     result = golden.replay(loaded)
     output_flags.emit(args, {"file": args.file, "model_sha256": loaded.container.model_sha256, **result.to_dict()}, _text(result))
     return 0 if result.passed else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+MOST_STREAMS = 256  # one machine decodes and answers far fewer
 SOURCE_HELP = "an image, a folder of images, a video file, or a camera: 0, /dev/video0, rtsp://..., http://..."
 
 
@@ -40,6 +41,13 @@ def positive(text: str) -> float:
     value = float(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def streams(text: str) -> int:
+    """Return a number of streams, each of which takes an interpreter and a thread, for argparse."""
+    if (value := count(text)) > MOST_STREAMS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_STREAMS}")
     return value
 
 

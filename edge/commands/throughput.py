@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a .tflite")
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help=source_flags.SOURCE_HELP)
     parser.add_argument(
-        "--streams", type=source_flags.count, metavar="N", help="how many; files are shared out in turn (default: one a source)"
+        "--streams", type=source_flags.streams, metavar="N", help="how many; files are shared out in turn (default: one a source)"
     )
     parser.add_argument(
         "--seconds", type=source_flags.positive, default=10.0, metavar="S", help="how long to measure (default 10)"

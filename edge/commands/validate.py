@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
+import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from . import image_flags, model_flags, output_flags, report_formats
+from . import image_flags, model_flags, output_flags
 
 if TYPE_CHECKING:
     from ..runtime.model import Model
@@ -25,6 +28,8 @@ _FOREIGN_FLAGS = (
     *("preprocess", "color", "fit", "resample", "crop_fraction", "letterbox_fill", "mean", "scale", "no_antialias"),
     *("labels", "kind", "background"),
 )
+
+_FORMATS = ("text", "md", "junit")
 
 _EPILOG = """\
 examples:
@@ -91,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
     plan.add_argument("--power", type=float, default=0.8, metavar="P", help="probability of a verdict (default 0.8)")
     model_flags.add_runtime(parser)
     model_flags.add_foreign(parser)
-    report_formats.add_format(parser)
+    _add_format(parser)
     output_flags.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -132,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if card is not None:
         report = dataclasses.replace(report, published=published.compare(report, card, fed=model.contract.input))
     data = report.to_dict()
-    output_flags.emit(args, data, report_formats.text_of(args.format, data, report.to_text()))
+    output_flags.emit(args, data, text_of(args.format, data, report.to_text()))
     return report.exit_code
 
 
@@ -159,3 +164,32 @@ def _plan(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     output_flags.emit(args, dataclasses.asdict(plan), validation_text.plan_text(plan))
     return 0
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    """Add ``--format``, and say who writes the answer of a board in it: this machine, as a board has no reports."""
+    parser.set_defaults(told=text_of)
+    parser.add_argument(
+        "--format",
+        choices=_FORMATS,
+        default="text",
+        help="print text (default), Markdown for a pull request, or JUnit XML; a GitHub Actions job gets a summary too",
+    )
+
+
+def text_of(chosen: str, report: Mapping[str, Any], text: str) -> str:
+    """Return a command's answer in the chosen format; ``text`` is what it prints by default."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY") and importlib.util.find_spec("edge.report") is not None
+    if chosen == "text" and not summary:
+        return text
+    from datetime import UTC, datetime
+
+    from ..history.record import from_report
+    from ..history.store import iso
+    from ..report import gathering
+    from ..report import text as formats
+
+    run = from_report(report, time=iso(datetime.now(UTC)))
+    facts = gathering.gather([] if run is None else [run])
+    formats.add_to_job_summary(facts)
+    return {"text": lambda _: text, "md": formats.to_markdown, "junit": formats.to_junit}[chosen](facts).rstrip("\n")

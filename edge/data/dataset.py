@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from devices import links
+from devices.links import LinkError
 from devices.manifests import frames, hidden, suffix
 
 from ..errors import DatasetError
@@ -252,6 +254,8 @@ def _scan(root: Path, *, unlabelled: bool, follow_links: bool, skipped: list[str
         for name in sorted(files):
             kind = suffix(name)
             if name.startswith(".") or kind not in picture_kinds.PICTURES:
+                if picture_kinds.is_nameless_picture(here / name):
+                    skipped.append(prefix + name)
                 continue
             if kind not in readable:
                 skipped.append(prefix + name)
@@ -305,19 +309,11 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def _check_link(path: Path, boundary: Path, *, follow_links: bool) -> None:
-    if not path.is_symlink():
-        return
-    target = path.resolve()
-    if path.is_dir() and target in (boundary, *boundary.parents, *(p.resolve() for p in path.parents)):
-        raise DatasetError(f"{path}: a symbolic link to a folder above it ({target}) would go round for ever; remove it")
-    if not follow_links and not target.is_relative_to(boundary):
-        raise DatasetError(
-            f"{path}: a symbolic link that leads out of the dataset ({target})",
-            ways=(
-                ("--follow-links", "allow it with --follow-links"),
-                (None, "list the pictures in a manifest (.csv)"),
-            ),
-        )
+    try:
+        links.check(path, boundary, follow_links=follow_links)
+    except LinkError as error:
+        ways = (("--follow-links", "allow it with --follow-links"), (None, "list the pictures in a manifest (.csv)"))
+        raise DatasetError(str(error), ways=ways if error.outside else ()) from None
 
 
 def _read_manifest(path: Path, *, unlabelled: bool) -> tuple[Rows, tuple[str, ...]]:

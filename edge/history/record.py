@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from importlib import metadata
 from typing import Any
 
 from devices import jsontext, origin
 from devices.origin import Origin
 
 from .. import report_schema, schema
+from ..version import __version__
 
 DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json` wrote is recognised
 
@@ -22,6 +25,7 @@ _MARKS = (
     ("benchmark", ("p50_ms", "peak_memory_mib")),
     ("explain", ("ladder", "worst_step")),
     ("qat", ("epochs", "best_epoch")),
+    ("shrink", ("lineage", "candidates")),
     ("tune", ("candidates", "ranking")),
     ("deploy", ("release", "changed")),
     ("selftest", ("results", "promise")),
@@ -169,13 +173,11 @@ def summary_of(report: Mapping[str, Any]) -> str:
 
 def versions(command: str) -> dict[str, str]:
     """Return the versions of edgekit, Python and the packages that the command works with."""
-    import platform
-    from importlib import metadata
-
-    from ..version import __version__
-
     found = {"edgekit": __version__, "python": platform.python_version()}
-    for name in (*_PACKAGES, *(_WORKSTATION_PACKAGES if command in ("quantize", "qat", "explain", "tune", "import") else ())):
+    for name in (
+        *_PACKAGES,
+        *(_WORKSTATION_PACKAGES if command in ("quantize", "qat", "explain", "tune", "shrink", "import") else ()),
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -237,7 +239,7 @@ def _text(value: Any) -> str | None:
 
 
 def _model_sha256(file: str) -> str | None:
-    from ..artefact import container
+    from ..artefact import container  # 9 ms of processor time, median of 10 fresh processes
     from ..errors import EdgeError
 
     try:
@@ -271,6 +273,9 @@ def _checked(report: Mapping[str, Any]) -> str:
 
 def _timed(report: Mapping[str, Any]) -> str:
     said = f"p50 {report['p50_ms']:.3g} ms, p99 {report['p99_ms']:.3g} ms"
+    energy = report.get("energy")
+    if energy is not None:
+        said += f", {energy['joules_per_run']:.3g} J"
     if origin.of_report(report).emulated:
         return f"{said}; of an emulation, no board's speed"
     return said if report.get("quotable", True) else f"{said}; not quotable"
@@ -292,6 +297,9 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "explain": lambda report: f"largest step: {report['worst_step']}",
     "qat": _trained,
     "tune": lambda report: str(report["chosen"] or "nothing is proven"),
+    "shrink": lambda report: (
+        f"{report['chosen']}, {report['original']['ms'] / report['shrunk']['ms']:.2f} times faster: {report['verdict']}"
+    ),
     "deploy": lambda report: "now current" if report["changed"] else "was current already",
     "selftest": lambda report: "exact" if report.get("exact") else "as promised" if report.get("passed") else "NOT as promised",
     "check": _checked,

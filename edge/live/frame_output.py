@@ -39,6 +39,8 @@ def open_output(path: str | os.PathLike[str], source: FrameSource) -> Output:
     """
     target = Path(path)
     suffix = target.suffix.lower()
+    if not source.live and target.exists() and target.resolve() == Path(source.name).resolve():
+        raise UsageError(f"{target}: is the source itself, and drawn frames are no photos; choose another place")
     if target.is_dir() or not suffix:
         return FolderOutput(target)
     if suffix in WRITES:

@@ -21,7 +21,7 @@ POWER = 0.8
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 
 _MOST_EXACT = 1_000_000  # beyond this the normal approximation is as good, and much faster
-_MOST_IMAGES = 100_000_000  # beyond this a plan is no plan
+MOST_IMAGES = 100_000_000  # beyond this a plan is no plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +120,13 @@ def mean_interval(differences: NDArray[np.floating], confidence: float = CONFIDE
     return mean - half, mean + half
 
 
-def verdict(interval: tuple[float, float], max_drop: float) -> str:
-    """Return pass (the whole interval is at most ``max_drop``), fail (all of it is above) or undecided."""
+def verdict(interval: tuple[float, float], max_drop: float, *, unproven: bool = False) -> str:
+    """Return pass (the whole interval is at most ``max_drop``), fail (all of it is above) or undecided.
+
+    unproven: the interval is not about the two models (see `edge.validation.findings.unproven`), so it lets nothing pass.
+    """
     low, high = interval
-    if high <= max_drop:
+    if high <= max_drop and not unproven:
         return PASS
     return FAIL if low > max_drop else UNDECIDED
 
@@ -238,7 +241,7 @@ def _search(max_drop: float, drop: float, discordant: float, power: float, z: fl
     variance = max(discordant - drop * drop, max_drop * (1 - max_drop) / 10)
     guess = (z + max(NormalDist().inv_cdf(power), 0.0)) ** 2 * variance / (max_drop - drop) ** 2
     if guess > _MOST_EXACT:
-        return math.ceil(guess) if guess <= _MOST_IMAGES else None
+        return math.ceil(guess) if guess <= MOST_IMAGES else None
     low, high = 0, max(8, math.ceil(guess))
     while _probability(high, max_drop, drop, discordant, z) < power:
         low, high = high, 2 * high

@@ -1,16 +1,13 @@
-"""Which board is meant: edgekit's profiles, the user's own in a TOML file, and the memory of those that come in several sizes."""
+"""Which board is meant: the flags for the user's own boards, and for the memory of those that come in several sizes."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
-from pathlib import Path
 
-from devices.boards import own_boards
+from devices.boards import board_files
 from devices.boards.records import BoardProfile, derived
-from devices.errors import BoardFileError
 
 from ..errors import UsageError
 
@@ -19,28 +16,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(m|g)(?:i?b)?", re.IGNORECASE)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--boards-file`` and ``--memory``."""
-    parser.add_argument(
-        "--boards-file",
-        metavar="FILE",
-        help="your own boards, in TOML (default: boards.toml in EDGEKIT_HOME or ~/.config/edgekit)",
-    )
+    parser.add_argument("--boards-file", metavar="FILE", help=f"your own boards, in TOML (default: {board_files.SHOWN_PLACE})")
     parser.add_argument("--memory", metavar="SIZE", help="of a board that comes in several sizes: 2GiB (default: the smallest)")
-
-
-def own(path: str | None = None) -> tuple[BoardProfile, ...]:
-    """Return the user's own boards: of a file, else of the default place, where there need be none. Raises BoardFileError."""
-    home = os.environ.get("EDGEKIT_HOME")
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgekit"
-    place = Path(path) if path is not None else (Path(home) if home else settings) / own_boards.FILE_NAME
-    try:
-        text = place.read_text("utf-8")
-    except FileNotFoundError:
-        if path is None:
-            return ()
-        raise BoardFileError(f"{place}: no such file of boards") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BoardFileError(f"{place}: cannot be read ({error})") from error
-    return own_boards.parse(text, where=str(place))
 
 
 def parse_memory(text: str) -> int:

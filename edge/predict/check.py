@@ -9,6 +9,8 @@ from pathlib import Path
 
 from devices.boards import profiles
 from devices.boards.records import AcceleratorProfile, BoardProfile
+from devices.edgetpu import mapping
+from devices.edgetpu import memory as edgetpu_memory
 from devices.edgetpu.mapping import COMPILERS
 from devices.edgetpu.ops import COMPILED
 from devices.op_list import Network
@@ -59,10 +61,10 @@ def check(
 
     board: a name of ``edgekit boards``, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU, default all
     cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache first.
-    own: the user's boards (`edge.predict.board_choice`). memory_mib: of a board that comes in several sizes; default the smallest.
+    own: the user's boards (`devices.boards.board_files.read`). memory_mib: of a board that comes in several sizes; default the smallest.
     clock_mhz: of the one board's CPU; default the one that a stored run was measured at, else the stock clock.
 
-    A run measured on the board and stored (`calibration.learn`) refines the latency. Raises ArtefactError for a damaged file,
+    A run measured on the board and stored (`refinement.learn`) refines the latency. Raises ArtefactError for a damaged file,
     UnknownProfileError for an unknown board or accelerator, UsageError for compiler options that make no sense.
     """
     options = _checked(options or CompilerOptions())
@@ -142,9 +144,6 @@ def _checked(options: CompilerOptions) -> CompilerOptions:
 
 def _cached_bytes(path: str | os.PathLike[str], options: CompilerOptions) -> int:
     """Bytes that the model at ``path`` keeps on the chip when it comes first."""
-    from devices.edgetpu import mapping
-    from devices.edgetpu import memory as edgetpu_memory
-
     source = container.read(path)
     network = network_of(source.graph, Path(source.path))
     prediction = mapping.predict(network, compiler=options.version, min_runtime=options.min_runtime)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from devices.edgetpu import outcome as edgetpu_outcome
+from devices.edgetpu import compilation
 from devices.edgetpu.log import CompilerLog
 from devices.edgetpu.ops import ONE_SUBGRAPH
 from devices.predict.fit import BoardFit, TpuFit
@@ -47,6 +47,9 @@ def _board(found: BoardFit, *, per_op: bool) -> dict[str, Any]:
             "file": _mib(need.file_bytes),
             "packed_weights": _mib(need.packed_bytes),
             "arena": _mib(need.arena_bytes),
+            "private": _mib(need.private_bytes if found.cached else need.private_bytes + need.packed_bytes),
+            "file_backed": _mib(need.file_backed_bytes if found.cached else need.file_backed_bytes - need.packed_bytes),
+            "weight_cache": found.cached,
             "room": [_mib(size) for size in found.room_bytes] if found.room_bytes else None,
         },
         "latency_ms": _latency(found.latency),
@@ -128,6 +131,11 @@ def _one(found: BoardFit) -> Iterator[str]:
         f"  memory     about {_mib(need.peak_bytes):.0f} MiB{room}: file {_mib(need.file_bytes):.0f}, packed weights"
         f" {_mib(need.packed_bytes):.0f}, activations {_mib(need.arena_bytes):.0f}, interpreter {_mib(need.base_bytes):.0f}"
     )
+    if found.cached:
+        yield (
+            f"             of it private {_mib(need.private_bytes):.0f}, from files {_mib(need.file_backed_bytes):.0f}: shared by"
+            " processes, and dropped where memory runs short"
+        )
     if found.tpu is not None:
         yield from _tpu_lines(found.tpu)
     if found.latency is not None:
@@ -182,16 +190,16 @@ def _advice_lines(report: CheckReport) -> Iterator[str]:
 
 def comparison(tpu: TpuFit, log: CompilerLog) -> dict[str, Any]:
     """Return prediction and compiler in the same form, and the ops of which they do not map the same number."""
-    mine, theirs = edgetpu_outcome.predicted(tpu.prediction, tpu.memory), edgetpu_outcome.logged(log)
-    return {"predicted": asdict(mine), "compiler": asdict(theirs), "differing_ops": edgetpu_outcome.differing_ops(mine, theirs)}
+    mine, theirs = compilation.predicted(tpu.prediction, tpu.memory), compilation.logged(log)
+    return {"predicted": asdict(mine), "compiler": asdict(theirs), "differing_ops": compilation.differing_ops(mine, theirs)}
 
 
 def compared(tpu: TpuFit, log: CompilerLog) -> list[str]:
     """Return prediction and compiler's log side by side, op by op."""
-    mine, theirs = edgetpu_outcome.predicted(tpu.prediction, tpu.memory), edgetpu_outcome.logged(log)
+    mine, theirs = compilation.predicted(tpu.prediction, tpu.memory), compilation.logged(log)
     if theirs.failure:
         return [f"the compiler made no model: {theirs.failure}"]
-    differing = edgetpu_outcome.differing_ops(mine, theirs)
+    differing = compilation.differing_ops(mine, theirs)
     rows = [("op", "predicted mapped", "compiler mapped", "of", "")]
     for name in sorted(mine.by_op.keys() | theirs.by_op.keys()):
         known = str(theirs.mapped_of(name)) if theirs.by_op else "?"

@@ -6,7 +6,7 @@ Each figure has its ``origin``, and nothing here puts figures of different origi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from devices.origin import Origin
@@ -107,6 +107,45 @@ class Validation:
     outputs: Mapping[str, Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Where the time of a run goes. ``kernels`` and ``blocks``: (name, what ran it, milliseconds); blocks may be unknown."""
+
+    threads: int
+    kernels: tuple[tuple[str, str, float], ...]
+    blocks: tuple[tuple[str, str, float], ...]
+    findings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, per_op: Mapping[str, Any]) -> Split:
+        """Return what ``edgekit benchmark --per-op`` wrote. A block is built-in where none of its ops runs on XNNPACK."""
+        fast = {int(op["index"]) for op in per_op["ops"] if op["ran_by"] != "built-in"}
+
+        def block(entry: Mapping[str, Any]) -> tuple[str, str, float]:
+            slow = fast.isdisjoint(range(entry["first"], entry["last"] + 1))
+            return str(entry["name"]), "built-in" if slow else "XNNPACK", float(entry["ms"])
+
+        return cls(
+            threads=int(per_op["threads"]),
+            kernels=tuple(
+                (f"{entry['calls']} x {entry['kernel']}", str(entry["ran_by"]), float(entry["ms"])) for entry in per_op["kernels"]
+            ),
+            blocks=tuple(map(block, per_op["blocks"])),
+            findings=tuple(map(str, per_op["findings"])),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joules:
+    """What a run took above rest, half of the interval of 95 % and all of it with the rest, in joules; which part of the machine."""
+
+    joules: float
+    uncertainty_j: float
+    joules_with_rest: float
+    meter: str
+    scope: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Timing:
     """Measured, on a real machine. ``percentiles_ms``: 0 to 100, empty where not kept. ``trace``: (seconds, ms, degrees Celsius or
@@ -126,6 +165,8 @@ class Timing:
     percentiles_ms: tuple[float, ...]
     trace: tuple[tuple[float, float, float | None], ...]
     quotable: bool
+    energy: Joules | None
+    split: Split | None
 
     def times_as_fast_as(self, other: Timing) -> float:
         """Return how many times as fast this is. Raises ValueError for times of different origins, which tell nothing together."""
@@ -190,6 +231,40 @@ class Training:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One int8 file of a search: ``kind`` is original, tried, nothing beats it, or made. ``error``, ``agreement``: on held-out photos."""
+
+    name: str
+    kind: str
+    ms: float
+    bytes: int
+    error: float
+    agreement: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a network that could go: ``how`` is block or channels. ``left``: the share that is left, 0..1."""
+
+    name: str
+    how: str
+    left: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shrinking:
+    """Of ``edgekit shrink``. ``timed``: where milliseconds come from, in words. ``parts``: in the order of execution, blocks first."""
+
+    run: Run
+    name: str
+    origin: Origin
+    timed: str
+    points: tuple[Tried, ...]
+    parts: tuple[Part, ...]
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Facts:
     """``left_out``: why a run, or a part of one, is not in the report."""
@@ -201,6 +276,7 @@ class Facts:
     predictions: tuple[Prediction, ...]
     explanations: tuple[Explanation, ...]
     trainings: tuple[Training, ...]
+    shrinkings: tuple[Shrinking, ...]
     left_out: tuple[str, ...]
 
     def variant(self, key: str) -> Variant:
@@ -215,3 +291,56 @@ class Facts:
 def basename(file: str) -> str:
     """Return the last part of a path of any system."""
     return file.replace("\\", "/").rpartition("/")[2]
+
+
+def figures(facts: Facts) -> dict[str, Any]:
+    """Return validations, timings and predictions, each with the variant's name and where it comes from."""
+    return {
+        "validations": [_validation(facts, entry) for entry in facts.validations],
+        "timings": [_timing(facts, entry) for entry in facts.timings],
+        "predictions": [_prediction(facts, entry) for entry in facts.predictions],
+    }
+
+
+def _about(facts: Facts, entry: Validation | Timing | Prediction) -> dict[str, Any]:
+    return {
+        "variant": facts.variant(entry.variant).name,
+        "model_sha256": entry.variant,
+        "origin": entry.origin.to_dict(),
+        "run": entry.run.id if entry.run.id is not None else entry.run.source,
+    }
+
+
+def _validation(facts: Facts, entry: Validation) -> dict[str, Any]:
+    drop, flips = entry.drop, entry.drop or entry.sequential
+    return {
+        **_about(facts, entry),
+        "images": entry.images,
+        "dataset_sha256": entry.run.dataset_sha256,
+        "top1": entry.top1,
+        "reference_top1": entry.reference_top1,
+        "drop": None if drop is None else {"top1": drop.top1, "ci95": [drop.low, drop.high], "p_value": drop.p_value},
+        "flips_lost": None if flips is None else flips.lost,
+        "flips_won": None if flips is None else flips.won,
+        "agreement": entry.agreement,
+        "max_drop": entry.max_drop,
+        "verdict": entry.verdict,
+        "sequential": entry.sequential is not None,
+        "holds_on": [{"origin": found.origin.to_dict(), "images": found.images} for found in entry.holds_on],
+    }
+
+
+def _timing(facts: Facts, entry: Timing) -> dict[str, Any]:
+    percentiles = {f"{name}_ms": getattr(entry, f"{name}_ms") for name in ("min", "p50", "p90", "p99")}
+    energy = None if entry.energy is None else asdict(entry.energy)
+    return {**_about(facts, entry), **percentiles, "memory_mib": entry.memory_mib, "energy": energy, "quotable": entry.quotable}
+
+
+def _prediction(facts: Facts, entry: Prediction) -> dict[str, Any]:
+    ends = {"low": entry.low_ms, "expected": entry.expected_ms, "high": entry.high_ms}
+    return {
+        **_about(facts, entry),
+        "fits": entry.fits,
+        "latency_ms": None if entry.expected_ms is None else ends,
+        "peak_mib": entry.peak_mib,
+    }

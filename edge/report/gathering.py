@@ -20,11 +20,16 @@ from .facts import (
     Explanation,
     Facts,
     Flip,
+    Joules,
     OpError,
+    Part,
     Prediction,
     Sequential,
+    Shrinking,
+    Split,
     Timing,
     Training,
+    Tried,
     Validation,
     Variant,
     basename,
@@ -39,7 +44,7 @@ def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
     """Sort what ``runs`` found. Of several runs of one command on the same model and images, from the same origin, the last counts."""
     models: dict[str, tuple[str, int | None]] = {}
     reasons = list(left_out)
-    found: dict[type, dict[Any, Any]] = {Validation: {}, Timing: {}, Prediction: {}, Explanation: {}, Training: {}}
+    found: dict[type, dict[Any, Any]] = {Validation: {}, Timing: {}, Prediction: {}, Explanation: {}, Training: {}, Shrinking: {}}
     for run in runs:
         if run.report is None:
             continue
@@ -72,12 +77,13 @@ def gather(runs: Sequence[Run], left_out: Iterable[str] = ()) -> Facts:
         predictions=tuple(sorted(found[Prediction].values(), key=rank)),
         explanations=tuple(found[Explanation].values()),
         trainings=tuple(found[Training].values()),
+        shrinkings=tuple(found[Shrinking].values()),
         left_out=tuple(reasons),
     )
 
 
 def _key(entry: Any) -> Any:
-    if isinstance(entry, Training):
+    if isinstance(entry, Training | Shrinking):
         return entry.name, entry.origin
     if isinstance(entry, Validation):
         return entry.variant, entry.origin, entry.run.dataset_sha256, entry.reference, entry.sequential is not None
@@ -246,6 +252,7 @@ def _timing(run: Run) -> Iterable[Timing]:
         (float(at["t_s"]), float(at["p50_ms"]), None if at["celsius"] is None else float(at["celsius"]))
         for at in report.get("trace") or ()
     )
+    energy = report.get("energy")
     yield Timing(
         run=run,
         variant=str(report["model_sha256"]),
@@ -260,6 +267,16 @@ def _timing(run: Run) -> Iterable[Timing]:
         percentiles_ms=tuple(float(value) for value in report.get("percentiles_ms") or ()),
         trace=trace,
         quotable=bool(report.get("quotable", True)),
+        energy=None
+        if energy is None
+        else Joules(
+            joules=float(energy["joules_per_run"]),
+            uncertainty_j=float(energy["uncertainty_j"]),
+            joules_with_rest=float(energy["joules_per_run_with_rest"]),
+            meter=str(energy["meter"]),
+            scope=str(energy["scope"]),
+        ),
+        split=None if report.get("per_op") is None else Split.of(report["per_op"]),
     )
 
 
@@ -323,10 +340,45 @@ def _training(run: Run) -> Iterable[Training]:
     )
 
 
+def _shrinking(run: Run) -> Iterable[Shrinking]:
+    report: Mapping[str, Any] = run.report or {}
+    front, cut, structure = set(report["front"]), report["shrunk"]["cut"], report["structure"]
+    entries = [("original", report["original"])]
+    entries += [("nothing beats it" if each["name"] in front else "tried", each) for each in report["candidates"]]
+    entries += [("made", report["shrunk"])]
+    gone, kept = set(cut["blocks"]), cut["kept"]
+    blocks = [Part(name=name, how="block", left=float(name not in gone)) for name in structure["blocks"]]
+    channels = [
+        Part(name=name, how="channels", left=len(kept[name]) / count if name in kept else 1.0)
+        for name, count in structure["channels"].items()
+    ]
+    faster = report["original"]["ms"] / report["shrunk"]["ms"]
+    yield Shrinking(
+        run=run,
+        name=basename(str(report["int8"])),
+        origin=origin_of(run),
+        timed=str(report["timed"]),
+        points=tuple(
+            Tried(
+                name=kind if kind == "original" else str(entry["name"]),
+                kind=kind,
+                ms=float(entry["ms"]),
+                bytes=int(entry["bytes"]),
+                error=float(entry["int8"]["error"]),
+                agreement=entry["int8"]["agreement"],
+            )
+            for kind, entry in entries
+        ),
+        parts=(*blocks, *channels),
+        reason=f"{basename(str(report['int8']))} is {faster:.2f} times faster ({report['timed']}); what it lost: {report['verdict']}.",
+    )
+
+
 _READERS = {
     "validate": _validation,
     "benchmark": _timing,
     "check": _predictions,
     "explain": _explanation,
     "qat": _training,
+    "shrink": _shrinking,
 }

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from devices.origin import Origin
 
 from ..history.record import Run, origin_of
-from . import accuracy_charts, network, network_charts, pareto, speed_charts, table, training_charts
+from . import accuracy_charts, energy, network, network_charts, pareto, shrinking_charts, speed_charts, table, training_charts
 from .chart import Chart, distinct
-from .facts import Facts, Flip, Timing, Validation, basename
+from .facts import Facts, Flip, Shrinking, Timing, Validation, basename
 from .pictures import Pictures
 from .verdict import Verdict, gains, points
 
@@ -108,6 +108,7 @@ def redacted(facts: Facts) -> Facts:
         variants=tuple(replace(variant, file="") for variant in facts.variants),
         validations=validations,
         trainings=tuple(replace(entry, name=f"training {i + 1}", reason="") for i, entry in enumerate(facts.trainings)),
+        shrinkings=tuple(shrinking_charts.nameless(e, i, _nameless_origin(e)) for i, e in enumerate(facts.shrinkings)),
         left_out=tuple("a file" for _ in facts.left_out),
     )
 
@@ -163,11 +164,22 @@ def build(facts: Facts, verdict: Verdict, map_of: network.NetworkMap | None, pic
             charts=(*_some(speed_charts.latencies(facts)), *speed_charts.traces(facts)),
         ),
         Section(
+            id="energy", short="Energy", title="Energy", text=energy.TEXT, tables=_some_table(energy.HEADERS, energy.rows(facts))
+        ),
+        Section(
+            id="time",
+            short="Time",
+            title="Where the time goes",
+            text=speed_charts.SPLIT_TEXT,
+            charts=tuple(speed_charts.splits(facts)),
+            tables=_some_table(speed_charts.SPLIT_HEADERS, speed_charts.split_rows(facts)),
+        ),
+        Section(
             id="boards",
             short="Boards",
             title="Boards, as predicted",
             text="From edgekit check: predictions with intervals, not measurements.",
-            tables=tuple(_boards(facts)),
+            tables=_some_table(table.PREDICTED, tuple(table.predicted(facts))),
         ),
         Section(
             id="layers",
@@ -188,6 +200,13 @@ def build(facts: Facts, verdict: Verdict, map_of: network.NetworkMap | None, pic
             title="Quantization-aware training",
             text=" ".join(entry.reason for entry in facts.trainings),
             charts=tuple(chart for i, entry in enumerate(facts.trainings) for chart in training_charts.training(entry, i)),
+        ),
+        Section(
+            id="shrinking",
+            short="Shrinking",
+            title="The smaller network",
+            text=" ".join(entry.reason for entry in facts.shrinkings),
+            charts=tuple(chart for i, entry in enumerate(facts.shrinkings) for chart in shrinking_charts.shrinking(entry, i)),
         ),
         Section(id="findings", short="Findings", title="Findings", notes=tuple(_notes(facts))),
         Section(
@@ -250,7 +269,7 @@ def _nameless(flips: Sequence[Flip]) -> tuple[Flip, ...]:
     return tuple(replace(flip, image=f"image {number + 1}") for number, flip in enumerate(flips))
 
 
-def _nameless_origin(entry: Validation) -> Origin:
+def _nameless_origin(entry: Validation | Shrinking) -> Origin:
     report = entry.run.report or {}
     return entry.origin if entry.run.board is None or "board" in report else replace(entry.origin, machine="a target")
 
@@ -342,20 +361,8 @@ def _outputs(facts: Facts) -> Iterator[Table]:
         yield Table(title="", headers=("variant", "output", "measure", "reference", "candidate"), rows=tuple(rows))
 
 
-def _boards(facts: Facts) -> Iterator[Table]:
-    rows = []
-    fits = {True: "yes", False: "no", None: "unknown"}
-    for origin in facts.origins:
-        for entry in (entry for entry in facts.predictions if entry.origin == origin):
-            latency = "-"
-            if entry.expected_ms is not None and entry.low_ms is not None and entry.high_ms is not None:
-                latency = f"{entry.expected_ms:.3g} ({entry.low_ms:.3g} to {entry.high_ms:.3g})"
-            tpu = "-" if entry.mapped is None else f"{entry.mapped} ops, {entry.on_cpu} on the CPU"
-            name = facts.variant(entry.variant).name
-            rows.append((origin.place, name, fits[entry.fits], f"{entry.peak_mib:.0f}", latency, tpu))
-    if rows:
-        headers = ("board", "variant", "fits", "memory, MiB", "ms per image", "Edge TPU")
-        yield Table(title="", headers=headers, rows=tuple(rows))
+def _some_table(headers: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> tuple[Table, ...]:
+    return (Table(title="", headers=headers, rows=rows),) if rows else ()
 
 
 def _layers(facts: Facts) -> Iterator[Chart]:

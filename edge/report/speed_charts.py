@@ -1,12 +1,18 @@
-"""How long a run takes, and how time and heat went on."""
+"""How long a run takes, how time and heat went on, and where the time goes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .chart import Chart, Spec, colours, log_axis, spec, tips
-from .facts import Facts, Timing
+from .facts import Facts, Split, Timing
+
+SPLIT_TEXT = (
+    "Of one run, as the profiler of the runtime tells it (edgekit benchmark --per-op). Built-in kernels are what an op falls back to"
+    " that XNNPACK does not take."
+)
+SPLIT_HEADERS = ("variant and place", "kernel", "ran by", "ms", "share")
 
 
 def latencies(facts: Facts) -> Chart | None:
@@ -141,3 +147,67 @@ def _trace(facts: Facts, name: str, title: str, unit: str, rows: list[Any], kept
 
 def _timing_name(facts: Facts, timing: Timing) -> str:
     return f"{facts.variant(timing.variant).name}, {timing.origin}"
+
+
+def splits(facts: Facts) -> Iterator[Chart]:
+    """Yield a chart for each measurement that has times per op."""
+    measured = [timing for timing in facts.timings if timing.split is not None]
+    for number, timing in enumerate(measured):
+        if timing.split is not None:
+            yield _split_chart(facts, timing, timing.split, number)
+
+
+def _split_chart(facts: Facts, timing: Timing, split: Split, number: int) -> Chart:
+    parts = split.blocks or split.kernels
+    total = sum(ms for _, _, ms in split.kernels) or 1.0
+    rows = [
+        {
+            "number": at,
+            "name": f"{at + 1}. {name}",
+            "ms": ms,
+            "share": f"{ms:.3g} ms, {ms / total:.1%}",
+            "by": "built-in" if ran_by == "built-in" else "XNNPACK",
+        }
+        for at, (name, ran_by, ms) in enumerate(parts)
+    ]
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "bar", "cornerRadiusEnd": 2},
+            "name": "marks",
+            "encoding": {
+                "y": {
+                    "field": "name",
+                    "type": "nominal",
+                    "sort": {"field": "number"},
+                    "title": None,
+                    "axis": {"labelLimit": 210},
+                },
+                "x": {"field": "ms", "type": "quantitative", "title": "ms"},
+                "opacity": {"condition": {"test": "datum.by === 'built-in'", "value": 0.45}, "value": 0.9},
+                "tooltip": tips("name", "share", "by"),
+            },
+        }
+    ]
+    name = f"{facts.variant(timing.variant).name}, {timing.origin}"
+    kind = "block" if split.blocks else "kernel"
+    return Chart(
+        id=f"split-{number}",
+        title=f"Where the time of a run goes: {name}",
+        alt=f"Milliseconds per {kind}, {split.threads} thread{'s' if split.threads > 1 else ''}; {'; '.join(split.findings)}",
+        specs={"": spec(layers, rows, height=16 * len(rows) + 16)},
+        headers=("where", "of a run", "kernels"),
+        rows=tuple((str(row["name"]), str(row["share"]), str(row["by"])) for row in rows),
+    )
+
+
+def split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of the table of kernels, and of findings."""
+    found: list[tuple[str, ...]] = []
+    for timing in facts.timings:
+        if timing.split is None:
+            continue
+        where = f"{facts.variant(timing.variant).name}, {timing.origin}"
+        total = sum(ms for _, _, ms in timing.split.kernels) or 1.0
+        found += [(where, name, ran_by, f"{ms:.3g}", f"{ms / total:.1%}") for name, ran_by, ms in timing.split.kernels]
+        found += [(where, finding, "", "", "") for finding in timing.split.findings]
+    return tuple(found)

@@ -1,4 +1,7 @@
-"""The rows of the table of variants. All figures of a row are of one variant and one origin; what comes from elsewhere has its own row."""
+"""The rows of the tables of variants and of predictions.
+
+All figures of a row are of one variant and one origin; what comes from elsewhere has its own row.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from devices.origin import Origin
 from .chart import distinct, one_real_machine
 from .facts import Facts, Timing, Validation, Variant
 from .verdict import points
+
+PREDICTED = ("board", "variant", "fits", "memory, MiB", "ms per image", "Edge TPU")
+_FITS = {True: "yes", False: "no", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,18 @@ def rows(facts: Facts) -> tuple[Row, ...]:
         return row.variant.name if bare or row.origin is None else f"{row.variant.name}, {row.origin}"
 
     return tuple(replace(row, name=name(row)) for row in found)
+
+
+def predicted(facts: Facts) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of what `edgekit check` predicted, those of one board together. Their heads are `PREDICTED`."""
+    for origin in facts.origins:
+        for entry in (entry for entry in facts.predictions if entry.origin == origin):
+            latency = "-"
+            if entry.expected_ms is not None and entry.low_ms is not None and entry.high_ms is not None:
+                latency = f"{entry.expected_ms:.3g} ({entry.low_ms:.3g} to {entry.high_ms:.3g})"
+            tpu = "-" if entry.mapped is None else f"{entry.mapped} ops, {entry.on_cpu} on the CPU"
+            name = facts.variant(entry.variant).name
+            yield (origin.place, name, _FITS[entry.fits], f"{entry.peak_mib:.0f}", latency, tpu)
 
 
 def certified(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ..errors import OutputError
 from ..numbers.statistics import PASS
-from . import table
+from . import energy, table
 from .chart import distinct
 from .facts import Drop, Facts
 from .verdict import NONE, judge, points, title_of
@@ -40,6 +40,7 @@ def to_text(facts: Facts) -> str:
         lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
         lines.append("")
     lines += [f"certified: {name}: {said}" for name, said in table.certified(facts)]
+    lines += [f"energy: {name}: {said}" for name, said in energy.sentences(facts)]
     lines += [f"predicted: {said}" for said in _predicted(facts)]
     for name, validation in zip(distinct(facts, facts.validations), facts.validations, strict=True):
         lines += [f"{severity}: {name}: {message}" for severity, message in validation.findings]
@@ -62,6 +63,7 @@ def to_markdown(facts: Facts) -> str:
             lines.append(f"| {' | '.join(map(escaped, cells))} | {f'{mark} ' if mark else ''}{escaped(said)} |")
         lines.append("")
     lines += [f"- certified: {escaped(name)}: {escaped(said)}" for name, said in table.certified(facts)]
+    lines += [f"- energy: {escaped(name)}: {escaped(said)}" for name, said in energy.sentences(facts)]
     lines += [f"- predicted: {escaped(said)}" for said in _predicted(facts)]
     lines += [""] * bool(lines[-1])
     found = [

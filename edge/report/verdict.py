@@ -183,6 +183,8 @@ def _without_proof(facts: Facts) -> str:
         return f"{fits} of {len(facts.predictions)} combinations of model and board are predicted to fit; nothing was measured."
     if facts.trainings:
         return facts.trainings[-1].reason
+    if facts.shrinkings:
+        return facts.shrinkings[-1].reason
     if facts.explanations:
         return f"The largest step from float to int8 is: {facts.explanations[-1].worst_step}."
     return f"{len(facts.runs)} runs, none of which measured anything."

@@ -15,7 +15,7 @@ import numpy as np
 from ..artefact.contract import InputSpec
 from ..artefact.tensors import TensorSpec, dequantize
 from ..artefact.vocabulary import RECIPES
-from ..errors import ContractError
+from ..errors import ContractError, ShapeError
 from . import preprocess
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # a few per cent at most.
 MOST_SATURATED = 0.1
 LEAST_USED = 0.1  # of the range: below, ten neighbouring pixel values become one
+ITS_CONTRACT = "its contract says so"
 _DOUBTFUL_USED = 0.75  # of the range: below, another recipe probably fits better
 _INTEGERS = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"})
 
@@ -73,22 +74,31 @@ def check(where: str, spec: InputSpec, tensor: Tensor, why: str) -> Feeding:
         raise ContractError(
             f"{where}: its input is {tensor.dtype}, and pictures are fed as float or as whole numbers of 8 bits or more"
         )
-    found = describe(spec, tensor, why)
+    if tensor.quant is not None and tensor.quant.scale.size > 1:
+        raise ContractError(
+            f"{where}: its {tensor.dtype} input has {tensor.quant.scale.size} scales, one for each channel, which no interpreter reads;"
+            " convert it with one scale for the input"
+        )
+    try:
+        found = describe(spec, tensor, why)
+    except ShapeError as error:
+        raise ContractError(f"{where}: {why}: {error}") from error
     if found.misfit:
         raise ContractError(f"{where}: {why}: {found.doubt}")
     return found
 
 
-def describe(spec: InputSpec, tensor: Tensor, why: str) -> Feeding:
-    """Return how ``tensor`` is fed by ``spec``, whether it fits or not."""
+def describe(spec: InputSpec, tensor: Tensor | TensorSpec, why: str) -> Feeding:
+    """Return how ``tensor`` is fed by ``spec``, whether it fits or not. tensor: the graph's, or the interpreter's own."""
     if not spec.frames:
         return Feeding(spec=spec, why=why, values="no picture")
     fed = dataclasses.replace(spec, frames=1)
     real = preprocess.lookup_table(fed)
     low, high = float(real.min()), float(real.max())
-    if tensor.is_float:
+    is_float = np.issubdtype(tensor.dtype, np.floating) if isinstance(tensor, TensorSpec) else tensor.is_float
+    if is_float:
         return Feeding(spec=spec, why=why, values=f"values {low:g} to {high:g}")
-    target = runtime_tensor(tensor)
+    target = tensor if isinstance(tensor, TensorSpec) else runtime_tensor(tensor)
     table = preprocess.lookup_table(fed, target)
     if target.quant is None:
         return Feeding(spec=spec, why=why, values=f"{target.dtype} values {int(table.min())} to {int(table.max())} as they are")
@@ -118,7 +128,7 @@ def advice(tensor: Tensor) -> str:
         return ""
     target = runtime_tensor(tensor)
     if target.quant is None:
-        return f"; its {target.dtype} input has no scale: --preprocess raw writes the pixels as they are"
+        return f"; its {target.dtype} input has no scale, and of the pixels {preprocess.as_whole_numbers(target.dtype)}"
     least, most = _range(target)
     return f"; its {target.dtype} input holds {least:.4g} to {most:.4g}: {_fitting(target)} fits"
 
@@ -136,7 +146,7 @@ def _levels(tensor: TensorSpec) -> tuple[float, float]:
     assert tensor.quant is not None
     least, most = _range(tensor)
     scale = 255.0 / (most - least)
-    return -least * scale, scale
+    return 0.0 - least * scale, scale  # a least of 0 gives 0, and not "-0"
 
 
 def _fitting(tensor: TensorSpec) -> str:

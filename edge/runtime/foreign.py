@@ -24,6 +24,7 @@ from .feeding import Feeding
 
 # Ops that hand values on; what was computed before them is what the output holds.
 _PASS_ON = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"})
+_NO_FLAGS = "this command takes files whose contract or TFLite Metadata says it, such as edgekit quantize makes"
 _KIND_OF_OP = {"SOFTMAX": "probabilities", "LOGISTIC": "multilabel"}
 
 
@@ -68,7 +69,7 @@ def feed(source: Container, *, input: InputSpec | Mapping[str, Any] | None = Non
     """
     if source.contract is not None:
         first = _inputs(source.graph)[0]
-        return feeding.describe(source.contract.input, first, "its contract says so")
+        return feeding.describe(source.contract.input, first, feeding.ITS_CONTRACT)
     return _feed(source, input, _described(source))
 
 
@@ -126,10 +127,12 @@ def _input(
         return spec, "said by flags or input="
     if described is not None and described.inputs:
         return _described_input(where, height, width, channels, described.inputs[0], tensor)
-    raise ContractError(
-        f"{where}: nothing in the file says how a picture is fed to it; say so with --preprocess inception, raw or unit"
-        f" (input=InputSpec(...) in Python){feeding.advice(tensor)}"
-    )
+    raise _unsaid(f"{where}: nothing in the file says how a picture is fed to it", tensor)
+
+
+def _unsaid(message: str, tensor: Tensor) -> ContractError:
+    say = f"say so with --preprocess inception, raw or unit (input=InputSpec(...) in Python){feeding.advice(tensor)}"
+    return ContractError(message, ways=(("--preprocess", say),), otherwise=_NO_FLAGS)
 
 
 def _described_input(
@@ -148,10 +151,7 @@ def _described_input(
         if is_missing
     ]
     if missing:
-        raise ContractError(
-            f"{where}: its TFLite Metadata does not say {', '.join(missing)}; say so with --preprocess inception, raw or unit"
-            f" (input=InputSpec(...) in Python){feeding.advice(tensor)}"
-        )
+        raise _unsaid(f"{where}: its TFLite Metadata does not say {', '.join(missing)}", tensor)
     assert image.color is not None
     mean, std = (image.mean, image.std) if plain is None else ((plain[0],), (plain[1],))
     repeat = channels if len(mean) == 1 else 1
@@ -167,20 +167,37 @@ def _outputs(where: str, source: Container, described: ModelMetadata | None, kin
     specs = []
     for position, tensor in enumerate(_output_tensors(graph)):
         name = names.get(tensor.index) or tensor.name or f"output_{position}"
-        # "features" is true of any output, so it may be said of a map whose softmax goes along one of several axes.
-        found = "features" if kind == "features" else _kind(graph, tensor.index) or kind
+        found = _said(graph, tensor, kind)
         if found == "multilabel" and tensor.elements == 1 and len(graph.main.outputs) == 1 and kind != "multilabel":
             found = "probabilities"  # one sigmoid and nothing else: which of two classes it is
         if found is None:
             raise ContractError(
-                f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known; say so with"
-                " --kind logits, probabilities, regression or features (kind= in Python)"
+                f"{where}: output {name!r} does not end in a softmax or sigmoid, so its kind is not known",
+                ways=(("--kind", "say so with --kind logits, probabilities, regression or features (kind= in Python)"),),
+                otherwise=_NO_FLAGS,
             )
         if found in ("probabilities", "logits", "multilabel"):
             _check_vector(where, name, found, tensor)
         labels = _described_labels(where, source, described, position)
         specs.append(OutputSpec(name=name, kind=found, labels=_fitting(labels, found, tensor.elements)))
+    if kind is not None and all(spec.kind != kind for spec in specs):
+        ends = ", ".join(f"{spec.name!r} gives {spec.kind}" for spec in specs)
+        raise ContractError(
+            f"{where}: no output can be read as {kind}: by the softmax or sigmoid that the graph ends in, {ends}; leave --kind out"
+            " (kind= in Python)"
+        )
     return tuple(specs)
+
+
+def _said(graph: Graph, tensor: Tensor, kind: str | None) -> str | None:
+    """Return the kind of an output: what the graph proves goes first, but for what is true of any output beside it."""
+    proven = _kind(graph, tensor.index)
+    # Features are any values, also a map whose softmax goes along one of several axes. Where one output was asked about,
+    # its sigmoid may end a number from 0 to 1, such as an acceleration.
+    alone = len(graph.main.outputs) == 1
+    if kind == "features" or (kind == "regression" and proven == "multilabel" and alone):
+        return kind
+    return proven or kind
 
 
 def _fitting(labels: tuple[str, ...], kind: str, elements: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -44,26 +45,17 @@ class InterpreterApart:
         except BaseException:
             self.close()
             raise
-        self._given: list[NDArray[Any]] = [np.zeros(spec.shape, spec.dtype) for spec in self.inputs]
-        self._answered: list[NDArray[Any]] = []
 
     def close(self) -> None:
         """End the process."""
         self._child.close()
 
-    def set_input(self, array: NDArray[Any], position: int = 0) -> None:
-        """As `LoadedInterpreter.set_input`; shape and dtype are compared when it runs."""
-        self._given[position] = array
-
-    def invoke(self) -> None:
-        """Run the model. Raises InterpreterError if a kernel fails or ends the process."""
-        described = [{"dtype": array.dtype.str, "shape": array.shape} for array in self._given]
-        answer, payload = self._ask({"inputs": described}, [array.tobytes() for array in self._given])
-        self._answered = _arrays(answer["outputs"], payload)
-
-    def output(self, position: int = 0) -> NDArray[Any]:
-        """Return an output tensor of the last run, batch axis included, in the file's dtype."""
-        return self._answered[position]
+    def run(self, tensors: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+        """As `LoadedInterpreter.run`. Raises InterpreterError if a kernel fails or ends the process."""
+        given = list(tensors)
+        described = [{"dtype": array.dtype.str, "shape": array.shape} for array in given]
+        answer, payload = self._ask({"inputs": described}, [array.tobytes() for array in given])
+        return _arrays(answer["outputs"], payload)
 
     def _ask(self, request: dict[str, Any], payload: list[bytes]) -> Message:
         try:
@@ -89,12 +81,9 @@ def serve() -> None:
                     "inputs": [_plain(spec) for spec in loaded[0].inputs],
                     "outputs": [_plain(spec) for spec in loaded[0].outputs],
                 }, []
-            for position, array in enumerate(_arrays(request["inputs"], payload)):
-                loaded[0].set_input(array, position)
-            loaded[0].invoke()
+            outputs = loaded[0].run(_arrays(request["inputs"], payload))
         except EdgeError as error:
             return {"problem": str(error)}, []
-        outputs = [loaded[0].output(position) for position in range(len(loaded[0].outputs))]
         described = [{"dtype": array.dtype.str, "shape": array.shape} for array in outputs]
         return {"outputs": described}, [array.tobytes() for array in outputs]
 

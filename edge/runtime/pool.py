@@ -100,11 +100,12 @@ def cores() -> int:
 
 def default_workers(bytes_each: int) -> int:
     """Return one worker per core, fewer where the free memory would not hold an interpreter of ``bytes_each`` for each."""
-    free = _free_memory_bytes()
+    free = free_memory_bytes()
     return cores() if free is None else max(1, min(cores(), free // max(bytes_each, 1)))
 
 
-def _free_memory_bytes() -> int | None:
+def free_memory_bytes() -> int | None:
+    """Return what the system could give to a process now, None where it does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:
             for line in stream:

@@ -72,10 +72,16 @@ def lookup_table(spec: InputSpec, tensor: TensorSpec | None = None) -> NDArray[A
             return real.astype(tensor.dtype)
         raise ShapeError(
             f"input {tensor.name!r} is {tensor.dtype} without scale and zero point, and takes whole numbers from {limits.min} to"
-            f" {limits.max}; pixels would become {real.min():g} to {real.max():g}; mean 0 and scale 1 (--preprocess raw) write"
-            " them as they are"
+            f" {limits.max}; pixels would become {real.min():g} to {real.max():g}; {as_whole_numbers(tensor.dtype)}"
         )
     return tensors.quantize(real, tensor.quant, tensor.dtype)
+
+
+def as_whole_numbers(dtype: np.dtype[Any]) -> str:
+    """Return which flags give each of the 256 pixel values a whole number of ``dtype``, in words."""
+    if np.iinfo(dtype).max >= 255:
+        return "--preprocess raw (mean 0, scale 1) writes them as they are"
+    return "--mean 128 --scale 1 writes them less 128, as -128 to 127"
 
 
 def to_tensor(pixels: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 
 from ..artefact.container import Container
-from ..errors import ArtefactError
+from ..errors import ArtefactError, InterpreterError
 from ..system import cache, child
+from .isolation import ENDED, Prober
 
 # How long the first run may take: a large network with reference kernels on a small board takes minutes.
 PATIENCE_S = 120.0
@@ -38,22 +38,24 @@ def admit(source: Container, *, runtime: str, kernels: str, try_apart: bool = Tr
 
     runtime: the interpreter's name and version. try_apart: False where somebody else tries it out anyhow.
 
-    Raises ArtefactError if its graph is not sound, or if it does not run there.
+    Raises ArtefactError if its graph is not sound, or if it does not run there; InterpreterError where memory did not suffice to find out.
     """
     name = _name(source.sha256, runtime, kernels)
     if name in _vouched:
         return
-    folder = _own_folder()
+    folder = cache.own_folder(_FOLDER)
     if folder is not None and os.path.exists(os.path.join(folder, name)):
         return
     _ = source.graph  # reads, and so checks, all of it
     if not try_apart or child.inside():  # a process of its own already: what happens here ends only that one
         return
-    from .isolation import Prober
-
     patience_s = PATIENCE_S + PATIENCE_S_PER_MIB * source.file_bytes / (1 << 20)
     with Prober(timeout_s=patience_s) as prober:
         problem = prober.try_file(source.path, kernels=kernels)
+    if problem == ENDED:
+        raise InterpreterError(
+            f"{source.path}: tried out in another process: {problem}; end other programs, or see with edgekit check which boards it fits"
+        )
     if problem is not None:
         what = "the file is damaged, or made for another runtime"
         raise ArtefactError(f"{source.path}: tried out in another process: {problem}; {what}")
@@ -67,26 +69,6 @@ def _name(sha256: str, runtime: str, kernels: str) -> str:
     machine = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
     known = f"{runtime}-{kernels}-{machine}"  # a home folder may be shared by machines of several kinds
     return f"{sha256}-{''.join(letter if letter.isalnum() or letter in '.-_' else '_' for letter in known)}"
-
-
-def _own_folder() -> str | None:
-    """Return where trials are remembered, None if there is no folder that its owner alone can write to."""
-    folder = os.path.join(cache.folder(), _FOLDER)
-    try:
-        status = os.lstat(folder)
-    except FileNotFoundError:
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            status = os.lstat(folder)
-        except OSError:
-            return None
-    except OSError:
-        return None
-    if not stat.S_ISDIR(status.st_mode):
-        return None
-    if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-        return None
-    return folder
 
 
 def _remember(folder: str, name: str) -> None:

@@ -72,6 +72,6 @@ class Budget:
 def _give_back() -> None:
     """Let the system have what was freed: glibc keeps it, for each thread, where blocks are smaller than 32 MiB."""
     with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
-        import ctypes
+        import ctypes  # not every Python has it
 
         ctypes.CDLL(None).malloc_trim(0)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.findings import ERROR, Finding
+
 from ..artefact.contract import InputSpec, OutputSpec
 from ..artefact.tensors import TensorSpec
 from ..data.dataset import ImageItem
@@ -23,7 +25,7 @@ from ..numbers import metrics, statistics
 from ..runtime import preprocess
 from ..runtime.pool import ordered
 from .class_scores import class_name
-from .findings import Finding
+from .findings import FOUND_CAUSE
 
 Answer = Callable[[NDArray[Any]], int]
 
@@ -157,8 +159,8 @@ def finding(trials: Sequence[Trial]) -> Finding | None:
         return None
     best = max(helpful, key=lambda trial: trial.top1)
     return Finding(
-        check="preprocessing",
-        severity="error",
+        check=FOUND_CAUSE,
+        severity=ERROR,
         message=f"with {best.change} top-1 is {best.top1:.1%} instead of {best.before:.1%} on {best.images} images: {best.advice}"
         " (tried, not applied)",
     )

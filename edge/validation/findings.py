@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from devices.findings import ERROR, INFO, WARNING, Finding
+from devices.manifests import is_label
 
 from ..data import picture_kinds
 from ..data.dataset import MOST_SHOWN, LabelledImages, shown
@@ -16,7 +18,8 @@ from ..data.image_list import ids_of
 from .class_scores import NEAR_TIE, ClassSummary, class_name
 from .paired import CANDIDATE_NOT_FINITE, REFERENCE_NOT_FINITE, Comparison
 
-ERROR, WARNING, INFO = "error", "warning", "info"
+REFERENCE_SILENT = "reference_not_finite"  # the finding that the reference answers images with NaN or infinity
+FOUND_CAUSE = "preprocessing"  # as an error: the finding that names how the images are fed or labelled wrongly
 
 BUG_DROP = 0.005  # full integer InceptionResNetV2 loses 0.0003 to 0.0011 on ImageNet; more than this is a bug to find
 
@@ -25,13 +28,28 @@ _FEW_IMAGES = 100
 _LISTS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".xlsx", ".parquet"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something a person should know. ``severity`` is ``error``, ``warning`` or ``info``."""
+def unproven(found: Iterable[tuple[str, str]]) -> str:
+    """Return why the interval of a drop is not about the two models, so that no limit is proven; empty where nothing says so.
 
-    check: str
-    severity: str
-    message: str
+    found: check and severity of each finding.
+    """
+    errors = {check for check, severity in found if severity == ERROR}
+    if REFERENCE_SILENT in errors:
+        return "the reference has no answer to some images; make it anew"
+    # Two models that are fed or labelled wrongly in the same way lose nothing against one another.
+    return "the images are fed or labelled wrongly, as the finding says; put that right first" if FOUND_CAUSE in errors else ""
+
+
+def about_skipped(dataset: LabelledImages) -> Iterator[Finding]:
+    """Yield the pictures of a folder that are left out because they cannot be read here."""
+    if dataset.skipped:
+        kinds = ", ".join(sorted({PurePosixPath(name).suffix.lower() or "no ending" for name in dataset.skipped}))
+        yield Finding(
+            check="skipped",
+            severity=WARNING,
+            message=f"{len(dataset.skipped)} pictures of kinds that are not read ({kinds}) are left out: {shown(dataset.skipped)};"
+            f" {picture_kinds.advice(dataset.skipped)}",
+        )
 
 
 def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records: NDArray[Any], total: int) -> Iterator[Finding]:
@@ -42,14 +60,7 @@ def about_images(dataset: LabelledImages, unreadable: Mapping[str, str], records
             severity=WARNING,
             message=f"{len(unreadable)} of {total} images cannot be read, left out on both sides: {shown(list(unreadable))}",
         )
-    if dataset.skipped:
-        kinds = ", ".join(sorted({PurePosixPath(name).suffix.lower() for name in dataset.skipped}))
-        yield Finding(
-            check="skipped",
-            severity=WARNING,
-            message=f"{len(dataset.skipped)} pictures of kinds that are not read ({kinds}) are left out: {shown(dataset.skipped)};"
-            f" {picture_kinds.advice(dataset.skipped)}",
-        )
+    yield from about_skipped(dataset)
     repeated = _repeated(records["sha256"])
     if repeated:
         yield Finding(
@@ -87,6 +98,18 @@ def without_score(dataset: LabelledImages, outputs: Sequence[str]) -> Iterator[F
     )
 
 
+def of_features(dataset: LabelledImages) -> Iterator[Finding]:
+    """Yield that a labelled data set gives no accuracy where all outputs are features."""
+    if not (any("/" in name for name in ids_of(dataset.items)) if dataset.root.is_dir() else any(map(is_label, dataset.columns))):
+        return
+    yield Finding(
+        check="no_score",
+        severity=INFO,
+        message=f"no accuracy: features are no classes, so the labels of {dataset.root.name} are not used; two models are compared"
+        " by cosine and SQNR (--reference)",
+    )
+
+
 def about_models(comparison: Comparison, dataset: LabelledImages, records: NDArray[Any]) -> Iterator[Finding]:
     """Yield findings about how candidate and reference were fed, and about what no number can express."""
     candidate, reference = comparison.candidate, comparison.reference
@@ -110,10 +133,11 @@ def about_models(comparison: Comparison, dataset: LabelledImages, records: NDArr
         broken = np.flatnonzero(records["not_finite"] & flag)
         if broken.size:
             first = dataset.items[broken[0]].id
+            unproven = ", and no limit is proven against it" if side == "reference" else ""
             yield Finding(
-                check="not_finite",
+                check=REFERENCE_SILENT if side == "reference" else "not_finite",
                 severity=ERROR,
-                message=f"the {side} answers {broken.size} images with NaN or infinity (first: {first}); they count as wrong",
+                message=f"the {side} answers {broken.size} images with NaN or infinity (first: {first}); they count as wrong{unproven}",
             )
 
 

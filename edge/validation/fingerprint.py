@@ -96,11 +96,8 @@ def trace(model: Model, feed: Feed) -> Iterator[OpBits]:
         kernels=runtime.kernels,
         package=runtime.package,
     )
-    for position, tensor in enumerate(feed if isinstance(feed, tuple) else (feed,)):
-        loaded.set_input(tensor, position)
-    loaded.invoke()
-    for position, (op, index) in enumerate(wanted):
-        array = loaded.output(position)
+    answered = loaded.run(feed if isinstance(feed, tuple) else (feed,))
+    for (op, index), array in zip(wanted, answered, strict=True):
         yield OpBits(index=op.index, op=op.name, tensor=graph.tensors[index].name, sha256=_sha256(array))
 
 

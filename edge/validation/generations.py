@@ -31,6 +31,7 @@ from ..runtime.model import Model
 from ..runtime.pool import Pool, cores, ordered
 from . import targets
 from .class_scores import class_name
+from .findings import about_skipped
 from .generations_text import CompareReport, Generation, Regression, Step
 
 MEASURED = ("probabilities", "logits", "multilabel", "regression")
@@ -76,6 +77,8 @@ def compare(
     dataset = LabelledImages.open(
         images, labels=spec.labels if spec.is_classes else None, unlabelled=not spec.is_classes, follow_links=follow_links
     )
+    if progress is not None:
+        progress.writelines(f"warning: {finding.message}\n" for finding in about_skipped(dataset))
     dataset = dataset if limit is None else dataset.subset(limit)
     size = math.prod(models[0].outputs[models[0].contract.outputs.index(spec)].shape)
     truth = _truth(dataset, spec, size, only=all(len(model.outputs) == 1 for model in models))
@@ -90,6 +93,7 @@ def compare(
             sha256=model.sha256,
             p50_ms=None if time is None else time.latency.p50_ms,
             not_quotable_because=() if time is None else time.conditions.objections,
+            energy=None if time is None else time.energy.first,
             score=_score(spec, answers),
             metrics=_metrics(spec, answers, truth),
         )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bench.energy import Energy, said
+
 SCHEMA_VERSION = 1
 _SHOWN = 10  # regressions named in the text; --json has them all
 
@@ -17,7 +19,7 @@ _SHOWN = 10  # regressions named in the text; --json has them all
 class Generation:
     """One artefact. ``score``: the share of images that are right, or the mean absolute error of an output of numbers.
 
-    ``not_quotable_because``: what spoilt the time.
+    ``not_quotable_because``: what spoilt the time. ``energy``: None where nothing measures power.
     """
 
     file: str
@@ -29,6 +31,7 @@ class Generation:
     score: float
     metrics: Mapping[str, float]
     not_quotable_because: tuple[str, ...] = ()
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,12 @@ class CompareReport:
             "images": self.images,
             "tolerance": self.tolerance,
             "artefacts": [
-                {**dataclasses.asdict(one), "metrics": dict(one.metrics), "not_quotable_because": list(one.not_quotable_because)}
+                {
+                    **dataclasses.asdict(one),
+                    "metrics": dict(one.metrics),
+                    "not_quotable_because": list(one.not_quotable_because),
+                    "energy": None if one.energy is None else one.energy.to_dict(),
+                }
                 for one in self.generations
             ],
             "best": self.best,
@@ -122,17 +130,22 @@ class CompareReport:
         names = list(self.generations[0].metrics)
         width = max(len(Path(one.file).name) for one in self.generations)
         title = "".join(f"{name:>15}" for name in names)
-        yield f"  {'':{width}}{title}{'MiB':>9}{'p50 ms':>9}  against the most accurate"
+        metered = next((one.energy for one in self.generations if one.energy is not None), None)
+        column = "" if metered is None else f"{'energy':>22}"
+        yield f"  {'':{width}}{title}{'MiB':>9}{'p50 ms':>9}{column}  against the most accurate"
         against = {step.new: step for step in self.against_best}
         for i in self.ranking("accuracy"):
             one = self.generations[i]
             figures = "".join(f"{one.metrics[name]:15.4f}" for name in names)
             latency = "" if one.p50_ms is None else f"{one.p50_ms:.2f}"
-            row = f"  {Path(one.file).name:{width}}{figures}{one.bytes / 2**20:9.2f}{latency:>9}"
+            taken = "" if metered is None else f"{_energy(one.energy):>22}"
+            row = f"  {Path(one.file).name:{width}}{figures}{one.bytes / 2**20:9.2f}{latency:>9}{taken}"
             yield row if i not in against else f"{row}  {_paired(against[i])}"
         smallest, fastest = (Path(self.generations[self.ranking(by)[0]].file).name for by in ("bytes", "p50_ms"))
         timed = "" if self.generations[0].p50_ms is None else f"; fastest: {fastest}"
         yield f"  smallest: {smallest}{timed}; all run on {self.host.get('processor') or 'this machine'}"
+        if metered is not None:
+            yield f"  energy: a run above rest, 95 %; {metered.meter}: {metered.scope}"
         for one in self.generations:
             if one.not_quotable_because:
                 yield f"  {Path(one.file).name}: NOT this machine's speed: {'; '.join(one.not_quotable_because)}"
@@ -144,6 +157,10 @@ class CompareReport:
                 yield f"    {found.image}: {found.before} -> {found.after} (true: {found.truth})"
             if len(step.regressions) > _SHOWN:
                 yield f"    and {len(step.regressions) - _SHOWN:,} more (--json has them all)"
+
+
+def _energy(found: Energy | None) -> str:
+    return "-" if found is None else f"{said(found.joules)} +- {said(found.uncertainty_j)}"
 
 
 def _paired(step: Step) -> str:

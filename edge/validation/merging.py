@@ -22,6 +22,7 @@ from .. import report_schema, schema
 from ..errors import EdgeError, UsageError
 from ..numbers import statistics
 from .class_scores import METHOD
+from .findings import unproven
 from .text import ANOTHER_LOOK, near_the_edge, points
 
 Report = Mapping[str, Any]
@@ -55,9 +56,13 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
         raise UsageError("the reports name the same images; merge the shares of one validation")
     total = sum(int(report["images"]) for report in reports)
     drop = _drop(reports, total)
-    verdict = None if max_drop is None or drop is None else statistics.verdict(tuple(drop["ci95"]), max_drop)
+    findings = [finding for report in reports for finding in report["findings"]]
+    doubt = unproven((finding["check"], finding["severity"]) for finding in findings)
+    verdict = None
+    if max_drop is not None and drop is not None:
+        verdict = statistics.verdict(tuple(drop["ci95"]), max_drop, unproven=bool(doubt))
     more = None
-    if verdict == statistics.UNDECIDED and drop is not None and max_drop is not None:
+    if verdict == statistics.UNDECIDED and not doubt and drop is not None and max_drop is not None:
         more = statistics.images_to_decide(drop["flips_lost"], drop["flips_won"], total, max_drop)
     first = reports[0]
     return {
@@ -72,7 +77,7 @@ def merge(reports: Sequence[Report], max_drop: float | None = None) -> dict[str,
         "max_drop": max_drop,
         "verdict": verdict,
         "images_to_decide": more,
-        "findings": [finding for report in reports for finding in report["findings"]],
+        "findings": findings,
         "per_class": _per_class(reports),
         **{key: [item for report in reports for item in report[key]] for key in ("lost", "won", "changed", "unreadable")},
         "model_sha256": first["model_sha256"],
@@ -146,7 +151,9 @@ def to_text(report: Report) -> str:
             lines.append(f"  {said}")
         else:
             more = report["images_to_decide"]
-            how = "" if more is None else f"; about {more:,} images like these would decide it {ANOTHER_LOOK}"
+            doubt = unproven((finding["check"], finding["severity"]) for finding in report["findings"])
+            how = f", but {doubt}" if doubt and report["verdict"] == statistics.UNDECIDED else ""
+            how = how if more is None else f"; about {more:,} images like these would decide it {ANOTHER_LOOK}"
             lines.append(f"{report['verdict'].upper()}: {said}; at most {points(report['max_drop'])} are allowed{how}.")
     return "\n".join(lines)
 

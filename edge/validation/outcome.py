@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from devices.findings import Finding
+
 from ..numbers import statistics
 from .class_scores import ClassRow, ClassSummary, accuracy_dict, drop_dict
-from .findings import Finding
 
 SCHEMA_VERSION = 1
 MOST_NAMED = 10_000  # images in each of ``lost``, ``won`` and ``changed``; their numbers are counted in full

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from ..artefact.contract import InputSpec
 from ..data.dataset import ImageItem, LabelledImages
 from ..errors import ContractError, DatasetError, ImageError, UsageError
-from ..runtime import interpreter, preprocess
+from ..runtime import preprocess
 from ..runtime.extra_inputs import Columns, identity
-from ..runtime.interpreter import RuntimeInfo
+from ..runtime.interpreter import MOST_THREADS, RuntimeInfo
+from ..runtime.loading import twin
 from ..runtime.model import Feed, Model
 from ..runtime.pool import Pool, cores, default_workers
 from .pairing import PathOrModel, Reference, pair_outputs
@@ -171,8 +172,8 @@ def share_cores(workers: int | None, threads: int | None, *models: PathOrModel |
     One single-threaded worker per core, fewer where the free memory would not hold that many interpreters.
     """
     for name, value in (("workers", workers), ("threads", threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, expected 1 or more")
+        if value is not None and not 1 <= value <= MOST_THREADS:
+            raise UsageError(f"{name} is {value}, expected 1 to {MOST_THREADS}")
     if workers is None:
         artefacts = [
             m.path if isinstance(m, Model) else Path(m) for m in models if m is not None and not isinstance(m, ReferenceOutputs)
@@ -188,11 +189,7 @@ def _twin(model: Model, threads: int, *, first: bool) -> Model:
     """Return the same model in another interpreter; the model itself where that serves, or an accelerator has it."""
     if model.runtime.delegate not in BUILT_IN_DELEGATES or (first and model.runtime.threads == threads):
         return model
-    loaded = interpreter.open_interpreter(
-        model.path, threads=threads, kernels=model.runtime.kernels, package=model.runtime.package
-    )
-    model.container.check_unchanged()
-    return Model(model.container, model.contract, loaded)
+    return twin(model, threads)
 
 
 def _check_alike(candidate: Model, reference: Model) -> None:

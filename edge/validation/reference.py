@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +29,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..artefact.contract import Contract, InputSpec
-from ..errors import ArtefactError, ContractError, DatasetError, OutputError, ShapeError
+from ..data.dataset import LabelledImages
+from ..errors import ArtefactError, ContractError, DatasetError, ImageError, OutputError, ShapeError
 from ..files import sha256_file
+from ..runtime.extra_inputs import Columns, identity
+from ..runtime.model import Model
 from ..system import zips
 
 SUFFIX = ".npz"
@@ -51,12 +54,14 @@ class ReferenceWriter:
     with ReferenceWriter(path, contract) as writer:
         writer.add(sha256_of_the_image_file, {"probabilities": array})
 
-    Memory does not grow with the number of images beyond their keys. Raises OutputError if the place cannot be written to.
+    ``silent`` counts the images whose answers are not all finite. Memory does not grow with the number of images beyond their keys.
+    Raises OutputError if the place cannot be written to.
     """
 
     def __init__(self, path: str | os.PathLike[str], contract: Contract) -> None:
         self.path = Path(path)
         self.contract = contract
+        self.silent = 0
         self._keys: dict[bytes, None] = {}
         self._sizes: list[int] = []
         self._rows: list[IO[bytes]] = []
@@ -82,6 +87,7 @@ class ReferenceWriter:
             raise ShapeError(f"reference outputs have {sizes} values, expected {self._sizes} as for the images before")
         self._sizes = sizes
         self._keys[key] = None
+        self.silent += not all(np.isfinite(row).all() for row in rows)
         try:
             for stream, row in zip(self._rows, rows, strict=True):
                 stream.write(row.tobytes())
@@ -119,6 +125,29 @@ class ReferenceWriter:
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(f"{self.path}: cannot be written ({error.strerror or error}); choose another place")
+
+
+def store(
+    model: Model, images: LabelledImages, path: str | os.PathLike[str], advance: Callable[[], None] = lambda: None
+) -> tuple[list[str], int]:
+    """Write what ``model`` answers to every image.
+
+    Return the ids of those that cannot be read, which are left out, and how many are answered with NaN or infinity.
+
+    Raises OutputError if the place cannot be written to, DatasetError if no image could be read.
+    """
+    unreadable: list[str] = []
+    columns = Columns.find(images, model.contract)
+    with ReferenceWriter(path, model.contract) as writer:
+        for item in images:
+            try:
+                data = item.read() if model.contract.input.frames else b""
+                values = {} if columns is None else columns.values(item)
+                writer.add(identity(data, item, columns), model.predict(data or None, **values))
+            except (OSError, ImageError):
+                unreadable.append(item.id)
+            advance()
+    return unreadable, writer.silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.findings import Finding
+
 from ..bench import host
 from ..data.dataset import LabelledImages
 from ..files import sha256_bytes
@@ -16,7 +18,7 @@ from ..numbers import statistics
 from ..runtime.model import Model
 from . import text
 from .class_scores import ClassSummary, class_name
-from .findings import Finding
+from .findings import unproven
 from .outcome import MOST_NAMED, Flip, Outcome
 from .paired import Comparison
 from .reference import ReferenceOutputs
@@ -50,9 +52,10 @@ def build(
     dataset: the images that could be read; contents: their SHA-256, (N, 32). answers: class ids (N,) of reference and of candidate.
     """
     drop = headline.drop if headline is not None else None
-    verdict = None if max_drop is None or drop is None else statistics.verdict(drop.ci95, max_drop)
+    doubt = unproven((finding.check, finding.severity) for finding in findings)
+    verdict = None if max_drop is None or drop is None else statistics.verdict(drop.ci95, max_drop, unproven=bool(doubt))
     more = None
-    if verdict == statistics.UNDECIDED and drop is not None and max_drop is not None:
+    if verdict == statistics.UNDECIDED and not doubt and drop is not None and max_drop is not None:
         more = statistics.images_to_decide(len(drop.lost), len(drop.won), len(dataset), max_drop)
 
     def flips(positions: tuple[int, ...]) -> tuple[Flip, ...]:

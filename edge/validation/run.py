@@ -21,6 +21,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.findings import Finding
+
 from ..artefact.contract import OutputSpec
 from ..data.dataset import MOST_SHOWN, ImageItem, LabelledImages, shown
 from ..data.image_list import ids_of
@@ -34,7 +36,6 @@ from ..version import __version__
 from . import diagnose as causes
 from . import findings, targets
 from .class_scores import ClassScorer, ClassSummary
-from .findings import Finding
 from .journal import Journal, cache_folder, key, key_of
 from .paired import BUILT_IN_DELEGATES, READ, UNREADABLE, Comparison, share_cores
 from .pairing import Output, PathOrModel, Reference
@@ -103,6 +104,8 @@ def validate(
     scored = [output.spec.name for output in comparison.outputs if not isinstance(output.scorer, FeatureScorer)]
     if scored and not unlabelled and all(truths[name] is None for name in scored):
         report = dataclasses.replace(report, findings=(*findings.without_score(dataset, scored), *report.findings))
+    elif not scored and not unlabelled:
+        report = dataclasses.replace(report, findings=(*findings.of_features(dataset), *report.findings))
     timing = {
         "seconds": elapsed_s,
         "cpu_seconds": cpu_s,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..numbers import statistics
 from . import published
 from .class_scores import RANKS
+from .findings import unproven
 
 if TYPE_CHECKING:
     from .class_scores import ClassSummary
@@ -75,6 +76,11 @@ def plan_text(plan: statistics.Plan) -> str:
         f"assumed: a true drop of {points(plan.drop)} points, {plan.discordant:.1%} of the images right in only one of the two,"
         f" verdict from the {plan.confidence:.0%} interval with probability {plan.power:.0%}"
     )
+    if plan.images is None and not math.isclose(plan.drop, plan.max_drop):
+        return (
+            f"More than {statistics.MOST_IMAGES:,} images: the limit of {plan.max_drop:.3g} (a fraction) is too close to the true drop.\n"
+            f"{assumed}"
+        )
     if plan.images is None:
         return f"No number of images would do: the true drop is at the limit of {points(plan.max_drop)} points.\n{assumed}"
     goal = "is at most" if plan.drop < plan.max_drop else "is above"
@@ -141,7 +147,7 @@ def _flips(title: str, flips: tuple[Flip, ...], total: int) -> Iterator[str]:
         return
     yield f"  {title}:"
     for flip in flips[:_FLIPS]:
-        sure = "" if flip.margin is None else f"   (reference sure by {flip.margin:.2f})"
+        sure = "" if flip.margin is None or not math.isfinite(flip.margin) else f"   (reference sure by {flip.margin:.2f})"
         yield f"    {flip.image}  {flip.reference} -> {flip.candidate}{sure}"
     if total > _FLIPS:
         where = "--json has them all" if total == len(flips) else f"--json has the first {len(flips):,}"
@@ -198,10 +204,14 @@ def _closing(report: Outcome) -> Iterator[str]:
     measured = f"the drop is {points(head.drop.top1)} points, and with 95 % confidence between {points(low)} and {points(high)}"
     if report.verdict == statistics.UNDECIDED:
         more = report.images_to_decide
+        doubt = unproven((finding.check, finding.severity) for finding in report.findings)
+        if doubt:
+            yield f"UNDECIDED: {measured}; at most {points(limit)} are allowed, but {doubt}."
+            return
         how = (
             f"about {more:,} images like these would decide it {ANOTHER_LOOK}"
             if more is not None
-            else "the drop measured is the limit itself, so more images need not decide it"
+            else "the drop measured is the limit itself, or so close to it that more images need not decide it"
         )
         yield f"UNDECIDED: {measured}; at most {points(limit)} are allowed: {how}."
     else:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from edge.artefact import container, graph
+from edge.artefact import blocks, container, graph
 from edge.errors import ContractError
 
 from ..calibrate import activations, output_error
 from ..tflite.answers import check_names
-from . import blocks, board_rung, ladder, op_errors, sensitivity
+from . import board_rung, ladder, op_errors, sensitivity
 from .ladder import Rung, Runner
 from .op_errors import OpError
 from .paired import Pairing, Photos

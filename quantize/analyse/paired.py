@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.artefact.contract import Contract, OutputSpec
+from edge.artefact.contract import Contract, InputSpec, OutputSpec
 from edge.data.dataset import LabelledImages
 from edge.errors import DatasetError, ImageError, UsageError
 from edge.numbers import statistics
 from edge.runtime.classify import best_ids
+from edge.runtime.preprocess import load_pixels, lookup_table, to_tensor
 
 from ..calibrate import output_error
 from ..calibrate.output_error import Outputs
-from .pictures import Pictures
+
+Pixels = NDArray[np.uint8]
+Tensor = NDArray[np.float32]
+
+KEPT_BYTES = 256 << 20
+"""Decoded pixels that are kept (1,000 photos at 299 x 299); whatever is beyond is decoded again on each pass."""
+
+
+class Pictures(Sequence[Tensor]):
+    """A sequence of float32 ``(1, height, width, channels)``, each from kept pixels or from its file, when it is asked for.
+
+    A pass over any number of photos takes the memory of a few.
+    """
+
+    def __init__(self, spec: InputSpec, sources: Iterable[Path | Pixels] = ()) -> None:
+        self._spec = spec
+        self._table = lookup_table(spec)
+        self._sources = list(sources)
+        self.kept_bytes = sum(source.nbytes for source in self._sources if isinstance(source, np.ndarray))
+
+    def append(self, path: Path) -> None:
+        """Read a photo, to see that it can be read, and keep its pixels while there is room. Raises ImageError."""
+        pixels = load_pixels(path, self._spec)
+        fits = self.kept_bytes + pixels.nbytes <= KEPT_BYTES
+        self.kept_bytes += pixels.nbytes * fits
+        self._sources.append(pixels if fits else path)
+
+    def at(self, positions: Iterable[int]) -> Pictures:
+        """Return those at ``positions``; kept pixels are shared, not copied."""
+        return Pictures(self._spec, [self._sources[position] for position in positions])
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pictures: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Pictures:
+        if isinstance(index, slice):
+            return self.at(range(*index.indices(len(self))))
+        source = self._sources[index]
+        tensor: Tensor = to_tensor(load_pixels(source, self._spec) if isinstance(source, Path) else source, self._table)
+        return tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Photos:
     """Preprocessed images ``(1, height, width, channels)`` float32 each, and their class ids (None without labels).
 
-    ``tensors`` of a folder or manifest are made one by one when they are asked for (`quantize.analyse.pictures`).
+    ``tensors`` of a folder or manifest are made one by one when they are asked for (`Pictures`).
     """
 
     tensors: Sequence[NDArray[np.float32]]

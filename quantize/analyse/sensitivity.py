@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from edge.artefact import graph
+from edge.artefact import blocks, graph
+from edge.artefact.blocks import Block
 from edge.progress import Progress
 from edge.runtime.pool import ordered
 
 from ..calibrate.output_error import Floats, Outputs
 from ..tflite import calibrated, conversion
 from ..tflite.int8_file import Int8File
-from . import blocks
-from .blocks import Block
 from .mixed_workers import Work, Workers
 from .paired import Photos
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.artefact import graph, graph_facts
+from devices.predict import latency
+from edge.artefact import blocks, graph, graph_facts
+from edge.artefact.blocks import Block
 from edge.artefact.contract import Contract
 from edge.errors import UsageError
 from edge.files import atomic_write_text, sha256_bytes
@@ -30,8 +32,6 @@ from edge.validation.journal import cache_folder, key
 from ..calibrate import activations, output_error
 from ..calibrate.output_error import Outputs
 from ..tflite import conversion
-from . import blocks
-from .blocks import Block
 from .paired import Pairing, Photos, compare
 from .sensitivity import MixedMaker, Sensitivity, sensitivities
 
@@ -350,7 +350,6 @@ class _Run:
 
 def predictor(board: Any) -> PredictMs:
     """Return the function that predicts milliseconds on the CPU of ``board`` (a ``devices`` profile). Raises UsageError."""
-    from devices.predict import latency
 
     def predict(data: bytes) -> float:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:

@@ -144,16 +144,11 @@ def infer(interpreter: LoadedInterpreter | InterpreterApart, tensor: Feed, names
 
     names: of the file's outputs (`answers.output_names`); without them the names of the tensors.
     """
-    for position, each in enumerate(tensor if isinstance(tensor, tuple) else (tensor,)):
-        spec = interpreter.inputs[position]
-        interpreter.set_input(each if spec.quant is None else quantize(each, spec.quant, spec.dtype), position)
-    interpreter.invoke()
+    given = zip(tensor if isinstance(tensor, tuple) else (tensor,), interpreter.inputs, strict=True)
+    raw = interpreter.run(each if spec.quant is None else quantize(each, spec.quant, spec.dtype) for each, spec in given)
     outputs = {}
-    for position, (output, name) in enumerate(
-        zip(interpreter.outputs, names or [o.name for o in interpreter.outputs], strict=True)
-    ):
-        raw = interpreter.output(position)[0]
-        outputs[name] = np.asarray(raw, np.float32) if output.quant is None else dequantize(raw, output.quant)
+    for array, output, name in zip(raw, interpreter.outputs, names or [o.name for o in interpreter.outputs], strict=True):
+        outputs[name] = np.asarray(array[0], np.float32) if output.quant is None else dequantize(array[0], output.quant)
     return Answer(outputs)
 
 

@@ -3,27 +3,27 @@
 No method is best for every network, but a blend that lies a little above the mean of each image's extremes is near the best for most.
 It is what is expected. Blends from min/max to the mean extremes become real int8 files (edited, which takes a fraction of a second)
 with ranges from one part of the images, run on the other part on real kernels, and are compared with float where nothing saturates
-(`unsaturated`); then the same with the parts exchanged. A curve through their errors gives the share (`blend_share`). Another method,
+(`unsaturated`); then the same with the parts exchanged. A curve through their errors gives the share (`ranges.best_share`). Another method,
 for the whole network or one part of it, must be better by more than chance gives the best of so many tries, or the blend stays.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
+from devices.findings import WARNING, Finding
 from edge.numbers import statistics
 from edge.progress import Progress
-from edge.validation.findings import WARNING, Finding
 
 from ..tflite import calibrated, conversion
 from ..tflite.calibrated import Range
 from ..tflite.int8_file import Int8File
-from . import activations, blend_share, output_error, ranges, same_range, unsaturated
+from . import activations, output_error, ranges, same_range, unsaturated
 from .activations import Activations, Tensors
 from .output_error import Floats
 from .segments import Segment, segments
@@ -163,13 +163,14 @@ def choose_ranges(
     method: str = AUTO,
     count: int | None = None,
     kinds: Iterable[str] | None = None,
-    per_channel: bool = True,
+    quantize: Callable[[bytes], bytes] = conversion.quantize_int8,
     seen: Activations | None = None,
 ) -> RangeChoice:
     """Return the calibrated flatbuffer with the ranges of ``method`` (``auto`` measures) in place of min/max.
 
     tensors: called whenever the representative images are needed again; float32 ``(1, height, width, channels)``.
-    kinds: the outputs' kinds as in the contract, in the file's order. seen: what ``observe`` gave for these images, where it is
+    kinds: the outputs' kinds as in the contract, in the file's order. quantize: makes the int8 file that is measured, with int8 inputs
+    and outputs, of a calibrated flatbuffer. seen: what ``observe`` gave for these images, where it is
     known already. Raises CalibrationError.
     """
     if method == CONVERTER:
@@ -183,7 +184,7 @@ def choose_ranges(
         chosen |= {p: _REST for segment in parts if segment.kind == "input" for p in segment.positions}
         found = _by_name(seen, groups, chosen)
         return fixed(calibrated.write_ranges(calibrated_flatbuffer, found), method, found)
-    return _auto(float_flatbuffer, seen, groups, parts, calibrated_flatbuffer, tensors, kinds, per_channel)
+    return _auto(float_flatbuffer, seen, groups, parts, calibrated_flatbuffer, tensors, kinds, quantize)
 
 
 def observe(float_flatbuffer: bytes, tensors: Tensors, *, count: int | None = None) -> Activations:
@@ -216,14 +217,14 @@ def _auto(
     calibrated_flatbuffer: bytes,
     tensors: Tensors,
     kinds: Iterable[str] | None,
-    per_channel: bool,
+    quantize: Callable[[bytes], bytes],
 ) -> RangeChoice:
     part_of = _measuring(seen)
     images = [tensor for i, tensor in enumerate(tensors()) if i in part_of]
     compared = output_error.kinds(seen.model, None if kinds is None else tuple(kinds))
     search = _Search(
         seen=seen,
-        file=Int8File(conversion.quantize_int8(calibrated_flatbuffer, per_channel=per_channel)),
+        file=Int8File(quantize(calibrated_flatbuffer)),
         groups=groups,
         parts=parts,
         measure=unsaturated.measure(float_flatbuffer, images, compared),
@@ -278,14 +279,14 @@ def _chosen(search: _Search, expected: float) -> tuple[str, dict[str, str], dict
         return rest | dict.fromkeys(free, name)
 
     tried: dict[str, Floats] = {}
-    with Progress(len(blend_share.SHARES) + 1 + len(_OTHERS), "choose the ranges") as progress:
+    with Progress(len(ranges.SHARES) + 1 + len(_OTHERS), "choose the ranges") as progress:
 
         def measured(name: str) -> Floats:
             tried[name] = search.error(throughout(name))
             progress.advance()
             return tried[name]
 
-        first = blend(blend_share.best_share({share: measured(blend(share)) for share in blend_share.SHARES}, expected))
+        first = blend(ranges.best_share({share: measured(blend(share)) for share in ranges.SHARES}, expected))
         for name in (first, *_OTHERS):
             measured(name)
     certainty = _certainty(len(_OTHERS), len(search.part_of))

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.findings import ERROR, INFO, WARNING, Finding
 from edge.artefact.contract import InputSpec
 from edge.artefact.vocabulary import RECIPES
 from edge.runtime.preprocess import lookup_table, to_tensor
-from edge.validation.findings import ERROR, INFO, WARNING, Finding
 
 from ..loading.input_chain import InputChain, follow
 from ..quiet import import_tensorflow, quiet

@@ -6,7 +6,8 @@ histogram. Every method gives ``(low, high)`` that holds zero, because padding a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,14 @@ LEVELS = 255  # steps between the ends of an int8 range
 _MOMENTUM = 0.9  # of the moving average, as litert-quantizer's
 _SHARE = 0.9999  # of the values that a percentile range holds
 _STEPS = 64  # ranges that the searches of MSE and KL try
+
+SHARES = (1.0, 0.5, 0.2, 0.1, 0.05)
+"""The shares of a blend that are measured: from min/max to hardly more than the mean extremes, each about half of the one before."""
+
+_DEGREE = 3
+_DRAWS = 200
+_PRIOR_SPREAD = math.log(2)  # of the best share around what is expected: twice as much and half of it are common
+_GRID = np.linspace(math.log(SHARES[-1]), 0.0, 121)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +58,27 @@ def blend(seen: Observed, share: float) -> Range:
     low, high = min_max(seen)
     low_mean, high_mean = _holding_zero(*(seen.means or (float(seen.lows.mean()), float(seen.highs.mean()))))
     return share * low + (1 - share) * low_mean, share * high + (1 - share) * high_mean
+
+
+def best_share(errors: Mapping[float, NDArray[np.float64]], expected: float) -> float:
+    """Return the share (of min/max in the blend, 0 to 1) where the curve through the mean errors is lowest, drawn to ``expected``.
+
+    The error is a smooth function of the share, but every file that is measured adds rounding noise of its own (about 3 % of the
+    error, measured on MobileNetV2 by making each range 1.5 % wider or narrower). A curve through a few shares evens that out; the
+    lowest of them would be the luckiest. How far the curve's lowest point is to be believed is seen by drawing the images again.
+
+    errors: by share the error of each image, ``(images,)``, the same images for each. The lowest point and ``expected`` are averaged
+    by their precision: the spread of the lowest point over images drawn with replacement (B. Efron, "Bootstrap methods: another look
+    at the jackknife", 1979) and that of networks, a factor of two.
+    """
+    shares = np.log(np.array(list(errors)))
+    table = np.array(list(errors.values()), np.float64)
+    images = table.shape[1]
+    drawn = np.random.default_rng(0).integers(0, images, (_DRAWS, images))
+    variance = float(np.var(_lowest(shares, table[:, drawn].mean(axis=2))))
+    found = float(_lowest(shares, table.mean(axis=1, keepdims=True))[0])
+    known, supposed = 1 / max(variance, 1e-6), 1 / _PRIOR_SPREAD**2
+    return math.exp((known * found + supposed * math.log(expected)) / (known + supposed))
 
 
 def moving_average(seen: Observed) -> Range:
@@ -156,6 +186,15 @@ def widen(counts: NDArray[np.float64], doublings: int) -> NDArray[np.float64]:
         counts = np.zeros(BINS)
         counts[BINS // 4 : BINS - BINS // 4] = narrow
     return counts
+
+
+def _lowest(shares: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithms of the shares where the cubics through the relative errors are lowest. errors: ``(shares, draws)``."""
+    means = errors.mean(axis=0)
+    relative = errors / np.where(means > 0, means, 1.0)
+    curves = np.polynomial.polynomial.polyfit(shares, relative, min(_DEGREE, len(shares) - 1))
+    lowest = _GRID[np.argmin(np.polynomial.polynomial.polyval(_GRID, curves), axis=1)]
+    return np.where(means > 0, lowest, 0.0)
 
 
 def _shrunk(seen: Observed) -> list[Range]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.findings import ERROR, INFO, WARNING, Finding
 from edge.artefact.contract import Contract, InputSpec, OutputSpec
 from edge.data.dataset import ImageItem, LabelledImages, match_labels, shown
 from edge.errors import DatasetError, ImageError
@@ -23,7 +24,7 @@ from edge.runtime.extra_inputs import Columns, identity
 from edge.runtime.model import Feed
 from edge.runtime.preprocess import load_pixels, lookup_table, to_tensor
 from edge.validation import targets
-from edge.validation.findings import ERROR, INFO, WARNING, Finding
+from edge.validation.findings import about_skipped
 
 from ..errors import CalibrationError
 from .input_statistics import judge, measure
@@ -107,7 +108,7 @@ class RepresentativeDataset:
             for item in _in_place_of_unreadable(chosen, others, count, seed):
                 progress.advance(int(chosen.take(item)))
         findings = [*chosen.findings(path, max_unreadable), *_about_classes(strata, chosen.items, contract, path)]
-        findings += _about_count(len(chosen.items), total, asked, path)
+        findings += [*about_skipped(dataset), *_about_count(len(chosen.items), total, asked, path)]
         if validation is not None:
             findings += _about_overlap(chosen, validation, follow_links=follow_links)
         _raise_errors(findings, strict=strict)

@@ -6,9 +6,16 @@ rescales both operands), so its tensors are free of each other.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from edge.artefact import graph
 from edge.artefact.graph import Graph
+
+from ..tflite import calibrated
+
+Member = TypeVar("Member", bound=Hashable)
 
 # Ops whose int8 kernels copy integers, so that the schema's "same scales" rule holds between operands and result.
 SAME_RANGE_OPS = frozenset(
@@ -71,21 +78,44 @@ def activations(model: Graph) -> tuple[int, ...]:
 def groups(model: Graph) -> tuple[RangeGroup, ...]:
     """Return every activation of a float network in exactly one group, in order of execution."""
     order = activations(model)
-    leader = {index: index for index in order}
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = leader[index]
-        return index
-
+    free, tied = set(order), Groups[int]()
     for op in model.ops:
         if op.name in SAME_RANGE_OPS:
-            tied = [index for index in (*op.inputs, *op.outputs) if index in leader]
-            for index in tied[1:]:
-                leader[find(index)] = find(tied[0])
+            same = [index for index in (*op.inputs, *op.outputs) if index in free]
+            for index in same[1:]:
+                tied.join(index, same[0])
     fixed = {index for op in model.ops if op.name in FIXED_RANGE_OPS for index in op.outputs}
     members: dict[int, list[int]] = {}
     for index in order:
-        members.setdefault(find(index), []).append(index)
+        members.setdefault(tied.root(index), []).append(index)
     return tuple(RangeGroup(tensors=tuple(m), fixed=not fixed.isdisjoint(m)) for m in members.values())
+
+
+def unified(flatbuffer: bytes) -> bytes:
+    """Return a calibrated flatbuffer in which the tensors of a group have one range, that holds all of theirs."""
+    found, model = calibrated.read_ranges(flatbuffer), graph.read(flatbuffer)
+    shared: dict[str, calibrated.Range] = {}
+    for group in groups(model):
+        names = [name for index in group.tensors if (name := model.tensors[index].name) in found]
+        if len(names) > 1:
+            lows, highs = zip(*(found[name] for name in names), strict=True)
+            shared |= dict.fromkeys(names, (min(lows), max(highs)))
+    return calibrated.write_ranges(flatbuffer, shared)
+
+
+class Groups(Generic[Member]):
+    """What belongs together (disjoint-set forest); each member is alone until it is joined to another."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Member, Member] = {}
+
+    def root(self, member: Member) -> Member:
+        """Return the member that stands for the group."""
+        while (parent := self._parent.get(member, member)) != member:
+            self._parent[member] = self._parent.get(parent, parent)  # halves the way for the next one
+            member = parent
+        return member
+
+    def join(self, member: Member, other: Member) -> None:
+        """Make one group of two; the second one's root stands for it."""
+        self._parent[self.root(member)] = self.root(other)

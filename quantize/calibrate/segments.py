@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.artefact.graph import Graph
+from edge.artefact.graph_facts import WEIGHTED_OPS
 
-from ..tflite.int8_file import WEIGHTED_OPS
 from .same_range import RangeGroup
 
 _PARTS = 3  # of the network, by depth

@@ -71,31 +71,28 @@ def measure(float_flatbuffer: bytes, images: list[Feed], compared: Mapping[str, 
             ways[name] = _SQUASHING[op.name]
     squashed = frozenset(name for name, way in ways.items() if way != compared[name])
     reference = _answers(float_flatbuffer, squashed, _both(images))
-    heat = {name: _temperature([row[name] for row in reference], way) for name, way in ways.items()}
+    heat = {name: temperature([row[name] for row in reference], way) for name, way in ways.items()}
     return Measure(images=images, reference=reference, compared=ways, squashed=squashed, temperatures=heat)
 
 
 def _answers(flatbuffer: bytes, squashed: Collection[str], images: Iterable[Feed]) -> list[Answer]:
-    names = output_names(graph.read(flatbuffer))
-    return activations.run(before_squashing(flatbuffer, squashed), images, names=names)
+    model = graph.read(flatbuffer)
+    return activations.run(_before_squashing(flatbuffer, model, squashed), images, names=output_names(model))
 
 
-def before_squashing(flatbuffer: bytes, squashed: Collection[str]) -> bytes:
+def _before_squashing(flatbuffer: bytes, model: graph.Graph, squashed: Collection[str]) -> bytes:
     """Return the file with what goes into the last softmax or sigmoid as its output, in place of what comes out.
 
     squashed: the names of the outputs to exchange. The file that comes out has no signature.
     """
     if not squashed:
         return flatbuffer
-    schema, model = flatbuffer_edit.classes(), graph.read(flatbuffer)
-    parts = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     ops = [_squashing_op(model, index) for index in model.main.outputs]
-    parts.subgraphs[0].outputs = [
+    outputs = [
         op.inputs[0] if name in squashed and op is not None else index
         for op, name, index in zip(ops, output_names(model), model.main.outputs, strict=True)
     ]
-    parts.signatureDefs = []  # they name the outputs that were
-    return flatbuffer_edit.pack(schema, parts)
+    return flatbuffer_edit.with_outputs(flatbuffer, outputs)
 
 
 def _squashing_op(model: graph.Graph, index: int) -> graph.Op | None:
@@ -124,7 +121,7 @@ def _flip(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(array[:, :, ::-1]) if array.ndim == 4 else array
 
 
-def _temperature(rows: list[NDArray[np.float32]], way: str) -> float:
+def temperature(rows: list[NDArray[np.float32]], way: str) -> float:
     """Return the least temperature of at least 1 at which the mean probability of the surer answer is at most ``_SURE``."""
     values = np.array(rows, np.float64).reshape(len(rows), -1)
     if way == "logits":

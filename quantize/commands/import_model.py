@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.progress import stage
 
     from .. import ptq
+    from ..loading import keras_files
     from ..loading.slim import source as slim_source
 
     options = slim_source.SlimOptions(
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     artefact = ptq.post_training(source, None, "float32")
     args.out.mkdir(parents=True, exist_ok=True)
     keras_file = args.out / f"{source.name}.keras"
-    _save_keras(source.model, keras_file)
+    keras_files.save(source.model, keras_file)
     file = artefact.save(args.out)
     report = {
         "name": source.name,
@@ -147,26 +148,6 @@ def _photos(images: Path | None) -> tuple[list[Any], str]:
         return photographs(), "two photos that come with scikit-learn"
     items = LabelledImages.open(images, unlabelled=True).subset(_MOST_PHOTOS).items
     return [item.path for item in items], str(images)
-
-
-def _save_keras(model: Any, file: Path) -> None:
-    """Write the model beside its place and rename it: there is never half of it. Raises OutputError."""
-    import os
-
-    from edge.errors import OutputError
-
-    from ..quiet import quiet
-
-    beside = file.with_name(f".{os.getpid()}.{file.name}")
-    try:
-        with quiet():
-            try:
-                model.save(beside)
-                os.replace(beside, file)
-            except OSError as error:
-                raise OutputError(f"{file}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -59,6 +59,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="OP,...",
         help="ops of the int8 file that stay in float, such as lstm (UNIDIRECTIONAL_SEQUENCE_LSTM); the rest is int8",
     )
+    what.add_argument(
+        "--quantizer",
+        default="tensorflow",
+        choices=("tensorflow", "litert-quantizer"),
+        help="what makes the int8 file of the float one and the ranges (default: %(default)s; the other is the extra"
+        " edgekit[litert-quantizer])",
+    )
     what.add_argument("--per-tensor", action="store_true", help="one weight scale per tensor in the int8 file, not per channel")
     what.add_argument(
         "--runtime", metavar="NAME", help="the interpreter that must load it: tflite-runtime-2.14, ai-edge-litert-2.3"
@@ -82,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         ranges=args.ranges,
         runtime=args.runtime,
         keep_float=tuple(op.strip() for op in args.keep_float.split(",")) if args.keep_float else (),
+        quantizer=args.quantizer,
     )
     out = Path(args.out)
     source = load_source(args, images=args.images)

@@ -88,13 +88,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _target(args: argparse.Namespace) -> tuple[Any, bool]:
-    from devices.boards import profiles
+    from devices.boards import board_files, profiles
     from devices.errors import DeviceError
     from edge.errors import UsageError
-    from edge.predict import board_choice
 
     try:
-        board = None if args.board is None else profiles.board(args.board, board_choice.own())
+        board = None if args.board is None else profiles.board(args.board, board_files.read())
         accelerator = None if args.accelerator is None else profiles.accelerator(args.accelerator)
     except DeviceError as error:
         raise UsageError(str(error)) from error

@@ -8,7 +8,7 @@ caller's own process has registered; what is refused is named by layer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,8 @@ from .keras_config import (
     is_known_operation,
     is_residual_scale,
     is_residual_scale_layer,
-    layer_name,
+    objects,
 )
-
-MAX_DEPTH = 200
-MAX_NODES = 5_000_000
 
 # Data, not classes: shapes, constants and references inside a Keras 3 configuration.
 _DATA = frozenset(
@@ -48,6 +45,8 @@ _LOOKUP = {
     "FeatureSpace": "lookup tables",
     "CategoryEncoding": "category encoding",
 }
+# Layers of Keras 2 that Keras 3 has not.
+_GONE = frozenset({"ThresholdedReLU", "LocallyConnected1D", "LocallyConnected2D", "RandomHeight", "RandomWidth", "DenseFeatures"})
 _OPERATION_LAYERS = frozenset({"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"})
 # Sub-packages whose public classes a model is made of. Losses, metrics and optimizers are dropped with compile_config.
 _KERAS_MODULE = re.compile(
@@ -81,7 +80,7 @@ def scan_config(
     """
     notes: list[str] = []
     scaled = 0
-    for node, owner in _objects(config, where=where):
+    for node, owner in objects(config, where=where):
         name = str(node["class_name"])
         if name in _DATA:
             continue
@@ -112,6 +111,16 @@ def _check_class(node: Mapping[str, Any], name: str, owner: str, *, where: str, 
     if name in _LOOKUP:
         raise LoadError(
             f"{where}: layer {owner!r} is a {name}: {_LOOKUP[name]} cannot run as built-in TFLite ops; move it out of the model"
+        )
+    if name in _GONE and name not in known.classes and not node.get("registered_name"):
+        raise LoadError(
+            f"{where}: layer {owner!r} is a {name} of Keras 2, which Keras 3 does not have; open it with tf_keras and export it as a"
+            " SavedModel: model.export(DIR)"
+        )
+    if name.endswith("QuantizationConfig"):
+        raise LoadError(
+            f"{where}: layer {owner!r} was quantized by Keras already; edgekit quantizes the float network: give the file that was"
+            " saved before model.quantize(...)"
         )
     if is_residual_scale_layer(node) or is_bare_operation(node) or is_convnext_layer(node):
         return
@@ -153,22 +162,3 @@ def _check_activation(node: Mapping[str, Any], owner: str, *, where: str, known:
                 f"{where}: layer {owner!r} has the custom activation {name!r}, which edgekit does not know;"
                 " register it in Python and call quantize.load there"
             )
-
-
-def _objects(config: Any, *, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield every ``{"class_name": ...}`` in ``config`` and the name of the layer that it belongs to, to a bounded depth."""
-    stack: list[tuple[Any, str, int]] = [(config, "the model", 0)]
-    seen = 0
-    while stack:
-        value, owner, depth = stack.pop()
-        seen += 1
-        if depth > MAX_DEPTH or seen > MAX_NODES:
-            raise LoadError(f"{where}: its configuration is nested more than {MAX_DEPTH} deep or has over {MAX_NODES:,} values")
-        if isinstance(value, Mapping):
-            if "class_name" in value:
-                owner = layer_name(value) or owner
-                yield value, owner
-            # Losses, metrics and optimizers may be anybody's: keras_rewrite.prepare drops them, Keras never sees them.
-            stack.extend((item, owner, depth + 1) for key, item in value.items() if key != "compile_config")
-        elif isinstance(value, list):
-            stack.extend((item, owner, depth + 1) for item in value)

@@ -30,7 +30,7 @@ _STATEFUL_ALLOWED = frozenset(
     SampleDistortedBoundingBox SampleDistortedBoundingBoxV2
     TensorArray TensorArrayV3 TensorArrayReadV3 TensorArrayWriteV3 TensorArrayGatherV3 TensorArrayScatterV3 TensorArraySizeV3
     TensorArrayConcatV3 TensorArraySplitV3 TensorArrayCloseV3 StackV2 StackPushV2 StackPopV2 StackCloseV2
-    CudnnRNN CudnnRNNV2 CudnnRNNV3
+    CudnnRNN CudnnRNNV2 CudnnRNNV3 CudnnRNNBackprop CudnnRNNBackpropV2 CudnnRNNBackpropV3
     """.split()  # noqa: SIM905 - a hundred quoted names would hide what is in the list
 )
 # Stateless ops (so TensorFlow says) that read or write files all the same, or talk to a debugger or another runtime.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from edge.errors import EdgeError
 from ..errors import LoadError, UnsafeModelError, first_line
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-_TRAINING_STATE = ("optimizer_weights/", "optimizer/", "metrics/", "_metrics/")
+# What compile() and random layers add. Keras 3 writes it inside a layer too, where that layer is a model compiled on its own.
+_TRAINING_STATE = frozenset({"optimizer_weights", "optimizer", "metrics", "_metrics", "seed_generator"})
 MAX_OBJECTS = 500_000
 MAX_BYTES = 8 << 30  # logical size of all datasets together; the network has 0.22 GB
 
@@ -57,6 +58,11 @@ def model_config(file: h5py.File, *, where: str) -> dict[str, Any] | None:
     return parse_config(text, where=where)
 
 
+def keras_version(file: h5py.File) -> str:
+    """Return the version of Keras that wrote a whole-model file, an empty text where it does not say."""
+    return _text(file.attrs.get("keras_version", file.get("model_weights", file).attrs.get("keras_version", "")))
+
+
 def parse_config(text: Any, *, where: str) -> dict[str, Any]:
     """Return the JSON object in ``text``. Raises LoadError when it is none."""
     try:
@@ -87,15 +93,35 @@ def names(group: h5py.Group, key: str) -> list[str]:
 
 
 def arrays(file: h5py.File) -> dict[str, tuple[int, ...]]:
-    """Return the path and shape of every weight in ``file``, the state of optimizer and metrics left out."""
+    """Return the path and shape of every weight in ``file``; the state of optimizers, metrics and random layers is left out."""
     found: dict[str, tuple[int, ...]] = {}
 
     def visit(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not path.startswith(_TRAINING_STATE):
+        if isinstance(item, h5py.Dataset) and not _is_training_state(path):
             found[path] = tuple(item.shape)
 
     file.visititems(visit)
     return found
+
+
+def rename_groups(path: Path, new_names: Mapping[str, str]) -> None:
+    """Give the groups of a checked file new names, in the file itself. new_names: by the last part of a group's path."""
+    with h5py.File(path, "r+") as file:
+        found: list[str] = []
+        file.visit(lambda group: found.append(group) if group.rpartition("/")[2] in new_names else None)
+        for group in found:
+            above, _, last = group.rpartition("/")
+            file.move(group, f"{above}/{new_names[last]}")
+
+
+def _is_training_state(path: str) -> bool:
+    """Whether ``path`` leads through such state; a layer may have the name of it, and stands in a group ``layers`` then."""
+    above = ""
+    for part in path.split("/")[:-1]:
+        if part in _TRAINING_STATE and above != "layers":
+            return True
+        above = part
+    return False
 
 
 def size(shape: tuple[int, ...]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .keras_config import CAST, MODEL_CLASSES, layer_name
+from .keras_config import CAST, MODEL_CLASSES, calls, config_of, layer_name
 
 # Nothing at inference: training noise and augmentation.
 _IDLE = frozenset(
@@ -147,11 +147,7 @@ def _normalise(chain: InputChain, call: _Call, kind: str, name: str) -> bool:
 
 def _path(model: Any) -> Iterator[_Call]:
     """Yield the calls from the model's input on, into nested models, up to where the path forks."""
-    try:
-        config = model.get_config()
-    except (NotImplementedError, AttributeError, TypeError, ValueError):
-        return  # a subclassed model: it says nothing about its inside
-    layers = config.get("layers") if isinstance(config, Mapping) else None
+    layers = config_of(model).get("layers")
     if not isinstance(layers, list):
         return
     live = {layer.name: layer for layer in getattr(model, "layers", [])}
@@ -161,7 +157,7 @@ def _path(model: Any) -> Iterator[_Call]:
     inputs = [layer_name(layer) for layer in layers if layer.get("class_name") == "InputLayer"]
     readers: dict[str, list[_Call]] = {}
     for layer in layers:
-        for sources, number in _calls(layer.get("inbound_nodes", [])):
+        for sources, number in calls(layer.get("inbound_nodes", [])):
             for source in sources:
                 readers.setdefault(source, []).append(_Call(layer, live.get(layer_name(layer)), number))
     here = inputs[0] if len(inputs) == 1 else ""
@@ -188,33 +184,3 @@ def _inside(call: _Call) -> Iterator[_Call]:
         yield from _path(call.layer)
     else:
         yield call
-
-
-def _calls(nodes: Any) -> Iterator[tuple[list[str], Any]]:
-    """Yield (names of the layers that a call reads, the number it is combined with), as Keras 2 or Keras 3 wrote it."""
-    for node in nodes if isinstance(nodes, list | tuple) else ():
-        if isinstance(node, Mapping):
-            found = [_history(item) for item in _flat(node.get("args", ()))]
-            numbers = [item for item in _flat(node.get("args", ())) if isinstance(item, int | float)]
-            sources = [name for name in found if name]
-            first_is_tensor = bool(found) and found[0] is not None
-            yield sources, numbers[0] if len(sources) == 1 and len(numbers) == 1 and first_is_tensor else None
-        elif isinstance(node, list | tuple) and node and isinstance(node[0], str):
-            yield [node[0]], node[3].get("y") if len(node) > 3 and isinstance(node[3], Mapping) else None
-        elif isinstance(node, list | tuple):
-            yield [str(item[0]) for item in node if isinstance(item, list | tuple) and item], None
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield value
-
-
-def _history(value: Any) -> str | None:
-    """Return the layer that a serialized tensor comes from, or None for anything else."""
-    if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
-        return str(value["config"]["keras_history"][0])
-    return None

@@ -126,10 +126,11 @@ def _colours(concrete: Any, graph_def: Any, tensor: str, shape: tuple[int, int, 
     with quiet():
         part = v1.graph_util.extract_sub_graph(graph_def, [tensor.split(":")[0]])
         inside = {node.name for node in part.node}
+        taken = dict(_captured(concrete, part))  # before there is another graph: variables are only read outside of any
         try:
             with tf.Graph().as_default():
                 picture = v1.placeholder(tf.float32, [1, height, width, channels])
-                given = {name: tf.constant(value) for name, value in _captured(concrete, part) if name.split(":")[0] in inside}
+                given = {name: tf.constant(value) for name, value in taken.items() if name.split(":")[0] in inside}
                 given[concrete.inputs[0].name] = picture
                 (wanted,) = tf.import_graph_def(part, input_map=given, return_elements=[tensor], name="")
                 with v1.Session() as session:

@@ -1,14 +1,19 @@
-"""Keras model configurations as plain data: what is in them, whichever version of Keras wrote them. Nothing here loads Keras."""
+"""Keras model configurations as plain data: what is in them, whichever version of Keras wrote them. Nothing here loads Keras.
+
+Whoever walks through a configuration does it with `objects`, whoever follows tensors from layer to layer with `calls`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import LoadError
 from .io_specs import NO_PICTURE, picture_at
 
+MAX_DEPTH = 200
+MAX_NODES = 5_000_000
 MODEL_CLASSES = frozenset({"Functional", "Model", "Sequential"})
 SCALE_MODULE = "keras.src.applications.inception_resnet_v2"
 SCALE_CLASS = "CustomScaleLayer"
@@ -39,6 +44,74 @@ def layer_name(layer: Mapping[str, Any]) -> str:
     inner = layer.get("config")
     name = layer.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None)
     return name if isinstance(name, str) else ""
+
+
+def config_of(model: Any) -> Mapping[str, Any]:
+    """Return the configuration of a live model; empty for a subclassed one, which says nothing about its inside."""
+    try:
+        config = model.get_config()
+    except (NotImplementedError, AttributeError, TypeError, ValueError):
+        return {}
+    return config if isinstance(config, Mapping) else {}
+
+
+def objects(config: Any, *, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield every ``{"class_name": ...}`` in ``config`` and the name of the layer that it belongs to, to a bounded depth.
+
+    Raises LoadError beyond it.
+    """
+    stack: list[tuple[Any, str, int]] = [(config, "the model", 0)]
+    seen = 0
+    while stack:
+        value, owner, depth = stack.pop()
+        seen += 1
+        if depth > MAX_DEPTH or seen > MAX_NODES:
+            raise LoadError(f"{where}: its configuration is nested more than {MAX_DEPTH} deep or has over {MAX_NODES:,} values")
+        if isinstance(value, Mapping):
+            if "class_name" in value:
+                owner = layer_name(value) or owner
+                yield value, owner
+            # Losses, metrics and optimizers may be anybody's: keras_rewrite.prepare drops them, Keras never sees them.
+            stack.extend((item, owner, depth + 1) for key, item in value.items() if key != "compile_config")
+        elif isinstance(value, list):
+            stack.extend((item, owner, depth + 1) for item in value)
+
+
+def calls(nodes: Any) -> Iterator[tuple[list[str], Any]]:
+    """Yield, of a layer's ``inbound_nodes``, the names of the layers that a call reads, and the number it is combined with or None.
+
+    Keras 2 writes a call as ``[[layer, node, tensor, kwargs], ...]`` (one alone: without the outer list), Keras 3 as
+    ``{"args": ..., "kwargs": ...}`` with serialized tensors in it.
+    """
+    for node in nodes if isinstance(nodes, list | tuple) else ():
+        if isinstance(node, Mapping):
+            given = list(_flat(node.get("args", ())))
+            numbers = [item for item in given if isinstance(item, int | float)]
+            sources = [name for item in (*given, *_flat(node.get("kwargs", {}))) if (name := _history(item))]
+            first_is_tensor = bool(given) and _history(given[0]) is not None
+            yield sources, numbers[0] if len(sources) == 1 and len(numbers) == 1 and first_is_tensor else None
+        elif isinstance(node, list | tuple) and node and isinstance(node[0], str):
+            yield [node[0]], node[3].get("y") if len(node) > 3 and isinstance(node[3], Mapping) else None
+        elif isinstance(node, list | tuple):
+            yield [str(item[0]) for item in node if isinstance(item, list | tuple) and item], None
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """Yield what lists and dicts hold, a serialized object as one thing."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, Mapping) and "class_name" not in value:
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _history(value: Any) -> str | None:
+    """Return the layer that a serialized tensor comes from, or None for anything else."""
+    if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
+        return str(value["config"]["keras_history"][0])
+    return None
 
 
 def is_residual_scale(layer: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ Keras in safe mode; weights are set from HDF5 datasets that were checked first.
 from __future__ import annotations
 
 import inspect
+import os
 import platform
 import re
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import files
-from edge.errors import EdgeError
+from edge.errors import EdgeError, OutputError
 from edge.system import zips
 
 from ..errors import LoadError, UnsafeModelError, first_line
@@ -53,13 +54,13 @@ def load_zip(
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, where=where)
             config = h5_files.parse_config(archive.read(_CONFIG), where=where)
-            legacy = _is_keras2(_version(archive, where=where))
-            model, notes = build(config, input_shape=input_shape, legacy=legacy, allow_code=allow_code, where=where)
+            old = _is_keras2(_version(archive, where=where))
+            model, notes = build(config, input_shape=input_shape, legacy=old, keras_2=old, allow_code=allow_code, where=where)
             with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
                 weights = Path(folder) / _WEIGHTS
                 with archive.open(_WEIGHTS) as packed, weights.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
-                load_weights(model, weights, where=where)
+                load_weights(model, weights, keras_2=old, where=where)
     except EdgeError:
         raise
     except zips.DAMAGED as error:
@@ -68,6 +69,20 @@ def load_zip(
         reason = first_line(error)
         raise LoadError(f"{where}: damaged archive, {path.stat().st_size:,} bytes ({reason}); copy or save it again") from error
     return model, notes
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a model as a ``.keras`` archive, beside and renamed. Raises OutputError where it cannot be written."""
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with quiet():
+            try:
+                model.save(beside)
+                os.replace(beside, path)
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_h5(path: Path, *, input_shape: tuple[int, int, int] | None, allow_code: bool, where: str) -> tuple[Any, tuple[str, ...]]:
@@ -79,9 +94,15 @@ def load_h5(path: Path, *, input_shape: tuple[int, int, int] | None, allow_code:
         # Keras 3 writes .h5 with layers as Keras 2 does, so both take the path for old configurations.
         stored = h5_files.layers(file)
         model, notes = build(
-            config, input_shape=input_shape, legacy=True, allow_code=allow_code, where=where, stored_layers=stored
+            config,
+            input_shape=input_shape,
+            legacy=True,
+            keras_2=not h5_files.keras_version(file).startswith("3."),
+            allow_code=allow_code,
+            where=where,
+            stored_layers=stored,
         )
-        weights = keras_forms.renamed(h5_files.layer_weights(file, where=where), keras_forms.renames(config))
+        weights = keras_forms.renamed(h5_files.layer_weights(file, where=where), keras_forms.renames(config, where=where))
         return model, notes + keras_weights.assign(model, weights, where=where)
 
 
@@ -90,20 +111,25 @@ def build(
     *,
     input_shape: tuple[int, int, int] | None,
     legacy: bool,
+    keras_2: bool,
     allow_code: bool,
     where: str,
     stored_layers: Sequence[str] = (),
 ) -> tuple[Any, tuple[str, ...]]:
     """Scan a model configuration and build the model, weights still random.
 
-    input_shape: (height, width, channels), or None for the one in the file. legacy: Keras 2 wrote the configuration.
+    input_shape: (height, width, channels), or None for the one in the file. legacy: the configuration has Keras 2's form.
+    keras_2: Keras 2 wrote it, so that names of activations mean what they mean there.
     stored_layers: the layers that the weights file names, in order.
     """
     has = known()
     notes = scan_config(config, where=where, known=has, allow_code=allow_code)
     try:
-        config, formed = keras_forms.usual(config, stored=stored_layers)
+        config, formed = keras_forms.usual(config, where=where, stored=stored_layers)
         notes += formed
+        if legacy:
+            keras_forms.register()
+            config = keras_forms.restated(config, keras_2=keras_2, where=where)
         stored = keras_config.spatial_shape(config, where=where)
         check_order(stored, where=where)
         at = None if input_shape in (None, stored) else input_shape
@@ -138,16 +164,16 @@ def build_from(prepared: dict[str, Any], *, allow_code: bool, at: tuple[int, int
             raise LoadError(f"{where}: Keras {keras.__version__} cannot build this network{size}: {first_line(error)}") from error
 
 
-def load_weights(model: Any, path: Path, *, where: str) -> None:
+def load_weights(model: Any, path: Path, *, keras_2: bool = False, where: str) -> None:
     """Set the weights of ``model`` from a file of weights only, in Keras' own order, after checking the file.
 
     Both layouts are taken, whatever the file is called: Keras tells them apart by name, and Keras 2 up to TensorFlow 2.12 wrote
-    its own layout as ``.weights.h5`` too.
+    its own layout as ``.weights.h5`` too. keras_2: Keras 2 wrote it as part of an archive, and ``path`` is a copy that may be changed.
 
     Raises LoadError when they do not fit: another count, another shape, another number of values altogether.
     """
     with h5_files.opened(path, where=where) as file:
-        stored = sum(h5_files.size(shape) for name, shape in h5_files.arrays(file).items() if "seed_generator" not in name)
+        stored = sum(h5_files.size(shape) for shape in h5_files.arrays(file).values())
         suffix = ".h5" if h5_files.is_by_layer(file) else ".weights.h5"
     expected = sum(h5_files.size(tuple(variable.shape)) for variable in model.weights)
     if stored != expected:
@@ -155,6 +181,8 @@ def load_weights(model: Any, path: Path, *, where: str) -> None:
             f"{where}: has {stored:,} weights, the network has {expected:,}; they do not belong together"
             " (check classes, input shape, and whether the top is included)"
         )
+    if keras_2:
+        h5_files.rename_groups(path, keras_forms.ATTRIBUTES)
     with quiet(), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         named = Path(folder) / f"network{suffix}"
         named.symlink_to(path.resolve())

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import LoadError, first_line
 from ..quiet import import_keras, import_tensorflow
-from . import keras_rewrite, keras_weights, recurrent
+from . import keras_forms, keras_rewrite, keras_weights, recurrent
 from .architecture import recognise
 from .contract_check import InsideNormalisation
 from .input_chain import follow
@@ -56,13 +56,17 @@ def ready(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -
     stored = _input_shape(model, where=where)
     other = any(layer.compute_dtype != "float32" for layer in keras_weights.leaves(model))
     other = other or any(tensor.dtype != "float32" and len(tensor.shape) == 4 for tensor in model.inputs)
+    config = _config(model)
+    other = other or bool(keras_forms.renames(config, where=where))
     if not other and None not in stored and input_shape in (None, stored):
         return model, ()
     at = None if input_shape in (None, stored) else input_shape
     if at is None and None in stored:
         raise LoadError(f"{where}: input layer {model.inputs[0].name!r} leaves its size open; give input_shape=(height, width)")
     try:
-        config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # plain lists, as in a file
+        if not config:
+            raise ValueError("it does not tell its configuration")
+        config, named = keras_forms.usual(config, where=where)
         prepared, notes = keras_rewrite.prepare(config, input_shape=at, legacy=False, where=where)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise LoadError(f"{where}: cannot be rebuilt at another size or in float32 ({first_line(error)})") from error
@@ -73,7 +77,15 @@ def ready(model: Any, *, input_shape: tuple[int, int, int] | None, where: str) -
     except ValueError as error:
         raise LoadError(f"{where}: its weights do not fit at input shape {at}: {first_line(error)}") from error
     keras_weights.finalize(rebuilt)
-    return rebuilt, notes
+    return rebuilt, named + notes
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """Return the configuration of a Keras 3 model in plain lists, as a file has it; empty where the model does not tell it."""
+    try:
+        return dict(json.loads(json.dumps(import_keras().saving.serialize_keras_object(model))))
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
+        return {}
 
 
 def inspect(model: Any, *, where: str) -> KerasParts:

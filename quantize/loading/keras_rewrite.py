@@ -31,6 +31,7 @@ from .keras_config import (
     layer_name,
     plain,
 )
+from .keras_forms import needs_its_module
 
 _OPERATIONS = "keras.src.ops.numpy"
 _CASTS = "keras.src.ops.core"
@@ -39,14 +40,6 @@ _MIXED = {"mixed_float16": "float32", "mixed_bfloat16": "float32"}
 _OTHER_FLOATS = {"float16": "float32", "bfloat16": "float32", "float64": "float32", "half": "float32", "double": "float32"}
 _WHOLE_NUMBERS = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"})
 TAKES_WHOLE_PIXELS = "its input takes whole pixels"  # how the note on such a model begins
-# What Keras 2 wrote for these layers and Keras 3 refuses. None of it has a meaning for inference.
-_RETIRED_KEYS = {
-    "DepthwiseConv2D": {"groups"},
-    "Conv2DTranspose": {"groups"},
-    "SeparableConv2D": {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"},
-    "SpatialDropout2D": {"trainable", "noise_shape"},
-    **{f"Random{name}": {"rng_type"} for name in ("Flip", "Rotation", "Zoom", "Contrast", "Translation", "Crop", "Brightness")},
-}
 
 
 def prepare(
@@ -191,12 +184,33 @@ def _modern(layer: dict[str, Any], *, legacy: bool, where: str) -> dict[str, Any
         return {**layer, "class_name": "BatchNormalization"}
     if not legacy:
         return layer
-    retired = _RETIRED_KEYS.get(str(layer.get("class_name")), set())
-    layer = {**layer, "config": {key: value for key, value in layer["config"].items() if key not in retired}}
     if str(layer.get("module")).startswith(("keras", "tf_keras")):
         # Without these every layer takes Keras 3's path for old configurations.
         layer = {key: value for key, value in layer.items() if key not in ("module", "registered_name", "build_config")}
+    if isinstance(layer.get("inbound_nodes"), list):
+        layer = {**layer, "inbound_nodes": [_with_named_tensors(call) for call in layer["inbound_nodes"]]}
+    if needs_its_module(layer):
+        layer = {**layer, "module": "keras.layers", "registered_name": None}
     return layer
+
+
+def _with_named_tensors(call: Any) -> Any:
+    """Return a call in Keras 3's form where it gives tensors by name too (a MultiHeadAttention's ``value``), else as it is.
+
+    Keras 3 would hand on the reference itself, as a list. One call: [["layer", node, tensor, {"value": ["other", node, tensor]}]]
+    """
+    if not isinstance(call, list) or not call or not all(isinstance(item, list) and len(item) == 4 for item in call):
+        return call
+    named = call[0][3]
+    if not isinstance(named, Mapping) or not any(_is_reference(value) for value in named.values()):
+        return call
+    kwargs = {key: _tensor(value) if _is_reference(value) else value for key, value in named.items()}
+    tensors = [_tensor(item) for item in call]
+    return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": kwargs}
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str) and all(type(n) is int for n in value[1:])
 
 
 def _operation(layer: dict[str, Any], *, where: str) -> dict[str, Any]:
@@ -231,7 +245,7 @@ def _others(function: str, arguments: Mapping[str, Any]) -> list[Any] | None:
     other = arguments.get("bias" if function == BIAS_ADD else "y")
     if type(other) in (int, float):
         return [other]
-    if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
+    if isinstance(other, list) and _is_reference(other):
         return [_tensor(other)]
     return [{"class_name": "__numpy__", "config": {"value": other, "dtype": "float32"}}] if _is_numbers(other) else None
 

@@ -22,9 +22,9 @@ from ..quiet import import_keras, import_tensorflow, quiet
 from . import h5_files, io_specs, keras_files, keras_object, saved_model
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
-from .graph_meaning import with_endings
 from .input_probe import measure
 from .io_specs import NO_PICTURE, FoundInput, FoundOutput, Inputs, Labels, Outputs, check_order, specify_inputs, specify_outputs
+from .keras_outputs import with_endings
 from .keras_rewrite import TAKES_WHOLE_PIXELS
 from .slim import files as slim_files
 from .source import Source
@@ -228,7 +228,7 @@ def _from_slim(
     outputs: Outputs | None,
     background: int | None,
 ) -> Source:
-    from .slim import source as slim_source
+    from .slim import source as slim_source  # 17 ms of processor time; few files are of TF-slim
 
     where = str(path)
     if isinstance(labels, str | Mapping):

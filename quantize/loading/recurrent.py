@@ -27,11 +27,11 @@ def layers(model: Any) -> tuple[str, ...]:
 def convertible(model: Any) -> tuple[Any, tuple[str, ...]]:
     """Return a model that computes the same without loops, with copies of the weights, and notes; the model itself if it has none.
 
-    model: Keras 3, functional or sequential.
+    model: functional or sequential. One of tf_keras is returned as it is: that library marks its functions itself.
     """
-    if not layers(model):
-        return model, ()
     keras = import_keras()
+    if not layers(model) or not isinstance(model, keras.Model):
+        return model, ()
     fused: list[str] = []
     unrolled: list[str] = []
     fused_lstm = _fused_lstm(keras)

@@ -6,10 +6,7 @@ result.recommended        # the trained file, or the PTQ file where training did
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +32,7 @@ from ..reference import reference_outputs
 from . import report as qat_report
 from . import state
 from .config import QatConfig
-from .data import check_apart
+from .data import check_apart, write_list
 from .report import recommend
 
 if TYPE_CHECKING:
@@ -221,14 +218,7 @@ def _open(images: Any, labels: tuple[str, ...] | None, *, unlabelled: bool) -> L
 
 def _listing(given: Any, training: LabelledImages, work: Path) -> Path:
     """Return what the representative images are chosen from: the folder or manifest given, or a list of the opened images."""
-    if not isinstance(given, LabelledImages):
-        return training.root
-    names = [training.label_text(item) or "all" for item in training]
-    rows = [[os.path.relpath(item.path, work), name] for item, name in zip(training, names, strict=True)]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["path", "label"], *rows])
-    atomic_write_text(work / "train.csv", text.getvalue())
-    return work / "train.csv"
+    return write_list(training, work / "train.csv") if isinstance(given, LabelledImages) else training.root
 
 
 def _few(images: LabelledImages, contract: Contract, count: int) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BridgeError
+from ..loading import keras_forms
 from . import bridge_operations
 from .bridge_operations import Call
 
@@ -167,6 +168,8 @@ def named_activation(layers: Any, own: Any, name: str, layer_name: str, *, keras
         return layers.Activation(own.hard_sigmoid, name=layer_name)
     if name in ("relu", "relu6"):
         return layers.ReLU(max_value=6.0 if name == "relu6" else None, name=layer_name)
+    if name == keras_forms.HARD_SIGMOID:
+        return layers.Activation("hard_sigmoid", name=layer_name)
     if name == "linear" or name in _ACTIVATIONS:
         return layers.Activation(name, name=layer_name)
     raise BridgeError(

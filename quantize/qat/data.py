@@ -5,6 +5,9 @@ The order of an epoch and every random choice in it follow from (seed, epoch, im
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.artefact.contract import Contract
-from edge.data.dataset import LabelledImages, shown
+from edge.data.dataset import LABEL_COLUMN, LabelledImages, shown
 from edge.errors import ImageError
-from edge.files import sha256_file
+from edge.files import atomic_write_text, sha256_file
 from edge.runtime.pool import ordered
 from edge.runtime.preprocess import load_pixels, lookup_table, to_tensor
 from edge.validation import targets
@@ -87,7 +90,7 @@ class TrainingImages:
         def generate() -> Iterator[tuple[NDArray[np.float32], int]]:
             try:
                 # Threads decode ahead; their results come in order, so the stream does not depend on them.
-                tensors = ordered(lambda number: self._tensor(int(number), epoch), chosen, _DECODERS)
+                tensors = ordered(lambda number: self.tensor(int(number), epoch), chosen, _DECODERS)
                 yield from zip(tensors, chosen, strict=True)
             except ImageError as error:
                 failure.append(error)
@@ -114,7 +117,8 @@ class TrainingImages:
         weights = np.where(present, len(self) / (np.maximum(counts, 1.0) * max(1, present.sum())), 0.0)
         return weights.astype(np.float32)
 
-    def _tensor(self, number: int, epoch: int) -> NDArray[np.float32]:
+    def tensor(self, number: int, epoch: int) -> NDArray[np.float32]:
+        """Return image ``number`` as it is in an epoch: float32 ``(H, W, C)``, augmented."""
         pixels = self._load(number)
         if self.augment:
             pixels = augmented(pixels, self.augment, np.random.default_rng([self.seed, epoch, number]))
@@ -161,6 +165,24 @@ def read_truth(images: LabelledImages, contract: Contract, sizes: Sequence[int])
             numbers = targets.numbers(images, output, size, only=only)
             truth[output.name] = None if numbers is None else numbers.astype(np.float32)
     return {name: values for name, values in truth.items() if values is not None}
+
+
+def write_list(images: LabelledImages, path: Path) -> Path:
+    """Write a manifest of ``images`` to ``path``, beside which their paths hold, and return it."""
+    labelled = LABEL_COLUMN not in images.columns
+    head = ["path", *([LABEL_COLUMN] if labelled else []), *images.columns]
+    rows = [
+        [
+            os.path.relpath(item.path, path.parent),
+            *([images.label_text(item) or "all"] if labelled else []),
+            *item.targets,
+        ]
+        for item in images
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    atomic_write_text(path, text.getvalue())
+    return path
 
 
 def check_apart(train: LabelledImages, validation: LabelledImages) -> None:

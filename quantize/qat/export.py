@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from edge.artefact import graph
 from edge.artefact.graph import Graph, Op
+from edge.artefact.graph_facts import WEIGHTED_OPS
+from edge.artefact.tensors import QuantParams, dequantize
+from edge.runtime.interpreter import open_interpreter
 
-from .. import tf_private
+from ..calibrate.activations import infer
 from ..errors import ConversionError
 from ..loading.source import Source
 from ..quiet import import_tf_keras, quiet
 from ..tflite import calibrated, conversion
 from ..tflite import edit as flatbuffer_edit
 from ..tflite.answers import output_names
-from ..tflite.int8_file import WEIGHTED_OPS, bias_index
+from ..tflite.int8_file import bias_index
 from . import bridge
 from . import tensors as qat_tensors
 from .bridge import QUANTIZED_INPUT, relative_difference
@@ -265,7 +267,7 @@ def rebuilt(source: Source, network: Any) -> Source:
         answer = network(image, training=False)
         return dict(zip(names, answer if isinstance(answer, list | tuple) else [answer], strict=True))
 
-    return dataclasses.replace(source, function=function, trackables=(network,), model=network, _traced={})
+    return dataclasses.replace(source, function=function, trackables=tuple(network.variables), model=network, _traced={})
 
 
 def tap(network: Any, layers: Iterable[str], image: np.ndarray) -> dict[str, np.ndarray]:
@@ -277,41 +279,15 @@ def tap(network: Any, layers: Iterable[str], image: np.ndarray) -> dict[str, np.
 
 
 def run_all(flatbuffer: bytes, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every tensor of a network with one float or quantized input, by name, after running it on ``image``; real values."""
-    with quiet():
-        interpreter = tf.lite.Interpreter(
-            model_content=flatbuffer,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        interpreter.allocate_tensors()
-        given = interpreter.get_input_details()[0]
-        interpreter.set_tensor(given["index"], _as_input(image, given))
-        interpreter.invoke()
-        computed = {index for op in tf_private.ops_details(interpreter) for index in op["outputs"]} | {given["index"]}
-        return {
-            detail["name"]: _real(interpreter.get_tensor(detail["index"]), detail)
-            for detail in interpreter.get_tensor_details()
-            if detail["index"] in computed
-        }
+    """Return every tensor that a float or quantized network computes, by name, after running it on ``image``; real values."""
+    model, loaded = graph.read(flatbuffer), open_interpreter(flatbuffer, threads=1, preserve=True)
+    infer(loaded, image)
+    computed = [model.tensors[index] for index in (*model.main.inputs, *(index for op in model.ops for index in op.outputs))]
+    return {tensor.name: _real(loaded.tensor(tensor.index), tensor.quant) for tensor in computed}
 
 
-def _as_input(image: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    if detail["dtype"] == np.float32:
-        return image
-    scale, zero_point = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    quantized: np.ndarray = np.clip(np.rint(image / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
-    return quantized
-
-
-def _real(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    scale, zero_point = detail["quantization"]
-    return (
-        values
-        if values.dtype == np.float32 or not scale
-        else ((values.astype(np.float32) - zero_point) * scale).astype(np.float32)
-    )
+def _real(values: np.ndarray, params: QuantParams | None) -> np.ndarray:
+    return values if params is None else dequantize(values, params)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

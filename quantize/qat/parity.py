@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from edge.artefact import graph, tensors
+from edge.artefact import graph
 from edge.runtime import interpreter
 
+from ..calibrate.activations import infer
 from ..quiet import import_tf_keras, quiet
 from ..tflite.answers import output_names
 from . import export, scheme
@@ -83,19 +84,16 @@ def compare(
     compared. headline: name of the output whose first class is compared, or None.
     """
     loaded = interpreter.open_interpreter(flatbuffer, threads=2)
-    given = loaded.inputs[0]
     names = output_names(graph.read(flatbuffer))
     if headline is not None and math.prod(loaded.outputs[names.index(headline)].shape) == 1:
         headline = None  # one value has no first class: its steps tell
     equal: list[bool] = []  # of each image
     steps: list[float] = []
     for number, image in enumerate(images):
-        loaded.set_input(image if given.quant is None else tensors.quantize(image, given.quant, given.dtype))
-        loaded.invoke()
+        answer = infer(loaded, image, names)
         apart = []
-        for i, (spec, name) in enumerate(zip(loaded.outputs, names, strict=True)):
-            raw, ours = loaded.output(i), simulated[name][number]
-            theirs = (raw if spec.quant is None else tensors.dequantize(raw, spec.quant))[0]
+        for spec, name in zip(loaded.outputs, names, strict=True):
+            theirs, ours = answer[name], simulated[name][number]
             step = 1 / 256 if spec.quant is None else float(spec.quant.scale[0])
             apart.append(float(np.mean(np.abs(theirs - ours))) / step)
             if name == headline:

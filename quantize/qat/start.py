@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from edge.artefact import graph
 from edge.artefact.graph import Graph, Op
+from edge.artefact.graph_facts import WEIGHTED_OPS
 
 from ..tflite.calibrated import Range
-from ..tflite.int8_file import WEIGHTED_OPS, Int8File
+from ..tflite.int8_file import Int8File
 
 if TYPE_CHECKING:
     from .export import Exporter

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..calibrate.same_range import SAME_RANGE_OPS, Groups
 from . import bridge
 from .bridge_operations import listed
 
@@ -19,11 +20,24 @@ WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
 _BATCH_NORM = ("BatchNormalization", "FreezableBatchNormalization")
 _BEFORE_RELU = (*WEIGHTED, *_BATCH_NORM, "Add", "Subtract", "Multiply", "Arithmetic")
 _WITH_NUMBERS = ("Arithmetic", "Rescaling")  # the converter may take these into the op beside them
-# TFLite's kernels of these need one scale for inputs and output. A mean over the whole picture may have a scale of its own.
-_SAME_RANGE = frozenset(
-    {"MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "Concatenate", "Flatten", "Reshape", "Permute"}
-    | {"ZeroPadding2D", "Cropping2D", "UpSampling2D", "Maximum", "Minimum", "Resizing"}
-)
+# What the converter makes of a layer that takes values over or chooses among them.
+_OP_OF = {
+    "MaxPooling2D": "MAX_POOL_2D",
+    "AveragePooling2D": "AVERAGE_POOL_2D",
+    "GlobalMaxPooling2D": "REDUCE_MAX",
+    "Concatenate": "CONCATENATION",
+    "Flatten": "RESHAPE",
+    "Reshape": "RESHAPE",
+    "Permute": "TRANSPOSE",
+    "ZeroPadding2D": "PAD",
+    "Cropping2D": "STRIDED_SLICE",
+    "UpSampling2D": "RESIZE_NEAREST_NEIGHBOR",  # or RESIZE_BILINEAR, as Resizing
+    "Maximum": "MAXIMUM",
+    "Minimum": "MINIMUM",
+    "Resizing": "RESIZE_BILINEAR",
+}
+# A mean over the whole picture may have a scale of its own.
+_SAME_RANGE = frozenset(layer for layer, op in _OP_OF.items() if op in SAME_RANGE_OPS)
 # They compute new values between those of their input, which the converted file rounds to the same grid.
 _ROUNDING = frozenset({"AveragePooling2D", "UpSampling2D", "Resizing"})
 _NOTHING = frozenset(
@@ -85,7 +99,7 @@ def find(network: Any) -> Places:
     for name, layer in layers.items():
         if name not in outputs and len(consumers[name]) == 1 and _is_fused(layer, layers[consumers[name][0]]):
             fused[name] = consumers[name][0]
-    groups = _Groups()
+    groups = Groups[str]()
     stands_for: dict[str, str] = {}  # layer that does nothing -> the layer whose tensor it passes on
     for name, layer in layers.items():
         if _passes_on(layer):
@@ -151,21 +165,6 @@ def other_weights(network: Any, places: Places) -> list[str]:
         for layer in network.layers
         if layer.weights and layer.name not in places.end_of and _kind(layer) not in _BATCH_NORM
     ]
-
-
-class _Groups:
-    """Union of sets of names (disjoint-set forest)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def root(self, name: str) -> str:
-        while self._parent.get(name, name) != name:
-            name = self._parent[name]
-        return name
-
-    def join(self, one: str, other: str) -> None:
-        self._parent[self.root(one)] = self.root(other)
 
 
 def _wiring(network: Any) -> tuple[dict[str, Any], dict[str, list[str]]]:

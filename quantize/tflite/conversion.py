@@ -20,7 +20,8 @@ from edge.runtime.model import Feed
 from .. import tf_private
 from ..errors import ConversionError
 from ..quiet import import_tensorflow, quiet
-from . import converter_process, negation, recurrent_scale
+from . import converter_process, repairs
+from .recipe import quantize_by_recipe
 
 if TYPE_CHECKING:
     from ..loading.source import Source
@@ -64,7 +65,7 @@ def _convert_float(*, saved_model: str, variant: str, per_channel_dense: bool) -
             flatbuffer = converter.convert()
         except Exception as error:  # the converter raises many types; each means the same to the user
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
-    return negation.as_products(bytes(flatbuffer)) if variant == "float32" else bytes(flatbuffer)
+    return repairs.negations_as_products(bytes(flatbuffer)) if variant == "float32" else bytes(flatbuffer)
 
 
 def calibrate(flatbuffer: bytes, tensors: Iterable[Feed]) -> bytes:
@@ -106,7 +107,7 @@ def _quantize_int8(calibrated: bytes, *, io: str, per_channel: bool, in_float: l
             finished = bytes(tf_private.get("deduplicate_readonly_buffers")(quantized))
         except Exception as error:  # as above
             raise ConversionError(_conversion_message(str(error) + captured.text())) from error
-    return recurrent_scale.repair(finished) if _LSTM in finished else finished
+    return repairs.scales_of_lstms(finished) if _LSTM in finished else finished
 
 
 def quantize_int16x8(calibrated: bytes) -> bytes:
@@ -145,4 +146,4 @@ def _conversion_message(text: str) -> str:
 
 def serve() -> None:
     """Take the steps above in this process, one request after the other. Runs in the other process only."""
-    converter_process.serve(_convert_float, _calibrate, _quantize_int8, _quantize_int16x8)
+    converter_process.serve(_convert_float, _calibrate, _quantize_int8, _quantize_int16x8, quantize_by_recipe)

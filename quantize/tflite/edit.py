@@ -8,10 +8,13 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from edge.artefact import outline
+
 from .. import tf_private
 from ..errors import ConversionError
 
 _BUFFER_ALIGNMENT = 16  # force_align of Buffer.data in the schema; kernels read weights in place
+_SIGNATURES = 7  # the place of Model's field signature_defs in the schema
 
 
 def finish(flatbuffer: bytes, *, output_names: Sequence[str], input_names: Sequence[str], metadata: Mapping[str, bytes]) -> bytes:
@@ -44,6 +47,24 @@ def order_inputs(flatbuffer: bytes, names: Sequence[str]) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     model.subgraphs[0].inputs = _inputs_by_name(model, names)
     return pack(schema, model)
+
+
+def with_outputs(flatbuffer: bytes, outputs: Sequence[int]) -> bytes:
+    """Return a copy with other tensors (indices; as many as before) as its outputs, and without signatures: they name those before.
+
+    A few numbers are written over where they stand: taking a large file apart and putting it together takes a second.
+    """
+    schema = classes()
+    copy = bytearray(flatbuffer)
+    written = schema.Model.GetRootAs(copy).Subgraphs(0).OutputsAsNumpy()
+    if len(written) != len(outputs):
+        raise ConversionError(f"{len(outputs)} tensors to put out, expected {len(written)}")
+    written[:] = outputs
+    field = outline.open_model(copy, None).field(_SIGNATURES, 4)
+    if field:
+        length = field + int.from_bytes(copy[field : field + 4], "little")  # a vector begins with its length
+        copy[length : length + 4] = bytes(4)
+    return bytes(copy)
 
 
 def _inputs_by_name(model: Any, names: Sequence[str]) -> list[int]:

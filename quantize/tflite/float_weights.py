@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from edge.artefact import graph
 from edge.artefact.graph import Op
+from edge.artefact.graph_facts import WEIGHTED_OPS
 from edge.artefact.tensors import dequantize
 
 from . import edit
-from .int8_file import WEIGHTED_OPS, Int8File, bias_index
+from .int8_file import Int8File, bias_index
 
 
 class FloatWeights:

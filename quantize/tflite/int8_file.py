@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from edge.artefact import graph
 from edge.artefact.graph import Op, Tensor
+from edge.artefact.graph_facts import WEIGHTED_OPS
 
 from ..errors import ConversionError
 from . import edit
 from .calibrated import Range
 
-# Ops with weights (operand 1) and an int32 bias (operand 2) whose scale is input scale x weight scale.
-WEIGHTED_OPS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 INT8_LEVELS = 255
 _BIAS_LIMIT = (1 << 31) - 1
 
@@ -32,13 +31,18 @@ class Int8File:
         self.graph = graph.read(flatbuffer)
         self._model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
         self._own: set[int] = set()
+        self._packed: bytearray | None = None
+        self._changed: set[int] = set()  # tensors whose numbers are not those in ``_packed``
         self.by_name = {self.graph.tensors[i].name: i for op in self.graph.ops for i in op.outputs}
         self.by_name |= {self.graph.tensors[i].name: i for i in self.graph.main.inputs}
         self.weighted = tuple(op for op in self.graph.ops if op.name in WEIGHTED_OPS and self._is_int8(op))
 
     def pack(self) -> bytes:
-        """Return the edited flatbuffer."""
-        return edit.pack(edit.classes(), self._model)
+        """Return the edited flatbuffer. The second time, and with no new buffer, only numbers are written over."""
+        if self._packed is None or not all(self._written_over(self._packed, index) for index in self._changed):
+            self._packed = bytearray(edit.pack(edit.classes(), self._model))
+        self._changed.clear()
+        return bytes(self._packed)
 
     def scale(self, index: int) -> NDArray[np.float32]:
         """Return the scales of a tensor: float32 ``(1,)`` or one for each channel."""
@@ -83,6 +87,7 @@ class Int8File:
         steps = np.clip(np.rint(real / scale), -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
         self._replace(self.graph.tensors[index], steps)
         self._quantization(index).scale = scale.astype(np.float32)
+        self._changed.add(index)
 
     def set_ranges(self, ranges: Mapping[str, Range]) -> None:
         """Give activations (by name) the scale and zero point of ``(minimum, maximum)``; biases keep their real values.
@@ -98,6 +103,7 @@ class Int8File:
             scale, zero_point = affine(low, high)
             quantization = self._quantization(index)
             quantization.scale, quantization.zeroPoint = np.array([scale], np.float32), np.array([zero_point], np.int64)
+            self._changed.add(index)
         for op in self.weighted:
             real = biases[op.index]
             if real is not None:
@@ -120,7 +126,26 @@ class Int8File:
             entry.buffer = len(self._model.buffers)
             self._model.buffers.append(edit.classes().BufferT())
             self._own.add(tensor.index)
+            self._packed = None
         self._model.buffers[entry.buffer].data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        self._changed.add(tensor.index)
+
+    def _written_over(self, packed: bytearray, index: int) -> bool:
+        """Write the numbers of a tensor where they stand in ``packed``; False where they have another length than there."""
+        model = edit.classes().Model.GetRootAs(packed)
+        tensor, entry = model.Subgraphs(0).Tensors(index), self._model.subgraphs[0].tensors[index]
+        pairs = [
+            (tensor.Quantization().ScaleAsNumpy(), entry.quantization.scale),
+            (tensor.Quantization().ZeroPointAsNumpy(), entry.quantization.zeroPoint),
+        ]
+        if index in self._own:
+            pairs.append((model.Buffers(entry.buffer).DataAsNumpy(), self._model.buffers[entry.buffer].data))
+        for there, values in pairs:
+            if np.size(there) != np.size(values):
+                return False
+            if np.size(values):
+                there[:] = values
+        return True
 
 
 def bias_index(op: Op) -> int | None:

@@ -14,6 +14,8 @@ from edge.runtime import images
 from edge.system import memory
 from tests.edge.bombs import peak_mib, png, tensors_of_one, zipped
 
+pytestmark = pytest.mark.thorough
+
 _PREPROCESS = """
 from edge.artefact.contract import InputSpec
 from edge.runtime.preprocess import preprocess

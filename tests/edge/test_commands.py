@@ -50,6 +50,41 @@ def test_classify_answers_programs(tiny_int8_artefact: Path, picture: Path, caps
     assert report["model_sha256"] == container.read(tiny_int8_artefact).model_sha256
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["classify", "{model}", "{picture}", "--top", "0"], "0 is not 1 or more"),
+        (["classify", "{model}", "{picture}", "--threads", "100000"], "threads is 100000, expected 1 to 1024"),
+        (["validate", "{model}", "--images", "{folder}", "--workers", "100000"], "workers is 100000, expected 1 to 1024"),
+        (["throughput", "{model}", "{folder}", "--streams", "100000"], "100000 is more than 256"),
+        (["benchmark", "{model}", "--seconds", "inf"], "100 runs in inf s is nothing to measure"),
+        (["watch", "{model}", "{folder}", "--headless", "--output", "{folder}"], "is the source itself"),
+        (["watch", "{model}", "{picture}", "--headless", "--output", "{picture}"], "is the source itself"),
+        (["validate", "{model}", "--images", "{folder}", "--sequential"], "--sequential: of use on a board only"),
+        (["validate", "{model}", "--images", "{folder}", "--certify", "5"], "--certify: of use on a board only"),
+        (["benchmark", "{model}", "--folder", "x"], "--folder: of use on a board only; name it with --on TARGET"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_not_left_undone(
+    words: list[str], says: str, tiny_int8_artefact: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a limit so many threads took the process down; flags of a board were passed over."""
+    names = {"model": tiny_int8_artefact, "picture": picture, "folder": picture.parent}
+    try:
+        code = main([word.format(**names) for word in words])
+    except SystemExit as ended:  # as argparse does
+        code = int(str(ended.code))
+    assert code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_plan_beyond_all_images_does_not_speak_of_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--plan", "--max-drop", "0.000001"]) == 0
+    assert capsys.readouterr().out.startswith("More than 100,000,000 images: the limit of 1e-06")
+    assert main(["validate", "--plan", "--max-drop", "0.01", "--drop", "0.01"]) == 0
+    assert capsys.readouterr().out.startswith("No number of images would do: the true drop is at the limit")
+
+
 def test_one_bad_picture_does_not_keep_the_others_from_their_answer(
     tiny_int8_artefact: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,8 @@ from edge.errors import ArtefactError, ContractError
 from edge.runtime.isolation import Prober
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.thorough
+
 OURS = 1200
 RESIGNED = 2400
 FOREIGN = 1200

@@ -41,7 +41,9 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["classify", "inspect", "watch", "benchmark", "selftest"])
+@pytest.mark.parametrize(
+    "command", ["classify", "inspect", "watch", pytest.param("benchmark", marks=pytest.mark.thorough), "selftest"]
+)
 def test_an_artefact_cannot_steer_the_terminal(
     command: str, artefact: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ from edge.history import record as run_record
 from edge.history.store import RunStore, StoreError
 from edge.validation import merging
 
+pytestmark = pytest.mark.thorough
+
 # One or more of every type of JSON, and what no program can go on with.
 VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 7, 1.5, 1e308, 10**30, "", "text", "\ud800", "\x1b[31m", [], [1], [None], ["a"], {}),

@@ -138,6 +138,7 @@ def test_the_target_is_what_the_driver_answered_later(
     assert [float(value) for value in rows[1]["past_speed"].split()] == [0.0] * 59 + [0.5]  # histories are as they were
 
 
+@pytest.mark.converts
 def test_the_history_only_line_all_the_way(driving: tuple[ModuleType, ModuleType], recorded: Path, tmp_path: Path) -> None:
     lines, recording = driving
     files = _made(lines.history_only(), recording, recorded, tmp_path, frames=0)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from quantize import demo
+
+pytestmark = pytest.mark.converts
 
 
 def _row(variant: str, verdict: str, p50_ms: float, megabytes: int, high: float = 0.004) -> dict[str, Any]:

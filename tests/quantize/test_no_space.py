@@ -19,6 +19,8 @@ from edge.errors import OutputError
 from quantize.analyse.mixed_workers import Work, Workers
 from tests.conftest import FILLER, Disk, left_in
 
+pytestmark = pytest.mark.converts
+
 LABELS = ("bird", "cat", "dog", "fish")
 FLAGS = "--preprocess inception --store none"
 OLD = b"what was there before"

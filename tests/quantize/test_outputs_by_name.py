@@ -13,9 +13,9 @@ from PIL import Image
 
 import edge
 import quantize
-from edge.artefact import graph
+from edge.artefact import blocks, graph
 from edge.errors import EdgeError
-from quantize.analyse import blocks, explain, tune
+from quantize.analyse import explain, tune
 from quantize.analyse.paired import Photos
 from quantize.analyse.sensitivity import MixedMaker
 from quantize.calibrate import activations, output_error
@@ -25,6 +25,8 @@ from quantize.qat import tensors as qat_tensors
 from quantize.qat.api import QatConfig, quantization_aware
 from quantize.tflite import answers, conversion
 from quantize.tflite.answers import Answer
+
+pytestmark = pytest.mark.converts
 
 LABELS = ["ant", "bee", "cat", "dog"]
 TWO = ("alpha", "zulu")

@@ -21,6 +21,8 @@ from quantize.analyse.paired import Photos
 from quantize.errors import CalibrationError, ConversionError
 from quantize.quiet import quiet
 
+pytestmark = pytest.mark.converts
+
 
 @pytest.fixture(scope="module")
 def source(small_network: Any) -> quantize.Source:

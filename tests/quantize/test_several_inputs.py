@@ -26,6 +26,8 @@ from quantize.ptq import PtqConfig
 from quantize.tflite import conversion
 from quantize.tflite import edit as flatbuffer_edit
 
+pytestmark = pytest.mark.converts
+
 FRAMES, SIZE, ROWS = 3, 32, 40
 LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 Pair = tuple[list[Path], dict[str, Any]]

@@ -82,7 +82,7 @@ def test_the_day_of_a_source_and_several_names() -> None:
         ("memory_mib = [2048, 4096]", "memory_mib = 2048", "expected a list"),
         ("count = 2, ", "", "cpu: expected tables of core, count, clock_mhz, boost_mhz"),
         ("clock_mhz = 1800", "mhz = 1800", "cpu: expected tables of"),
-        ('"derived"', '"guessed"', "dot_product: expected value, source and basis"),
+        ('"derived"', '"guessed"', 'dot_product: expected value, source and basis = "verified", "derived" or "unopened"'),
         ("value = false", 'value = "no"', "dot_product: expected true or false"),
         ('["bookworm"]', '["bookwurm"]', "systems: expected some of .*bookworm"),
         ("celsius = 95", 'celsius = "95"', "thermal: expected degrees"),

@@ -9,7 +9,7 @@ import pytest
 from devices.boards import throttling
 from devices.boards.detect import arch, cores
 from devices.doctor import examine, probe
-from devices.doctor.findings import Finding
+from devices.doctor.symptoms import Symptom
 from devices.errors import RemoteError
 from devices.transport.shell import Shell
 
@@ -42,7 +42,7 @@ done\t1
 """
 
 
-def findings(text: str) -> dict[str, Finding]:
+def findings(text: str) -> dict[str, Symptom]:
     found = examine.examine("pi", probe.parse(text, where="pi")).findings
     return {f"{finding.check}/{finding.severity}": finding for finding in found}
 

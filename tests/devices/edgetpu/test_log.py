@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from devices.edgetpu import compilation
 from devices.edgetpu import log as edgetpu_log
-from devices.edgetpu import outcome as edgetpu_outcome
 from devices.edgetpu.ops import MAPPED, ONE_SUBGRAPH, STATUSES
 
 LOGS = Path(__file__).resolve().parents[4] / "shared" / "edgetpu" / "logs"
@@ -112,18 +112,18 @@ def test_text_of_others_is_no_log() -> None:
 def test_figures_of_pipeline_segments_are_summed() -> None:
     second = PARTLY_MAPPED[PARTLY_MAPPED.index("Input model") :].replace("flowers", "flowers_segment_1_of_2")
     log = edgetpu_log.parse(PARTLY_MAPPED.replace("Compilation succeeded!", "") + second)
-    outcome = edgetpu_outcome.logged(log)
+    outcome = compilation.logged(log)
     assert (outcome.mapped, outcome.cpu, outcome.subgraphs) == (18, 6, 2)
     assert (outcome.cached_bytes, outcome.streamed_bytes) == (2 * 1572864, 2 * 2359296)
     assert (outcome.mapped_of("CONV_2D"), outcome.count_of("CONV_2D")) == (18, 22)
-    assert edgetpu_outcome.differing_ops(outcome, edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ("CONV_2D",)
+    assert compilation.differing_ops(outcome, compilation.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ("CONV_2D",)
 
 
 def test_a_log_without_a_table_differs_in_nothing_that_is_known() -> None:
-    brief = edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED[: PARTLY_MAPPED.index("Operator")]))
+    brief = compilation.logged(edgetpu_log.parse(PARTLY_MAPPED[: PARTLY_MAPPED.index("Operator")]))
     assert brief.mapped == 9 and not brief.by_op
-    assert edgetpu_outcome.differing_ops(brief, edgetpu_outcome.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ()
-    refused = edgetpu_outcome.logged(edgetpu_log.parse("Invalid model: a.tflite\nModel not quantized\n"))
+    assert compilation.differing_ops(brief, compilation.logged(edgetpu_log.parse(PARTLY_MAPPED))) == ()
+    refused = compilation.logged(edgetpu_log.parse("Invalid model: a.tflite\nModel not quantized\n"))
     assert refused.failure is not None and "Model not quantized" in refused.failure and refused.mapped is None
 
 

@@ -156,7 +156,7 @@ def test_what_arrived_before_an_interruption_stays(place: Place, tmp_path: Path)
     assert "sending 1 of 3 images" in said and contents(sent) == contents(files[0].parent)
 
 
-@pytest.mark.targets("ssh", why="there is no link to this machine; an emulated board's cut link is tested in test_deploy")
+@pytest.mark.targets("ssh", why="there is no link to this machine; an emulated board's cut link is tested in test_interrupted")
 def test_a_large_picture_goes_on_where_the_link_was_cut(cable: Callable[[int], SshTarget], place: Place, tmp_path: Path) -> None:
     made(tmp_path / "photos/large.tif", 10 << 20)
     shell = SshShell(cable(6_000_000))

@@ -1,11 +1,20 @@
-"""The sequential verdict keeps its promises, by simulation over seeds and discordance rates."""
+"""The sequential verdict keeps its promises, by simulation over seeds and discordance rates; and rests on a reference that answers."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from devices.measure.sequential import ALPHA, BATCH, BETA, Sequential, fixed_plan
+from edge.artefact import container
+from edge.cli import main
+from edge.data.dataset import LabelledImages
+from edge.runtime.extra_inputs import identity
+from edge.validation.reference import ReferenceWriter
 
 LIMIT, MOST, RUNS = 0.01, 12_000, 1000
 NOISE = 3 * (0.1 * 0.9 / RUNS) ** 0.5  # three standard errors
@@ -84,3 +93,37 @@ def test_the_likelihood_is_the_largest_there_is() -> None:
 def test_counts_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be"):
         Sequential(limit=0.01).add(10, 6, 5)
+
+
+@pytest.mark.targets("local", why="the counts are looked at on this machine, whatever the board is")
+def test_a_reference_without_answers_decides_nothing(
+    target: Any, first: Path, few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every image that the reference answers with NaN is won, and a sequential test would pass at once."""
+    contract = container.read(first).contract
+    assert contract is not None
+    with ReferenceWriter(tmp_path / "silent.npz", contract) as writer:
+        for item in LabelledImages.open(few_digits / "test", unlabelled=True):
+            writer.add(identity(item.read(), item, None), {contract.outputs[0].name: np.full(10, np.nan, np.float32)})
+    if not target.place("silent").exists():
+        target.copy("silent").shell.close()
+    where = ["--on", *target.flags, "--folder", f"{target.there}/silent"]
+    data = ["--images", str(few_digits / "test"), "--reference", str(tmp_path / "silent.npz")]
+    assert main(["validate", str(first), *where, *data, "--sequential", "--max-drop", "0.1"]) == 2
+    assert "the reference answers" in (said := capsys.readouterr().err) and "make the reference anew" in said
+
+
+@pytest.mark.targets("local", why="the finding is made by the same code, whatever the board is")
+def test_nothing_passes_while_both_models_are_labelled_wrongly(
+    target: Any, first: Path, few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are wrong about nearly every image, so neither loses anything against the other."""
+    folders = sorted(folder for folder in (few_digits / "test").iterdir() if folder.is_dir())
+    for folder, named in zip(folders, [*folders[1:], folders[0]], strict=True):
+        shutil.copytree(folder, tmp_path / "turned" / named.name)
+    if not target.place("turned").exists():
+        target.copy("turned").shell.close()
+    where = ["--on", *target.flags, "--folder", f"{target.there}/turned"]
+    data = ["--images", str(tmp_path / "turned"), "--reference", str(first)]
+    assert main(["validate", str(first), *where, *data, "--sequential", "--max-drop", "0.1"]) == 2
+    assert "put that right first" in capsys.readouterr().err

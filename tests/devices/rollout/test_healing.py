@@ -241,3 +241,14 @@ def test_the_card_of_an_emulated_board_damages_a_source_and_takes_rights(board: 
     done = put(board, first)
     assert not done.changed and done.mended and done.selftest is not None
     assert os.listdir(board.here / "env") == [source.relative_to(board.here).parts[1]]
+
+
+@pytest.mark.targets("local", why="it is said here, before any board is asked")
+def test_a_file_without_golden_samples_is_refused_before_anything_is_sent(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tflite").write_bytes(b"\0\0\0\0TFL3 and then no contract")
+    assert main(["deploy", str(tmp_path / "a.tflite"), "local", "--folder", str(tmp_path / "board")]) == 2
+    said = capsys.readouterr().err
+    assert "no contract with golden samples travels with it" in said and "--skip-selftest" in said
+    assert not (tmp_path / "board").exists()

@@ -59,7 +59,7 @@ def test_reports_history_and_predictions_stay_here(sent: Path) -> None:
 
 def test_a_job_summary_is_left_to_the_workstation(sent: Path) -> None:
     program = "import os; os.environ['GITHUB_STEP_SUMMARY'] = 'summary.md'\n"
-    program += "from edge.commands.report_formats import text_of; print(text_of('text', {}, 'as it is'))"
+    program += "from edge.commands.validate import text_of; print(text_of('text', {}, 'as it is'))"
     assert there(sent, program) == "as it is\n"
     assert not (sent / "summary.md").exists()
 

@@ -62,10 +62,10 @@ def test_writing_the_sample_gives_it_back() -> None:
 
 def test_a_newer_version_is_refused_with_what_reads_it() -> None:
     with pytest.raises(
-        ContractError, match=r"schema version 3, this edgekit reads up to 2; edgekit 3\.1\.0 wrote it and reads it"
+        ContractError, match=r"schema version 4, this edgekit reads up to 3; edgekit 3\.1\.0 wrote it and reads it"
     ):
-        Contract.from_json((SAMPLES / "version-3.json").read_text(encoding="utf-8"), where="version-3.json")
-    assert SCHEMA_VERSION == 2
+        Contract.from_json((SAMPLES / "version-4.json").read_text(encoding="utf-8"), where="version-4.json")
+    assert SCHEMA_VERSION == 3
 
 
 def test_the_sample_of_version_2_loads_and_is_written_back_as_it_is() -> None:
@@ -75,6 +75,26 @@ def test_the_sample_of_version_2_loads_and_is_written_back_as_it_is() -> None:
     assert contract.extra_inputs[1].shape == (60, 3)
     assert contract.extra_inputs[1].scale == (1.0, 1.0, 30.0)
     assert contract.to_json() == text
+
+
+def test_the_sample_of_version_3_says_what_a_network_was_before() -> None:
+    text = (SAMPLES / "version-3.json").read_text(encoding="utf-8")
+    contract = Contract.from_json(text, where="version-3.json")
+    (lineage,) = contract.lineage
+    assert lineage.blocks == ("block35_1", "backbone/add_7")
+    assert lineage.channels == (("conv_3", 24, 32),)
+    assert (lineage.height, lineage.width, lineage.training_s) == (96, 72, 61.5)
+    assert contract.to_json() == text
+    older = contract.replace(lineage=())
+    assert older.schema_version == 2
+    assert "lineage" not in older.to_dict()
+
+
+def test_a_lineage_that_makes_no_sense_is_refused_with_its_place() -> None:
+    plain = json.loads((SAMPLES / "version-3.json").read_text(encoding="utf-8"))
+    plain["lineage"][0]["channels"][0] = ["conv_3", 24]
+    with pytest.raises(ContractError, match=r"lineage\[0\]\.channels\[0\]"):
+        Contract.from_json(json.dumps(plain), where="test")
 
 
 def test_the_oldest_version_that_says_it_all_is_written() -> None:

@@ -92,6 +92,11 @@ def test_a_model_without_a_background_class_takes_numbers_as_they_are(tmp_path: 
         (b"zone 0\nzone 1\n", ("zone 0", "zone 1")),
         (b"cat\rdog\r", ("cat", "dog")),
         (b"cat\n\ndog\n", ("cat", "", "dog")),
+        (b'["cat", "dog"]\n', ("cat", "dog")),
+        (b'{\n  "dog": 1,\n  "cat": 0\n}\n', ("cat", "dog")),
+        (b'{"1": "dog", "0": "cat"}', ("cat", "dog")),
+        (b'{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}', ("tench", "goldfish")),
+        (b"[background]\ncat\n", ("[background]", "cat")),
     ],
 )
 def test_label_files_as_people_have_them(data: bytes, names: tuple[str, ...]) -> None:
@@ -105,6 +110,9 @@ def test_label_files_as_people_have_them(data: bytes, names: tuple[str, ...]) ->
         (b"0 cat\n1 dog\n1 bird\n", "line 3 ('1 bird') has the number of class 'dog'"),
         (b"dog 1\ncat 0\n", "its lines end in the numbers 0 to 1 in another order than they stand in"),
         (b"dog,1\ncat,0\n", "its lines end in the numbers 0 to 1 in another order than they stand in"),
+        (b"item {\n  id: 1\n  name: 'cat'\n}\n", "is written as data (it begins with"),
+        (b"{'cat': 0, 'dog': 1}\n", "is written as data (it begins with"),
+        (b'{"cat": true, "dog": 1.5}\n', "is written as data (it begins with"),
         (b"caf\xe9\n", "the labels cannot be read ('utf-8' codec"),
     ],
 )

@@ -39,7 +39,7 @@ def test_the_report_has_the_promised_keys(tiny_int8_artefact: Path) -> None:
     assert report["peak_memory_mib"] > 10
     assert report["load_s"] > 0
     assert report["thermal"]["samples"] >= 2
-    assert report["per_op"] is None and "per op" in report["per_op_note"]
+    assert report["per_op"] is None and "--per-op" in report["per_op_note"]
     json.dumps(report, allow_nan=False)
 
 

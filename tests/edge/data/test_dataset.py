@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from devices.measure import images
 from edge.cli import main
 from edge.data.dataset import LabelledImages, match_labels
 from edge.errors import DatasetError
@@ -174,6 +177,34 @@ def test_subset_is_spread_over_all_classes_and_always_the_same(tmp_path: Path) -
     assert found.subset(1000) is found
     with pytest.raises(DatasetError, match="at least 1"):
         found.subset(0)
+
+
+def test_pictures_without_their_kind_in_their_name_are_named_too(tmp_path: Path) -> None:
+    touch(tmp_path, "owl/1.jpg", "owl/notes.txt", "owl/model.bin")
+    os.mkfifo(tmp_path / "owl" / "pipe")
+    jpeg, avif = b"\xff\xd8\xff\xe0" + bytes(20), b"\0\0\0\x20ftypavif" + bytes(20)
+    for name, head in (("IMG_1", jpeg), ("2.jpg_large", jpeg), ("3", avif), ("4.txt", jpeg)):
+        (tmp_path / "owl" / name).write_bytes(head)
+    dataset = LabelledImages.open(tmp_path)
+    assert dataset.skipped == ("owl/2.jpg_large", "owl/3", "owl/IMG_1")
+    found = {one.check: one.message for one in about_images(dataset, {}, np.zeros(1, [("sha256", "u1", 32)]), 1)}
+    assert "3 pictures of kinds that are not read (.jpg_large, no ending) are left out" in found["skipped"]
+    assert found["skipped"].endswith("end in their kind, such as .jpg")
+    listed = images.listed(tmp_path, None)
+    assert listed.left_out == dataset.skipped and listed.names == ("owl/1.jpg",)
+
+
+def test_outputs_and_compare_name_what_they_leave_out(
+    tiny_float_artefact: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(tiny_images, tmp_path / "photos")
+    (photos / "cat" / "9.png").rename(photos / "cat" / "9")
+    (photos / "dog" / "9.jp2").write_bytes(b"")
+    model = str(tiny_float_artefact)
+    assert main(["outputs", model, "--images", str(photos), "--out", str(tmp_path / "a.npz")]) == 0
+    assert "2 pictures of kinds that are not read (.jp2, no ending) are left out" in capsys.readouterr().out
+    assert main(["compare", model, model, "--images", str(photos), "--no-latency"]) == 0
+    assert "2 pictures of kinds that are not read" in capsys.readouterr().err
 
 
 def test_pictures_of_other_kinds_are_counted_and_named(tmp_path: Path) -> None:

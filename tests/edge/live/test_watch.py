@@ -1,4 +1,4 @@
-"""`edgekit watch`, drawing and outputs: on real files, and interrupted by real signals."""
+"""`edgekit watch` on real files, and interrupted by real signals."""
 
 from __future__ import annotations
 
@@ -19,32 +19,16 @@ from PIL import Image
 
 import edge
 from edge.artefact import container
-from edge.artefact.contract import Contract, OutputSpec
+from edge.artefact.contract import OutputSpec
 from edge.cli import main
-from edge.errors import ContractError, DatasetError, OutputError, UsageError
-from edge.live import drawing
+from edge.errors import ContractError, DatasetError
 from edge.live.frame import Frame
-from edge.live.frame_output import VideoOutput, open_output
 from edge.live.frames import ImageFiles, Paced, open_source
 from edge.live.watch import Seen, watch
 from edge.runtime.golden import pattern
-
-MakeContract = Callable[..., Contract]
-PackArtefact = Callable[..., Path]
-REPOSITORY = Path(__file__).resolve().parents[3]
-needs_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="the extra [video] is not installed")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four frames, of which the third is broken."""
-    path = tmp_path / "frames"
-    path.mkdir()
-    for number, name in enumerate(("gradient", "rings", "noise-1", "noise-2")):
-        Image.fromarray(pattern(name, 48, 64)).save(path / f"{number}.jpg")
-    broken = path / "2.jpg"
-    broken.write_bytes(broken.read_bytes()[:300])
-    return path
+from tests.conftest import REPOSITORY
+from tests.edge.conftest import MakeContract, PackArtefact
+from tests.edge.live.frame_files import needs_opencv
 
 
 def captured(seen: list[Seen]) -> Callable[[Seen], bool]:
@@ -55,156 +39,14 @@ def captured(seen: list[Seen]) -> Callable[[Seen], bool]:
     return show
 
 
-# drawing
-
-
-def test_words_are_drawn_in_the_corner_and_the_rest_of_the_frame_is_left_alone() -> None:
-    pixels = np.full((480, 640, 3), 90, np.uint8)
-    before = pixels.copy()
-    drawn = drawing.draw(pixels, ["roses 97.3%", "11.2 ms"])
-    np.testing.assert_array_equal(pixels, before)
-    assert drawn.shape == pixels.shape
-    assert drawn[:60, :200].max() > 200  # white letters
-    assert drawn[:60, :200].min() < 60  # on a darkened ground
-    np.testing.assert_array_equal(drawn[100:], pixels[100:])
-    np.testing.assert_array_equal(drawn[:, 400:], pixels[:, 400:])
-
-
-def test_small_frames_are_enlarged_by_a_whole_number() -> None:
-    pixels = pattern("noise-1", 72, 96)
-    drawn = drawing.draw(pixels, [])
-    assert drawn.shape == (288, 384, 3)
-    np.testing.assert_array_equal(drawn[::4, ::4], pixels)
-
-
-@pytest.mark.parametrize("line", ["a label " * 40, "Übergröße 12 %", "\N{GREEK SMALL LETTER ALPHA} 1 %", "", "\n"])
-def test_any_line_can_be_drawn(line: str) -> None:
-    pixels = np.zeros((100, 320, 3), np.uint8)
-    assert drawing.draw(pixels, [line] * 30).shape == pixels.shape
-
-
-def test_a_long_line_ends_inside_the_frame() -> None:
-    drawn = drawing.draw(np.zeros((100, 320, 3), np.uint8), ["W" * 500])
-    assert drawn[:20, 280:310].max() > 150  # as much of it as fits
-    assert drawn[:, 315:].max() == 0
-
-
-# outputs
-
-
-def test_the_kind_of_output_follows_from_its_name(tmp_path: Path, folder: Path) -> None:
-    source = open_source(folder)
-    with pytest.raises(UsageError, match=r"\.gif is none of \.mp4, \.mkv, \.avi"):
-        open_output(tmp_path / "a.gif", source)
-    with pytest.raises(UsageError, match="has more than one frame"):
-        open_output(tmp_path / "a.jpg", source)
-    open_output(tmp_path / "answers", source).write(Frame(index=3, captured_at=0.0, name="x/bee.png"), pattern("rings", 8, 8))
-    assert [path.name for path in (tmp_path / "answers").iterdir()] == ["000003-bee.jpg"]
-
-
-@needs_opencv
-def test_a_video_is_there_when_it_is_complete_and_not_before(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "out.mp4"
-    output = VideoOutput(path, 10.0, live=False)
-    for index in range(6):
-        output.write(Frame(index=index, captured_at=0.0), pattern("rings", 49, 65))
-    assert not path.exists()
-    output.close()
-    output.close()
-    assert [found.name for found in path.parent.iterdir()] == ["out.mp4"]
-    frames = list(open_source(path))
-    assert len(frames) == 6
-    assert frames[0].pixels is not None
-    assert frames[0].pixels.shape == (48, 64, 3)  # sides are even in a video
-
-
-@needs_opencv
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_of_a_process_that_is_killed_a_video_is_left_that_can_be_played(tmp_path: Path, suffix: str) -> None:
-    script = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from edge.live.frame_output import VideoOutput
-from edge.live.frames import Frame
-output = VideoOutput(Path(sys.argv[1]), 10.0, live=False)
-for index in range(100):
-    noise = np.random.default_rng(index).integers(0, 255, (240, 320, 3)).astype(np.uint8)
-    output.write(Frame(index=index, captured_at=0.0), noise)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    command = [sys.executable, "-c", script, str(tmp_path / f"out{suffix}")]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    assert (left.name.startswith("out."), left.suffix) == (True, suffix)
-    frames = [frame.pixels for frame in open_source(left)]
-    whole = [pixels for pixels in frames if pixels is not None]
-    assert len(whole) >= 85  # the rest was in a buffer of FFmpeg's
-    first = np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
-    assert np.corrcoef(whole[0].ravel(), first.ravel())[0, 1] > 0.5
-
-
-@needs_opencv
-def test_a_finished_mp4_is_one_for_any_player(tmp_path: Path) -> None:
-    output = VideoOutput(tmp_path / "out.mp4", 10.0, live=False)
-    for index in range(3):
-        output.write(Frame(index=index, captured_at=0.0), pattern("rings", 48, 64))
-    output.close()
-    assert (tmp_path / "out.mp4").read_bytes()[4:24] == b"ftypiso5\x00\x00\x02\x00iso5mp41"
-
-
-@needs_opencv
-def test_a_video_without_a_frame_is_no_file(tmp_path: Path) -> None:
-    VideoOutput(tmp_path / "out.mp4", 10.0, live=False).close()
-    assert list(tmp_path.iterdir()) == []
-
-
-@needs_opencv
-def test_frames_of_other_sizes_are_fitted_into_the_video(tmp_path: Path) -> None:
-    path = tmp_path / "out.avi"
-    output = VideoOutput(path, 10.0, live=False)
-    for height, width in ((48, 64), (200, 100), (10, 12)):
-        output.write(Frame(index=0, captured_at=0.0), np.full((height, width, 3), 200, np.uint8))
-    output.close()
-    shapes = {frame.pixels.shape for frame in open_source(path) if frame.pixels is not None}
-    assert shapes == {(48, 64, 3)}
-    tall = [frame.pixels for frame in open_source(path)][1]
-    assert tall is not None
-    assert tall[:, 22:42].mean() > 190  # 24 x 48 in the middle
-    assert tall[:, :16].mean() < 10
-
-
-@needs_opencv
-def test_a_live_video_lasts_as_long_as_the_source_did(tmp_path: Path) -> None:
-    path = tmp_path / "out.avi"
-    output = VideoOutput(path, 10.0, live=True)
-    for level, captured_at in ((40, 7.0), (80, 7.1), (120, 7.5), (160, 7.52), (200, 7.6)):
-        output.write(Frame(index=0, captured_at=captured_at), np.full((48, 64, 3), level, np.uint8))
-    output.close()
-    levels = [round(float(frame.pixels.mean()), -1) for frame in open_source(path) if frame.pixels is not None]
-    assert levels == [40, 80, 80, 80, 80, 160, 200]
-
-
-@needs_opencv
-def test_a_video_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    output = VideoOutput(tmp_path / "file" / "out.mp4", 10.0, live=False)
-    with pytest.raises(OutputError, match="choose another place"):
-        output.write(Frame(index=0, captured_at=0.0), pattern("rings", 48, 64))
-
-
-# watching
-
-
-def test_every_frame_is_answered_as_classify_does(tiny_int8_artefact: Path, folder: Path) -> None:
+def test_every_frame_is_answered_as_classify_does(tiny_int8_artefact: Path, frames_folder: Path) -> None:
     model = edge.load(tiny_int8_artefact, threads=1)
     seen: list[Seen] = []
-    report = watch(model, open_source(folder), captured(seen), top=2)
+    report = watch(model, open_source(frames_folder), captured(seen), top=2)
     assert [one.frame.index for one in seen] == [0, 1, 2, 3]
     assert "error" in seen[2].answer
     assert seen[2].drawn is None
-    best = model.classify(folder / "1.jpg").top(2)
+    best = model.classify(frames_folder / "1.jpg").top(2)
     assert [item["label"] for item in seen[1].answer["classes"]] == [item.label for item in best]
     assert seen[1].lines[0] == f"{best[0].label} {best[0].score:.1%}"
     assert seen[1].drawn is not None
@@ -215,8 +57,8 @@ def test_every_frame_is_answered_as_classify_does(tiny_int8_artefact: Path, fold
     assert found["age"] is None
 
 
-def test_a_live_source_is_answered_with_its_age(tiny_int8_artefact: Path, folder: Path) -> None:
-    report = watch(edge.load(tiny_int8_artefact), Paced(open_source(folder), 200.0), lambda seen: True)
+def test_a_live_source_is_answered_with_its_age(tiny_int8_artefact: Path, frames_folder: Path) -> None:
+    report = watch(edge.load(tiny_int8_artefact), Paced(open_source(frames_folder), 200.0), lambda seen: True)
     counts = report.counts
     assert (counts.captured, counts.broken) == (4, 1)
     assert counts.taken + counts.dropped == 3
@@ -234,24 +76,24 @@ class Unplugged(ImageFiles):
         raise DatasetError("camera 0: no frame for 5 s")
 
 
-def test_a_camera_that_goes_away_leaves_a_report(tiny_int8_artefact: Path, folder: Path) -> None:
+def test_a_camera_that_goes_away_leaves_a_report(tiny_int8_artefact: Path, frames_folder: Path) -> None:
     model = edge.load(tiny_int8_artefact)
-    report = watch(model, Unplugged([folder / "1.jpg"]), lambda seen: True)
+    report = watch(model, Unplugged([frames_folder / "1.jpg"]), lambda seen: True)
     assert (report.answered, report.to_dict()["error"]) == (1, "camera 0: no frame for 5 s")
     with pytest.raises(DatasetError, match="no frame for 5 s"):
-        watch(model, Unplugged([folder / "2.jpg"]), lambda seen: True)  # it never gave a whole one
+        watch(model, Unplugged([frames_folder / "2.jpg"]), lambda seen: True)  # it never gave a whole one
 
 
-def test_watching_ends_when_told_to(tiny_int8_artefact: Path, folder: Path) -> None:
+def test_watching_ends_when_told_to(tiny_int8_artefact: Path, frames_folder: Path) -> None:
     model = edge.load(tiny_int8_artefact)
-    assert watch(model, open_source(folder), lambda seen: True, frames=2).answered == 2
-    assert watch(model, open_source(folder), lambda seen: False).answered == 1
-    assert watch(model, open_source(folder), lambda seen: True, seconds=1e-9).answered == 0
-    assert watch(model, Paced(open_source(folder), 0.001), lambda seen: True, seconds=0.05).counts.captured <= 1
+    assert watch(model, open_source(frames_folder), lambda seen: True, frames=2).answered == 2
+    assert watch(model, open_source(frames_folder), lambda seen: False).answered == 1
+    assert watch(model, open_source(frames_folder), lambda seen: True, seconds=1e-9).answered == 0
+    assert watch(model, Paced(open_source(frames_folder), 0.001), lambda seen: True, seconds=0.05).counts.captured <= 1
 
 
 def test_regression_outputs_are_shown_as_numbers(
-    tiny_two_outputs_flatbuffer: bytes, tiny_contract: MakeContract, pack: PackArtefact, folder: Path
+    tiny_two_outputs_flatbuffer: bytes, tiny_contract: MakeContract, pack: PackArtefact, frames_folder: Path
 ) -> None:
     from edge.artefact import outline
 
@@ -260,17 +102,17 @@ def test_regression_outputs_are_shown_as_numbers(
         outputs.reverse()
     model = edge.load(pack(tiny_two_outputs_flatbuffer, tiny_contract(outputs=tuple(outputs))))
     seen: list[Seen] = []
-    watch(model, ImageFiles([folder / "1.jpg"]), captured(seen))
-    angle = float(model.predict(folder / "1.jpg")["angle"][0])
+    watch(model, ImageFiles([frames_folder / "1.jpg"]), captured(seen))
+    angle = float(model.predict(frames_folder / "1.jpg")["angle"][0])
     assert seen[0].answer["values"] == pytest.approx({"angle": angle}, abs=1e-6)
     assert seen[0].lines[-1] == f"angle {angle:+.3f}"
     assert seen[0].lines[0].startswith("class ")
 
 
-def test_a_model_that_sees_several_frames_gets_the_last_ones(tiny_frames_artefact: Path, folder: Path) -> None:
+def test_a_model_that_sees_several_frames_gets_the_last_ones(tiny_frames_artefact: Path, frames_folder: Path) -> None:
     model = edge.load(tiny_frames_artefact)
     seen: list[Seen] = []
-    watch(model, open_source(folder), captured(seen))
+    watch(model, open_source(frames_folder), captured(seen))
     pixels = [one.frame.pixels for one in seen if one.frame.pixels is not None]
     assert [one.frame.pixels is None for one in seen] == [False, False, True, False]
     expected = model.predict(pixels)  # the broken one is left out
@@ -280,33 +122,30 @@ def test_a_model_that_sees_several_frames_gets_the_last_ones(tiny_frames_artefac
 
 
 def test_a_model_without_an_answer_to_show_is_refused(
-    tiny_float_flatbuffer: bytes, tiny_contract: MakeContract, pack: PackArtefact, folder: Path
+    tiny_float_flatbuffer: bytes, tiny_contract: MakeContract, pack: PackArtefact, frames_folder: Path
 ) -> None:
     model = edge.load(pack(tiny_float_flatbuffer, tiny_contract(outputs=(OutputSpec(name="embedding", kind="features"),))))
     with pytest.raises(ContractError, match="no output with classes"):
-        watch(model, open_source(folder), lambda seen: True)
+        watch(model, open_source(frames_folder), lambda seen: True)
 
 
-def test_a_source_without_a_whole_frame_is_an_error(tiny_int8_artefact: Path, folder: Path) -> None:
+def test_a_source_without_a_whole_frame_is_an_error(tiny_int8_artefact: Path, frames_folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"none of its 1 frames can be read \(.*2\.jpg"):
-        watch(edge.load(tiny_int8_artefact), ImageFiles([folder / "2.jpg"]), lambda seen: True)
-
-
-# the command
+        watch(edge.load(tiny_int8_artefact), ImageFiles([frames_folder / "2.jpg"]), lambda seen: True)
 
 
 @needs_opencv
 def test_the_command_draws_a_folder_into_a_video(
-    tiny_int8_artefact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_int8_artefact: Path, frames_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "answered.mp4"
-    assert main(["watch", str(tiny_int8_artefact), str(folder), "--output", str(out), "--headless"]) == 0
+    assert main(["watch", str(tiny_int8_artefact), str(frames_folder), "--output", str(out), "--headless"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0].startswith(f"{folder / '0.jpg'}  ")
+    assert lines[0].startswith(f"{frames_folder / '0.jpg'}  ")
     assert lines[0].endswith(" ms")
     assert "3 frames in" in printed.out
-    assert printed.err.startswith(f"edgekit: {folder / '2.jpg'}: ")
+    assert printed.err.startswith(f"edgekit: {frames_folder / '2.jpg'}: ")
     frames = list(open_source(out))
     assert len(frames) == 3
     assert frames[0].pixels is not None
@@ -314,10 +153,10 @@ def test_the_command_draws_a_folder_into_a_video(
 
 
 def test_the_command_answers_programs_and_draws_an_image(
-    tiny_int8_artefact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_int8_artefact: Path, frames_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "answered.png"
-    argv = ["watch", str(tiny_int8_artefact), str(folder / "1.jpg"), "--output", str(out), "--json", "-", "--headless"]
+    argv = ["watch", str(tiny_int8_artefact), str(frames_folder / "1.jpg"), "--output", str(out), "--json", "-", "--headless"]
     assert main([*argv, "--top", "2"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["model_sha256"] == container.read(tiny_int8_artefact).model_sha256
@@ -328,24 +167,24 @@ def test_the_command_answers_programs_and_draws_an_image(
 
 @pytest.mark.parametrize("flags", [["--fps", "0"], ["--fps", "-3"], ["--output", "x.gif"]])
 def test_flags_that_make_no_sense_are_one_line(
-    tiny_int8_artefact: Path, folder: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+    tiny_int8_artefact: Path, frames_folder: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["watch", str(tiny_int8_artefact), str(folder), *flags]) == 2
+    assert main(["watch", str(tiny_int8_artefact), str(frames_folder), *flags]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @needs_opencv
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 0)])
 def test_a_signal_ends_it_with_the_video_complete(
-    tiny_int8_artefact: Path, folder: Path, tmp_path: Path, name: str, code: int
+    tiny_int8_artefact: Path, frames_folder: Path, tmp_path: Path, name: str, code: int
 ) -> None:
     out, report = tmp_path / "out.mp4", tmp_path / "seen.json"
-    (folder / "2.jpg").unlink()
+    (frames_folder / "2.jpg").unlink()
     # 3 frames at 0.01 a second: after the first answer it waits, until the signal comes.
     argv = [
         "watch",
         str(tiny_int8_artefact),
-        str(folder),
+        str(frames_folder),
         "--fps",
         "0.01",
         "--output",
@@ -362,7 +201,7 @@ def test_a_signal_ends_it_with_the_video_complete(
     process.send_signal(getattr(signal, name))
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
-    assert first.startswith(str(folder / "0.jpg"))
+    assert first.startswith(str(frames_folder / "0.jpg"))
     assert "1 frames in" in rest
     assert errors == ""
     assert [path.name for path in tmp_path.iterdir() if path.is_file() and path != report] == ["out.mp4"]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edge
 from edge import cli
@@ -14,7 +16,7 @@ from edge.artefact.tensors import QuantParams, TensorSpec
 from edge.errors import ContractError, ShapeError
 from edge.runtime import feeding, preprocess
 from edge.runtime.golden import pattern
-from tests.edge.conftest import MakeContract
+from tests.edge.conftest import MakeContract, PackArtefact
 
 PICTURE = pattern("rings", 24, 24)
 
@@ -89,9 +91,26 @@ def test_an_integer_input_without_scale_takes_whole_numbers_that_it_holds() -> N
     np.testing.assert_array_equal(preprocess.lookup_table(RAW, tensor)[0], np.arange(256))
     shifted = TensorSpec(name="image", index=0, shape=(1, 24, 24, 3), dtype=np.dtype(np.int8))
     np.testing.assert_array_equal(preprocess.lookup_table(_spec(128.0, 1.0), shifted)[0], np.arange(-128, 128))
-    for spec, other in ((INCEPTION, tensor), (RAW, shifted)):
-        with pytest.raises(ShapeError, match="--preprocess raw"):
+    for spec, other, fits in ((INCEPTION, tensor, "--preprocess raw"), (RAW, shifted, "--mean 128 --scale 1")):
+        with pytest.raises(ShapeError, match=fits):
             preprocess.lookup_table(spec, other)
+
+
+def test_an_integer_input_without_scale_is_told_what_its_type_can_hold() -> None:
+    assert "--mean 128 --scale 1 writes them less 128" in feeding.advice(_tensor("int8"))
+    with pytest.raises(ContractError, match=r"^x.tflite: said so: input 'image' is int8 .* --mean 128 --scale 1 writes"):
+        feeding.check("x.tflite", RAW, _tensor("int8"), "said so")
+
+
+def test_a_range_from_zero_is_advised_without_a_minus() -> None:
+    with pytest.raises(ContractError, match="--mean 0 --scale 127.5 fits"):
+        feeding.check("x.tflite", RAW, _tensor("uint8", 2 / 255, 0), "said so")
+
+
+def test_a_scale_for_each_channel_of_the_input_is_refused() -> None:
+    quant = QuantParams(scale=np.ones(3, np.float32), zero_point=np.zeros(3, np.int32), quantized_dimension=3)
+    with pytest.raises(ContractError, match=r"^x.tflite: its uint8 input has 3 scales"):
+        feeding.check("x.tflite", RAW, dataclasses.replace(_tensor("uint8"), quant=quant), "said so")
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +138,6 @@ def test_the_metadata_of_a_quantized_model_does_not_saturate_it(described: Path)
 
 
 def test_inspect_and_classify_say_how_a_model_is_fed(described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from PIL import Image
-
     photo = tmp_path / "photo.png"
     Image.fromarray(PICTURE).save(photo)
     assert cli.main(["inspect", str(described)]) == 0
@@ -133,3 +150,43 @@ def test_inspect_and_classify_say_how_a_model_is_fed(described: Path, tmp_path: 
     assert "warning" in capsys.readouterr().err
     assert cli.main(["classify", str(described), str(photo), "--preprocess", "raw"]) == 2
     assert "--preprocess inception fits" in capsys.readouterr().err
+
+
+def test_a_scale_of_zero_is_no_scale(tmp_path: Path) -> None:
+    """As some converters write "not quantized". The model begins with a CAST, so the pixels go in as they are."""
+    import keras
+    import tensorflow as tf
+
+    flatbuffers = pytest.importorskip("flatbuffers")
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    image = keras.Input((24, 24, 3), batch_size=1, dtype="uint8")
+    scaled = keras.ops.cast(image, "float32") / 255.0
+    network = keras.Model(image, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(scaled)))
+    file = schema.ModelT.InitFromPackedBuf(tf.lite.TFLiteConverter.from_keras_model(network).convert(), 0)
+    main = file.subgraphs[0]
+    main.tensors[main.inputs[0]].quantization = quant = schema.QuantizationParametersT()
+    quant.scale, quant.zeroPoint = np.zeros(1, np.float32), np.zeros(1, np.int64)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(file.Pack(builder), b"TFL3")
+    path = tmp_path / "cast.tflite"
+    path.write_bytes(builder.Output())
+    model = edge.load(path, input={"mean": (0.0,) * 3, "scale": (1.0,) * 3})
+    assert model.input.quant is None
+    np.testing.assert_array_equal(model.preprocess(PICTURE)[0], PICTURE)
+    with pytest.raises(ContractError, match="its uint8 input has no scale, and of the pixels --preprocess raw"):
+        edge.load(path)
+
+
+def test_a_contract_that_cannot_be_meant_like_that_is_not_followed_in_silence(
+    tiny_uint8_flatbuffer: bytes,
+    tiny_contract: MakeContract,
+    pack: PackArtefact,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    artefact, photo = str(pack(tiny_uint8_flatbuffer, tiny_contract(input=RAW))), tmp_path / "photo.png"
+    Image.fromarray(PICTURE).save(photo)
+    assert cli.main(["classify", artefact, str(photo)]) == 0
+    assert "99% of the pixel values saturate; --preprocess inception fits" in capsys.readouterr().err
+    assert cli.main(["inspect", artefact]) == 0
+    assert "warning: it is probably fed wrongly: pixels become 0 to 255" in capsys.readouterr().out

@@ -15,6 +15,8 @@ from edge.errors import ArtefactError, ImageError
 from edge.runtime.images import open_rgb
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.thorough
+
 DAMAGED = 6000
 
 

@@ -13,6 +13,7 @@ from edge.artefact import graph
 from edge.artefact.flatbuffer import Flatbuffer
 from edge.artefact.opcodes import BUILTIN_OPS
 from edge.errors import ArtefactError, InterpreterError
+from edge.runtime import trust
 from edge.runtime.isolation import Prober
 
 INCEPTION = {"mean": (127.5,) * 3, "scale": (127.5,) * 3}
@@ -72,8 +73,10 @@ def test_a_crash_stays_in_the_other_process(crashing: Path, tiny_float_flatbuffe
 class Struck(Prober):
     """The other process is stopped while it gets its request, and goes on with a signal that ends it."""
 
+    how = signal.SIGSEGV
+
     def _read_line(self, process: subprocess.Popen[bytes]) -> bytes:
-        process.send_signal(signal.SIGSEGV)
+        process.send_signal(self.how)
         process.send_signal(signal.SIGCONT)
         return super()._read_line(process)
 
@@ -86,6 +89,22 @@ def test_a_crash_is_told_by_its_signal(tiny_float_flatbuffer: bytes, tmp_path: P
         prober._running().send_signal(signal.SIGSTOP)
         assert prober.try_file(path) == "it takes the interpreter down (SIGSEGV)"
         assert prober.starts == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_run_that_the_system_ended_says_nothing_about_the_file(
+    tiny_float_flatbuffer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    """SIGKILL is what a board without memory left sends: the file is not called damaged."""
+    path = tmp_path / "sound.tflite"
+    path.write_bytes(tiny_float_flatbuffer)
+    monkeypatch.setattr(Struck, "how", signal.SIGKILL)
+    monkeypatch.setattr(trust, "Prober", Struck)
+    with pytest.raises(InterpreterError, match="memory runs out") as error:
+        edge.load(path, input=INCEPTION)
+    assert "damaged" not in str(error.value)
+    monkeypatch.setattr(trust, "Prober", Prober)
+    edge.load(path, input=INCEPTION)
 
 
 def test_load_tries_out_and_turns_a_refusal_into_an_error(refused: Path) -> None:

@@ -221,6 +221,34 @@ def test_logits_have_to_be_named(tiny_logits_flatbuffer: bytes, tmp_path: Path, 
     assert 0 not in [item.class_id for item in model.classify(picture)]
 
 
+@pytest.mark.parametrize("kind", ["logits", "multilabel", "regression"])
+def test_a_kind_that_the_graph_contradicts_is_refused(foreign: Path, kind: str) -> None:
+    with pytest.raises(ContractError, match=rf"no output can be read as {kind}: .* gives probabilities; leave --kind out"):
+        edge.load(foreign, input=INCEPTION, kind=kind)
+
+
+def test_a_sigmoid_may_end_a_number(tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    image = keras.Input((24, 24, 3), batch_size=1)
+    value = keras.layers.Dense(1, activation="sigmoid", name="throttle")(keras.layers.GlobalAveragePooling2D()(image))
+    path = tmp_path / "throttle.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, value)).convert())
+    assert edge.load(path, input=INCEPTION).contract.outputs[0].kind == "probabilities"
+    assert edge.load(path, input=INCEPTION, kind="regression").contract.outputs[0].kind == "regression"
+    with pytest.raises(ContractError, match="no output can be read as logits"):
+        edge.load(path, input=INCEPTION, kind="logits")
+
+
+@pytest.mark.parametrize("command", ["selftest", "compare"])
+def test_a_command_advises_no_flags_that_it_lacks(foreign: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(foreign)] if command == "selftest" else [str(foreign), str(foreign), "--images", str(foreign.parent)]
+    assert cli.main([command, *files]) == 2
+    said = capsys.readouterr().err
+    assert "--preprocess" not in said and "this command takes files whose contract or TFLite Metadata says it" in said
+
+
 def test_two_outputs_of_a_foreign_model_keep_its_names(tiny_two_outputs_flatbuffer: bytes, tmp_path: Path) -> None:
     path = tmp_path / "two.tflite"
     path.write_bytes(tiny_two_outputs_flatbuffer)

@@ -26,10 +26,18 @@ def artefact(tiny_float_flatbuffer: bytes, tiny_contract: MakeContract, tmp_path
     return path
 
 
+_LOADS = """
+import sys, edge
+started = []
+sys.addaudithook(lambda event, of: started.append(of) if event == "subprocess.Popen" else None)
+edge.load(sys.argv[1])
+print(bool(started))
+"""
+
+
 def _tried_apart(path: Path) -> bool:
     """Whether a fresh process that loads the file starts another one."""
-    program = "import sys, edge; edge.load(sys.argv[1]); print('edge.runtime.isolation' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _LOADS, str(path)], capture_output=True, text=True, check=True)
     return done.stdout == "True\n"
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import edge
+from edge import cli
 from edge.artefact import container
 from edge.artefact.contract import Contract, InputSpec, OutputSpec, Quantization
 from edge.data.dataset import LabelledImages
@@ -22,6 +23,7 @@ from edge.errors import ContractError, DatasetError, UsageError
 from edge.numbers import metrics, statistics
 from edge.validation import text as validation_text
 from edge.validation.class_scores import NEAR_TIE
+from edge.validation.merging import merge
 from edge.validation.reference import ReferenceWriter
 from edge.validation.run import dataset_sha256, validate
 from tests.edge.colours import LABELS, SIZE, Colours, convert, network
@@ -89,38 +91,6 @@ def test_an_undecided_verdict_says_how_many_images_would_decide(colours: Colours
     assert report.exit_code == 1
     assert report.images_to_decide is None or report.images_to_decide > 160
     assert "UNDECIDED" in report.to_text().splitlines()[-1]
-
-
-def test_a_model_fed_wrongly_fails_and_the_cause_is_named(colours: Colours) -> None:
-    swapped = colours.write(colours.int8, "swapped.int8.tflite", input=InputSpec(width=SIZE, height=SIZE, color="bgr"))
-    report = validate(swapped, colours.photos, reference=colours.reference, max_drop=0.01)
-    assert report.verdict == "fail"
-    assert report.exit_code == 1
-    found = {finding.check: finding.message for finding in report.findings}
-    assert "preprocessing" in found and "large_drop" in found
-    messages = " ".join(finding.message for finding in report.findings)
-    assert "color bgr against rgb" in messages
-    assert "with channels in the order rgb top-1 is" in messages
-    assert report.headline is not None and report.headline.candidate is not None
-    assert report.headline.candidate.top1 < 0.7  # reported, never applied
-
-
-def test_a_wrong_scale_is_found_without_a_reference(colours: Colours) -> None:
-    spec = InputSpec(width=SIZE, height=SIZE, mean=(0.0,) * 3, scale=(255.0,) * 3)
-    scaled = colours.write(colours.float32, "scaled.float32.tflite", input=spec)
-    report = validate(scaled, colours.photos, diagnose="always")
-    assert any("with pixels scaled to -1..1 top-1 is" in finding.message for finding in report.findings)
-    silent = validate(scaled, colours.photos, diagnose="never")
-    assert not any("top-1 is" in finding.message for finding in silent.findings)
-
-
-def test_labels_off_by_one_are_found(colours: Colours, tmp_path: Path) -> None:
-    dataset = LabelledImages.open(colours.photos)
-    rows = [f"{item.path},{(item.label + 1) % 4}" for item in dataset if item.label is not None]
-    manifest = tmp_path / "shifted.csv"
-    manifest.write_text("\n".join(["path,label", *rows]))
-    report = validate(colours.candidate, manifest)
-    assert any("class numbers are shifted by one" in finding.message for finding in report.findings)
 
 
 def test_changed_answers_are_told_by_how_sure_the_reference_was(colours: Colours) -> None:
@@ -270,11 +240,27 @@ def test_answers_that_are_not_numbers_are_a_finding_and_wrong(colours: Colours) 
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_folders_in_the_order_of_a_model_without_labels_are_not_guessed(colours: Colours) -> None:
-    nameless = colours.write(colours.int8, "nameless.tflite", outputs=(OutputSpec(name="colour", kind="probabilities"),))
-    with pytest.raises(DatasetError, match="the model has no labels"):
-        validate(nameless, colours.photos)
-    assert validate(nameless, colours.photos, unlabelled=True).images == 160
+def test_nothing_passes_against_a_reference_without_answers(
+    colours: Colours, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every image that the reference answers with NaN is won by any candidate."""
+    broken = colours.write(convert(network(bias=float("nan"))), "broken.tflite")
+    stored = tmp_path / "broken.npz"
+    assert cli.main(["outputs", str(broken), "--images", str(colours.photos), "--out", str(stored)]) == 0
+    assert "160 of them are NaN or infinity" in capsys.readouterr().out
+    report = edge.validate(colours.candidate, colours.photos, reference=stored, max_drop=0.01, diagnose="never")
+    assert report.verdict == "undecided" and report.images_to_decide is None
+    assert "UNDECIDED" in report.to_text() and "the reference has no answer to some images" in report.to_text()
+    assert "sure by nan" not in report.to_text()
+    merged = merge([report.to_dict()], 0.01)
+    assert merged["verdict"] == "undecided" and merged["images_to_decide"] is None
+
+
+def test_labels_that_features_cannot_use_are_said_so(colours: Colours) -> None:
+    features = colours.write(colours.int8, "features.tflite", outputs=(OutputSpec(name="colour", kind="features"),))
+    for unlabelled in (False, True):
+        report = edge.validate(features, colours.photos, unlabelled=unlabelled)
+        assert any(finding.check == "no_score" for finding in report.findings) is not unlabelled
 
 
 def test_a_background_class_is_matched_by_label(colours: Colours) -> None:

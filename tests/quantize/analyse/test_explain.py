@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.artefact import graph
+from edge.artefact import blocks, graph
 from edge.cli import main
 from edge.errors import ContractError
-from quantize.analyse import blocks, board_rung, explain, op_errors, sensitivity
+from quantize.analyse import board_rung, explain, op_errors, sensitivity
 from quantize.analyse.paired import Photos, compare
 from quantize.calibrate import activations, output_error
 from quantize.errors import ConversionError

@@ -11,9 +11,8 @@ from PIL import Image
 from edge.artefact.contract import Contract, InputSpec, OutputSpec
 from edge.errors import ImageError
 from edge.runtime.preprocess import preprocess
-from quantize.analyse import pictures
-from quantize.analyse.paired import Photos
-from quantize.analyse.pictures import Pictures
+from quantize.analyse import paired
+from quantize.analyse.paired import Photos, Pictures
 
 CONTRACT = Contract(
     name="test", input=InputSpec(width=16, height=12), outputs=(OutputSpec(name="y", kind="probabilities", labels=("a", "b")),)
@@ -35,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pixels_are_kept_up_to_a_stated_size_and_the_others_read_again(
     kept: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "KEPT_BYTES", kept * ONE + ONE // 2)
+    monkeypatch.setattr(paired, "KEPT_BYTES", kept * ONE + ONE // 2)
     photos = Photos.open(folder, CONTRACT)
     assert isinstance(photos.tensors, Pictures)
     assert photos.tensors.kept_bytes == min(kept, 10) * ONE
@@ -45,7 +44,7 @@ def test_pixels_are_kept_up_to_a_stated_size_and_the_others_read_again(
 
 
 def test_parts_are_the_same_photos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "KEPT_BYTES", 4 * ONE)
+    monkeypatch.setattr(paired, "KEPT_BYTES", 4 * ONE)
     photos = Photos.open(folder, CONTRACT)
     for part in (*photos.split(0.4), photos.few(3)):
         assert len(part) == len(part.tensors) == len(part.ids)

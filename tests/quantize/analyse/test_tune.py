@@ -186,6 +186,7 @@ def test_the_flatbuffers_are_made_once(small_network: Any, digits_folder: Path, 
     assert sorted(folder.iterdir()) == kept
 
 
+@pytest.mark.converts
 def test_a_recurrent_network_gets_the_converters_ranges(few_digits: Path, tmp_path: Path) -> None:
     import keras
 

@@ -14,12 +14,14 @@ from edge.artefact import graph, graph_facts
 from edge.artefact.contract import InputSpec
 from edge.numbers import statistics
 from edge.runtime.preprocess import preprocess
-from quantize.calibrate import activations, auto_ranges, blend_share, output_error, ranges, same_range, segments, unsaturated
+from quantize.calibrate import activations, auto_ranges, output_error, ranges, same_range, segments, unsaturated
 from quantize.calibrate.auto_ranges import Gain
 from quantize.calibrate.ranges import BINS, Observed
-from quantize.errors import CalibrationError
-from quantize.tflite import calibrated, conversion
+from quantize.errors import CalibrationError, ConversionError
+from quantize.tflite import calibrated, conversion, edit
 from quantize.tflite.int8_file import Int8File, affine
+
+pytestmark = pytest.mark.converts
 
 
 def _observed(values: np.ndarray, limit: float) -> Observed:
@@ -107,6 +109,35 @@ def test_every_free_group_is_in_one_segment(steps: Any) -> None:
     assert sorted(found) == [position for position, group in enumerate(groups) if not group.fixed]
 
 
+def test_the_numbers_of_an_edited_file_are_those_of_one_packed_anew(steps: Any) -> None:
+    """Packed a second time, a file is not put together again: what was edited since is written over."""
+    edited = Int8File(steps.int8)
+    names = [name for name, index in edited.by_name.items() if edited.graph.tensors[index].dtype == "int8"]
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        chosen = {name: (-low, high) for name, (low, high) in zip(names, rng.uniform(0.5, 9, (len(names), 2)), strict=True)}
+        edited.set_ranges(chosen)
+        assert edited.pack() == edit.pack(edit.classes(), edited._model)
+    edited.set_weights(edited.weighted[0], 127 - np.abs(edited.weights(edited.weighted[0])))
+    assert edited.pack() == edit.pack(edit.classes(), edited._model)
+    edited.set_weights(edited.weighted[0], edited.weights(edited.weighted[0]) // 2)
+    assert edited.pack() == edit.pack(edit.classes(), edited._model)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_other_outputs_are_written_over_the_files(steps: Any, signed: bool) -> None:
+    model = graph.read(steps.int8)
+    flatbuffer = steps.int8 if signed else edit.with_outputs(steps.int8, model.main.outputs)
+    inner = model.ops[0].outputs[0]
+    changed = graph.read(edit.with_outputs(flatbuffer, [inner, *model.main.outputs[1:]]))
+    assert changed.main.outputs == (inner, *model.main.outputs[1:])
+    assert changed.signatures == ()
+    assert repr(changed.ops) == repr(model.ops)  # options are compared by identity
+    assert repr(changed.tensors) == repr(model.tensors)
+    with pytest.raises(ConversionError, match="expected"):
+        edit.with_outputs(flatbuffer, [*model.main.outputs, inner])
+
+
 def test_edited_ranges_are_what_the_quantizer_makes_of_them(steps: Any) -> None:
     model = graph.read(steps.reference)
     seen = activations.gather(steps.reference, lambda: steps.tensors)
@@ -185,8 +216,8 @@ def test_a_curve_through_the_blends_finds_the_share_better_than_the_luckiest_of_
     by_curve, by_luck = [], []
     for _ in range(100):
         image = rng.normal(1, 0.4, 128)
-        errors = {s: rise(s) * (1 + rng.normal(0, 0.03)) * image * rng.normal(1, 0.2, 128) for s in blend_share.SHARES}
-        by_curve.append(rise(blend_share.best_share(errors, 0.23)))
+        errors = {s: rise(s) * (1 + rng.normal(0, 0.03)) * image * rng.normal(1, 0.2, 128) for s in ranges.SHARES}
+        by_curve.append(rise(ranges.best_share(errors, 0.23)))
         by_luck.append(rise(min(errors, key=lambda share: errors[share].mean())))
     assert np.mean(by_curve) < np.mean(by_luck)
     assert np.mean(by_curve) < 1.03 * rise(wanted)
@@ -194,9 +225,9 @@ def test_a_curve_through_the_blends_finds_the_share_better_than_the_luckiest_of_
 
 def test_errors_that_say_nothing_leave_the_expected_share() -> None:
     rng = np.random.default_rng(1)
-    shares = [blend_share.best_share({s: rng.exponential(1, 16) for s in blend_share.SHARES}, 0.3) for _ in range(50)]
+    shares = [ranges.best_share({s: rng.exponential(1, 16) for s in ranges.SHARES}, 0.3) for _ in range(50)]
     assert 0.15 < np.median(shares) < 0.6
-    assert blend_share.best_share({s: np.zeros(16) for s in blend_share.SHARES}, 0.3) > 0.25
+    assert ranges.best_share({s: np.zeros(16) for s in ranges.SHARES}, 0.3) > 0.25
 
 
 def test_noise_alone_hardly_ever_beats_the_blend() -> None:

@@ -207,6 +207,9 @@ def test_unreadable_images_are_listed_replaced_and_limited(photos: Path, tmp_pat
     assert first.id not in dict(dataset.identities)
     (finding,) = (finding for finding in dataset.findings if finding.check == "unreadable")
     assert first.id in finding.message
+    (folder / "left-out.jp2").touch()
+    (left_out,) = (found for found in choose(folder, count=50, max_unreadable=0.05).findings if found.check == "skipped")
+    assert "left-out.jp2; convert them to JPEG or PNG" in left_out.message
     with pytest.raises(CalibrationError, match=rf"unreadable are 2\.0% of those tried.*{first.id}"):
         choose(folder, count=50)
 

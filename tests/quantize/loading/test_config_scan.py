@@ -17,7 +17,8 @@ import pytest
 
 import quantize
 from quantize import LoadError, UnsafeModelError
-from quantize.loading.config_scan import MAX_DEPTH, scan_config
+from quantize.loading.config_scan import scan_config
+from quantize.loading.keras_config import MAX_DEPTH
 from quantize.loading.keras_files import known
 from quantize.quiet import import_keras, import_tf_keras, quiet
 

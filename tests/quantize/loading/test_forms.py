@@ -24,6 +24,8 @@ from quantize.commands.source_flags import add_source, load_source
 from quantize.quiet import import_keras, import_tf_keras, quiet
 from quantize.tflite import conversion
 
+pytestmark = pytest.mark.converts
+
 SIDE = 16
 RNG = np.random.default_rng(11)
 PHOTO = np.floor(np.random.default_rng(1).uniform(0, 256, (1, SIDE, SIDE, 3))).astype(np.float32)
@@ -115,7 +117,7 @@ def test_layer_names_with_a_slash(nested: bool, suffix: str, tmp_path: Path) -> 
         model.save(tmp_path / f"slash{suffix}")
     source = check(tmp_path / f"slash{suffix}", expected)
     assert source.output_names == ("pred_out",)
-    assert any("have / in their names, which Keras 3 does not take" in note for note in source.notes)
+    assert any("names of layers are none that Keras 3 and TensorFlow take" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("version", ["keras 3", "keras 2"])
@@ -307,6 +309,22 @@ def test_a_densenet_of_keras_2_loads_whatever_its_layers_are_called(tmp_path: Pa
 
     source = quantize.load(tmp_path / "densenet.h5", preprocess="unit")
 
-    assert any("layers have / in their names" in note for note in source.notes)
+    assert any("names of layers are none" in note for note in source.notes)
     (name,) = source.output_names
     np.testing.assert_allclose(source.predict(picture)[name], np.asarray(network(picture, training=False))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["keras 3", "tf_keras"])
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_head_that_was_trained_on_its_own_brings_its_optimizer_along(version: str, ending: str, tmp_path: Path) -> None:
+    keras = keras_of(version)
+    with quiet():
+        dense = keras.layers.Dense(3, activation="softmax")
+        trained = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.2), dense], name="optimizer")
+        trained.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        trained.fit(np.ones((4, 4), np.float32), np.zeros(4), verbose=0)
+        x = picture = keras.Input((SIDE, SIDE, 3))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+        model = keras.Model(picture, trained(x))
+        model.save(tmp_path / f"net{ending}")
+    check(tmp_path / f"net{ending}", answer(model))

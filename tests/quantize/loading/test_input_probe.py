@@ -16,6 +16,8 @@ from quantize import LoadError
 from quantize.calibrate.input_statistics import judge
 from quantize.quiet import import_keras, import_tensorflow, import_tf_keras, quiet
 
+pytestmark = pytest.mark.converts
+
 SIDE = 16
 MEAN = (103.939, 116.779, 123.68)
 
@@ -187,3 +189,16 @@ def test_notes_and_findings_say_only_what_was_checked() -> None:
     assert "checked to answer alike" in same
     assert len(other) == 1 and "checked" not in other[0] and "were not compared" in other[0]
     assert finding is not None and "no batch normalisation was found" in finding.message
+
+
+@pytest.mark.parametrize("version", ["keras 3", "keras 2"])
+@pytest.mark.parametrize("name", ["BatchNormalization", "LayerNormalization"])
+def test_a_first_layer_with_weights_of_its_own(name: str, version: str) -> None:
+    library = import_keras() if version == "keras 3" else import_tf_keras()
+    with quiet():
+        image = library.layers.Input((16, 16, 3))
+        seen = library.layers.Conv2D(4, 3)(getattr(library.layers, name)()(image))
+        model = library.Model(image, library.layers.Dense(2, activation="softmax")(library.layers.GlobalAveragePooling2D()(seen)))
+    assert quantize.load(model, preprocess="inception").contract.input.mean == (127.5, 127.5, 127.5)
+    with pytest.raises(LoadError, match="how are pictures fed"):
+        quantize.load(model)

@@ -16,6 +16,8 @@ import quantize
 from quantize import LoadError
 from quantize.quiet import import_keras, import_tensorflow, import_tf_keras, quiet
 
+pytestmark = pytest.mark.converts
+
 RNG = np.random.default_rng(7)
 OUTPUTS = {"steering": "regression"}
 

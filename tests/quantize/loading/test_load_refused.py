@@ -204,6 +204,7 @@ def test_outputs_that_the_last_layer_leaves_open_are_asked_for(saved: Path) -> N
     assert labelled.contract.outputs[0].labels == ("a", "b", "c", "d")
 
 
+@pytest.mark.thorough
 def test_nothing_of_tensorflow_reaches_the_user(saved: Path) -> None:
     script = (
         "import sys, quantize\n"

@@ -20,6 +20,8 @@ from quantize.errors import LoadError
 from quantize.tflite import conversion
 
 keras = pytest.importorskip("keras")
+
+pytestmark = pytest.mark.converts
 SIDE = 32
 
 
@@ -197,3 +199,29 @@ def test_a_threshold_that_means_nothing_is_refused(
     command = ["quantize", str(_dark(tmp_path, units=units)), "--images", str(photos), "--preprocess", "unit"]
     assert main([*command, "--threshold", threshold, "--out", str(tmp_path / "out")]) == 2
     assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_is_put_together_of_several_ends_is_read_from_all_of_them() -> None:
+    layers = keras.layers
+    image = keras.Input((16, 16, 3))
+    seen = layers.Conv2D(4, 3, strides=4)(image)
+    flat = layers.Flatten()(layers.Add()([layers.ReLU()(layers.BatchNormalization()(seen)), seen]))
+
+    def kind(output: Any, **options: Any) -> str:
+        (found,) = quantize.load(keras.Model(image, output), preprocess="unit", **options).contract.outputs
+        return found.kind
+
+    dense = layers.Dense
+    assert kind(layers.Concatenate()([dense(1, activation="sigmoid")(flat) for _ in range(3)])) == "multilabel"
+    assert kind(layers.Concatenate()([flat, layers.GlobalMaxPooling2D()(seen)])) == "features"
+    ends = {
+        "two softmaxes": layers.Concatenate()([dense(2, activation="softmax")(flat) for _ in range(2)]),
+        "a score and two numbers": layers.Concatenate()([dense(1, activation="sigmoid")(flat), dense(2)(flat)]),
+        "a sum of scores": layers.Add()([dense(3)(flat), dense(3)(flat)]),
+        "a clipped score": layers.ReLU()(dense(3)(flat)),
+        "an index": keras.ops.cast(keras.ops.argmax(dense(3, activation="softmax")(flat), -1), "float32"),
+    }
+    for output in ends.values():
+        with pytest.raises(LoadError, match="say which with --outputs"):
+            kind(output)
+        assert kind(output, outputs="regression") == "regression"

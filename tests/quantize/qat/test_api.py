@@ -31,6 +31,8 @@ from quantize.qat import state as qat_state
 from quantize.qat.api import QatConfig, quantization_aware
 from quantize.tflite.int8_file import Int8File
 
+pytestmark = pytest.mark.converts
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 LABELS = [str(digit) for digit in range(10)]
 QUICK = QatConfig(epochs=2, learning_rate=1e-4, batch_size=32, representative=40)

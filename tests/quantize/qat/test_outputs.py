@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import quantize
 from edge.artefact import container
 from edge.data.dataset import LabelledImages
 from quantize.qat import report as qat_report
 from quantize.qat.api import QatConfig, quantization_aware
+
+pytestmark = pytest.mark.converts
 
 
 def test_several_outputs_and_numbers_train_together(digits_folder: Path, tmp_path: Path) -> None:

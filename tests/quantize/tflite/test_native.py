@@ -14,6 +14,8 @@ from edge.artefact import graph
 from quantize.errors import ConversionError
 from quantize.tflite import calibrated, conversion
 
+pytestmark = pytest.mark.converts
+
 
 @pytest.mark.slow
 def test_an_untrained_network_on_which_the_reference_kernels_abort_is_quantized(tmp_path: Path) -> None:
