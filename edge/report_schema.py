@@ -257,7 +257,11 @@ ANSWERS: Mapping[str, Schema] = {
     "qat": _QAT,
     "shrink": _SHRINK,
     "tune": record({"chosen": optional(text()), "file": optional(text())}, candidates=anything(), ranking=anything()),
-    "deploy": record({**_WHERE, "sha256": optional(text())}, release=text(), changed=flag()),
+    "deploy": record(
+        {"target": text(), "runtime": text(), "sha256": optional(text()), "previous": optional(text()), "mended": flag()},
+        release=text(),
+        changed=flag(),
+    ),
     "selftest": record({**_WHERE, "model_sha256": text(), "passed": flag(), "exact": flag()}, results=anything()),
     "quantize": record(variants=items(record({"file": text(), "name": text(), "bytes": _COUNT}))),
     "import": record(

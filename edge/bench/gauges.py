@@ -6,9 +6,7 @@ so in its flags, which is why both are looked at.
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from typing import Any
 
 from devices.boards import throttling
 
-from . import contention
+from . import contention, sensors
 from .contention import Contention
 
 PERIOD_S = 1.0  # a look takes well below a millisecond
@@ -45,18 +43,20 @@ class Gauges:
         self._zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
         self._policies = sorted((cpu / "cpufreq").glob("policy*")) or sorted(cpu.glob("cpu[0-9]*/cpufreq"))
         self._flags = next(iter(sorted((root / "sys/devices/platform").glob("soc*/soc*:firmware/get_throttled"))), None)
-        self._program = shutil.which("vcgencmd", path=None if root == Path("/") else str(root / "usr/bin"))
-        self.governor = _text(self._policies[0] / "scaling_governor") if self._policies else None
+        self._firmware = sensors.firmware(root)
+        self.governor = sensors.text(self._policies[0] / "scaling_governor") if self._policies else None
         self.clock_max_mhz = _most(self._policies, "cpuinfo_max_freq", 1e3)
 
     @property
     def costly_flags(self) -> bool:
         """Whether looking at the flags means starting a program."""
-        return self._flags is None and self._program is not None
+        return self._flags is None and self._firmware is not None
 
     def read(self, at_s: float = 0.0, *, flags: bool = True) -> Sample:
         """Return what is to be seen now. flags: look at the throttling flags too."""
-        degrees = [int(text) / 1000 for zone in self._zones if (text := _text(zone)) is not None and text.lstrip("-").isdigit()]
+        degrees = [
+            int(text) / 1000 for zone in self._zones if (text := sensors.text(zone)) is not None and text.lstrip("-").isdigit()
+        ]
         return Sample(
             at_s=at_s,
             celsius=max(degrees, default=None),
@@ -65,16 +65,9 @@ class Gauges:
         )
 
     def _throttled(self) -> int | None:
-        text = _text(self._flags) if self._flags is not None else None
-        if text is None and self._program is not None:
-            command = [self._program, "get_throttled"]
-            try:
-                said = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5, check=False, errors="replace"
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                return None
-            text = said.stdout
+        text = sensors.text(self._flags) if self._flags is not None else None
+        if text is None and self._firmware is not None:
+            text = self._firmware.ask("get_throttled")
         return throttling.bits(text or "")
 
 
@@ -188,12 +181,5 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _most(folders: Sequence[Path], name: str, unit: float) -> float | None:
-    found = [int(text) / unit for folder in folders if (text := _text(folder / name)) is not None and text.isdigit()]
+    found = [int(text) / unit for folder in folders if (text := sensors.text(folder / name)) is not None and text.isdigit()]
     return max(found, default=None)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except OSError:
-        return None

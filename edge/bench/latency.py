@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from ..runtime.pool import cores
 from . import host
 from .energy import IDLE_SECONDS, Energy, EnergyMeter, EnergyReport, said
 from .gauges import Conditions, Recorder
-from .op_times import OpTimes
+
+if TYPE_CHECKING:
+    from .op_times import OpTimes
 
 # At least so many runs and so long, as MLPerf's loadgen asks of a single stream (100 queries and 10 s in its test settings).
 MIN_RUNS = 100

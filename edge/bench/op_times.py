@@ -183,10 +183,7 @@ def measure(path: str | os.PathLike[str], *, threads: int = 1, runs: int = RUNS)
     if runs < 1 or threads < 1:
         raise UsageError(f"{runs} runs on {threads} threads, expected at least one of each")
     where = os.fspath(path)
-    if interpreter.compiled_library() is None:
-        raise InterpreterError(
-            f"{where}: times per op need ai-edge-litert with its libLiteRt.so; pip install 'ai-edge-litert>=2.3'"
-        )
+    require_profiler(where)
     model = container.read(path).graph
     with Child("edge.bench.op_times", str(_TIMEOUT_S), timeout_s=_TIMEOUT_S) as process:
         try:
@@ -199,6 +196,14 @@ def measure(path: str | os.PathLike[str], *, threads: int = 1, runs: int = RUNS)
         raise InterpreterError(f"{where}: no times per op: {answer['problem']}")
     events = [Event(*event) for event in answer["events"]]
     return _summed(model, events, np.asarray(answer["us"], float), answer, threads=threads)
+
+
+def require_profiler(where: str) -> None:
+    """Raise InterpreterError, which names the model ``where``, unless the installed runtime has a profiler."""
+    if interpreter.compiled_library() is None:
+        raise InterpreterError(
+            f"{where}: times per op need ai-edge-litert with its libLiteRt.so; pip install 'ai-edge-litert>=2.3'"
+        )
 
 
 def _summed(model: Graph, events: Sequence[Event], us: np.ndarray, answer: dict[str, Any], *, threads: int) -> OpTimes:
@@ -243,8 +248,11 @@ def _undisturbed(totals: np.ndarray) -> np.ndarray:
 
 
 def _op_times(model: Graph, events: Sequence[Event], owners: Sequence[int], ms: np.ndarray) -> Iterator[OpTime]:
+    events_of: defaultdict[int, list[int]] = defaultdict(list)
+    for number, owner in enumerate(owners):
+        events_of[owner].append(number)
     for op in model.ops:
-        own = [i for i, owner in enumerate(owners) if owner == op.index]
+        own = events_of[op.index]
         yield OpTime(
             index=op.index,
             op=op.name,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from . import sensors
+from .sensors import Firmware
 
 FILE_PERIOD_S = 0.1  # reading a sensor's file takes well below a millisecond, an INA219 on a slow bus about one
 PROGRAM_PERIOD_S = 0.25  # starting vcgencmd costs some milliseconds of one core, and the firmware some 20 to convert
@@ -62,9 +63,9 @@ def find(root: Path = Path("/")) -> Found:
     channels = [(channel.read(), channel) for channel in _hwmon(root / "sys/class/hwmon")]
     known = sorted(((watts, channel) for watts, channel in channels if watts is not None), key=lambda pair: -pair[0])
     meters: list[Meter] = [channel for _, channel in known]
-    program = shutil.which("vcgencmd", path=None if root == Path("/") else str(root / "usr/bin"))
-    if program is not None:
-        rails = Rails(program)
+    firmware = sensors.firmware(root)
+    if firmware is not None:
+        rails = Rails(firmware)
         if rails.known:
             meters.append(rails)
         elif rails.complaint:
@@ -91,7 +92,7 @@ class Channel:
 
     def read(self) -> float | None:
         """Return watts."""
-        values = [_whole(path) for path in self._files]
+        values = [sensors.whole(path) for path in self._files]
         if any(value is None for value in values):
             return None
         # One file has microwatts; milliamperes times millivolts are microwatts too.
@@ -108,29 +109,22 @@ class Rails:
     period_s = PROGRAM_PERIOD_S
     name = "vcgencmd pmic_read_adc"
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    def __init__(self, firmware: Firmware) -> None:
+        self._firmware = firmware
         text = self._ask()
-        watts = rail_watts(text or "")
+        watts = rail_watts(text)
         self.known = frozenset(watts)
         # Firmware that does not know the question is that of a board without such a chip: nothing is wrong there.
-        self.complaint = "" if watts or "not registered" in (text or "") else " ".join((text or "").split())[:100]
+        self.complaint = "" if watts or "not registered" in text else " ".join(text.split())[:100]
         self.scope = f"{len(watts)} rails behind the power chip, without its losses, USB and what the 5 V pins feed"
 
     def read(self) -> float | None:
         """Return the watts of all rails; None where one of them is missing, as the sum would be of fewer."""
-        watts = rail_watts(self._ask() or "")
+        watts = rail_watts(self._ask())
         return sum(watts.values()) if watts.keys() == self.known else None
 
-    def _ask(self) -> str | None:
-        command = [self._program, "pmic_read_adc"]
-        try:
-            said = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5, check=False, errors="replace"
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return said.stdout if said.returncode == 0 and said.stdout.strip() else said.stderr
+    def _ask(self) -> str:
+        return self._firmware.ask("pmic_read_adc") or ""
 
 
 class Package:
@@ -148,13 +142,13 @@ class Package:
         packages = "the processor package" if len(zones) == 1 else f"{len(zones)} processor packages"
         self.scope = f"{packages} only, as the processor counts; no memory, disk, fan or power supply"
         self._zones = zones
-        self._last = [_whole(zone / "energy_uj") for zone in zones]
-        self._ranges = [_whole(zone / "max_energy_range_uj") for zone in zones]
+        self._last = [sensors.whole(zone / "energy_uj") for zone in zones]
+        self._ranges = [sensors.whole(zone / "max_energy_range_uj") for zone in zones]
         self._total_uj = 0
 
     def read(self) -> float | None:
         """Return joules since it was opened."""
-        now = [_whole(zone / "energy_uj") for zone in self._zones]
+        now = [sensors.whole(zone / "energy_uj") for zone in self._zones]
         steps = [
             None if before is None or value is None else _step(before, value, most)
             for before, value, most in zip(self._last, now, self._ranges, strict=True)
@@ -188,7 +182,7 @@ def rail_watts(text: str) -> Mapping[str, float]:
 
 def _hwmon(folder: Path) -> Iterator[Channel]:
     for chip in sorted(folder.glob("hwmon*")):
-        name = _text(chip / "name") or chip.name
+        name = sensors.text(chip / "name") or chip.name
         if name in _NOT_OURS or _is_battery(chip):
             continue
         numbers = {
@@ -204,7 +198,7 @@ def _hwmon(folder: Path) -> Iterator[Channel]:
 
 
 def _label(chip: Path, number: int, kind: str) -> str:
-    labels = (_text(chip / f"{each}{number}_label") for each in dict.fromkeys((kind, "in")))
+    labels = (sensors.text(chip / f"{each}{number}_label") for each in dict.fromkeys((kind, "in")))
     return next(filter(None, labels), f"channel {number}")
 
 
@@ -219,9 +213,9 @@ def _rapl(folder: Path) -> tuple[Package | None, str | None]:
     zones = tuple(
         zone
         for zone in sorted(folder.glob("intel-rapl:*"))
-        if zone.name.count(":") == 1 and (_text(zone / "name") or "").startswith("package")
+        if zone.name.count(":") == 1 and (sensors.text(zone / "name") or "").startswith("package")
     )
-    shut = [zone for zone in zones if _whole(zone / "energy_uj") is None]
+    shut = [zone for zone in zones if sensors.whole(zone / "energy_uj") is None]
     if shut:
         return None, f"{shut[0] / 'energy_uj'} cannot be read: Linux lets root only (since CVE-2020-8694)"
     return (Package(zones), None) if zones else (None, None)
@@ -232,18 +226,3 @@ def _step(before: int, now: int, most: int | None) -> int | None:
     if now >= before:
         return now - before
     return None if most is None or before > most else most - before + now
-
-
-def _whole(path: Path) -> int | None:
-    text = _text(path)
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except OSError:
-        return None

@@ -52,12 +52,16 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from ..bench import latency as bench_latency
-    from ..bench import op_times, soak
+    from ..bench import soak
 
     if args.sweep_threads and (args.soak is not None or args.threads is not None):
         raise UsageError("--sweep-threads tries all numbers of threads; leave --threads and --soak out")
     if args.per_op and args.soak is not None:
         raise UsageError("--soak measures one run after the other; leave --per-op out")
+    if args.per_op:
+        from ..bench import op_times  # brings the profiler, the graph and its blocks: only for this
+
+        op_times.require_profiler(args.file)  # before seconds go into a measurement
     report: bench_latency.BenchmarkReport | soak.SoakReport
     if args.soak is not None:
         seconds = soak.parse_duration(args.soak)

@@ -159,13 +159,12 @@ def splits(facts: Facts) -> Iterator[Chart]:
 
 def _split_chart(facts: Facts, timing: Timing, split: Split, number: int) -> Chart:
     parts = split.blocks or split.kernels
-    total = sum(ms for _, _, ms in split.kernels) or 1.0
     rows = [
         {
             "number": at,
             "name": f"{at + 1}. {name}",
             "ms": ms,
-            "share": f"{ms:.3g} ms, {ms / total:.1%}",
+            "share": f"{ms:.3g} ms, {ms / _total(split):.1%}",
             "by": "built-in" if ran_by == "built-in" else "XNNPACK",
         }
         for at, (name, ran_by, ms) in enumerate(parts)
@@ -188,7 +187,7 @@ def _split_chart(facts: Facts, timing: Timing, split: Split, number: int) -> Cha
             },
         }
     ]
-    name = f"{facts.variant(timing.variant).name}, {timing.origin}"
+    name = _timing_name(facts, timing)
     kind = "block" if split.blocks else "kernel"
     return Chart(
         id=f"split-{number}",
@@ -200,14 +199,18 @@ def _split_chart(facts: Facts, timing: Timing, split: Split, number: int) -> Cha
     )
 
 
+def _total(split: Split) -> float:
+    return sum(ms for _, _, ms in split.kernels) or 1.0
+
+
 def split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
     """Return the rows of the table of kernels, and of findings."""
     found: list[tuple[str, ...]] = []
     for timing in facts.timings:
         if timing.split is None:
             continue
-        where = f"{facts.variant(timing.variant).name}, {timing.origin}"
-        total = sum(ms for _, _, ms in timing.split.kernels) or 1.0
+        where = _timing_name(facts, timing)
+        total = _total(timing.split)
         found += [(where, name, ran_by, f"{ms:.3g}", f"{ms / total:.1%}") for name, ran_by, ms in timing.split.kernels]
         found += [(where, finding, "", "", "") for finding in timing.split.findings]
     return tuple(found)

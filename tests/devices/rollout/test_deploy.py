@@ -17,6 +17,7 @@ from devices.errors import BoardRefusedError, DeviceError, NoReleaseError, Remot
 from devices.rollout import deploy, releases, service
 from devices.transport.local import LocalShell
 from devices.transport.session import Session
+from edge.history import record
 from tests.devices.rollout.conftest import current, everything, put, quiet, sha256
 
 
@@ -174,7 +175,8 @@ def test_the_service_runs_what_is_current(tmp_path: Path) -> None:
 
 def test_results_are_plain_data(root: Path, first: Path) -> None:
     done = put(LocalShell(), first, root)
-    assert json.loads(json.dumps(done.to_dict()))["changed"] is False
+    (run,) = record.parse(json.dumps(done.to_dict()), time="2026-01-01T00:00:00+00:00", source="deploy.json")
+    assert (run.command, run.board) == ("deploy", "local") and run.report is not None and run.report["changed"] is False
     status = releases.status(LocalShell(), folder=str(root))
     assert json.loads(json.dumps(status.to_dict()))["releases"][0]["sha256"] == sha256(first)
     assert dataclasses.is_dataclass(status) and "current" in status.to_text()
