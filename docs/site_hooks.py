@@ -1,6 +1,7 @@
 """MkDocs hooks: what the program itself knows is taken from it while the site is built, so that no page can be out of step.
 
-- ``<!-- help -->`` on a command's page becomes its real ``--help``.
+- ``<!-- help -->`` on a command's page becomes its options, as tables of what ``--help`` says, and ``<!-- settings -->`` those of
+  ``edgekit.toml`` (``option_tables.py``).
 - A Mermaid diagram becomes its picture, so that no page needs Mermaid's script (``draw_diagrams.py`` draws them).
 - ``<!-- api: PACKAGE -->`` becomes an entry for every public name of the package.
 - The navigation lists every command, in the order of the work, and every page that nobody has put anywhere.
@@ -8,24 +9,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import io
-import os
 import re
-import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edge.cli import COMMANDS, main
+from edge.cli import COMMANDS
 
 HELP = "<!-- help -->"
+SETTINGS = "<!-- settings -->"
 _API = re.compile(r"<!-- api: (\w+) -->")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#\s]+)(?:#[^)]*)?\)")
 _ITEM = re.compile(r"(?:[-*]|\d+\.) ")
-_WIDTH = "96"
 
 
 def on_config(config: Any) -> Any:
@@ -48,7 +45,9 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
         command = name.removesuffix(".md")
         if HELP not in markdown:
             raise ValueError(f"{page.file.src_uri}: has no {HELP}")
-        markdown = markdown.replace(HELP, f"```text\n{help_text(command)}\n```")
+        markdown = markdown.replace(HELP, _beside("option_tables").of_command(command))
+    if SETTINGS in markdown:
+        markdown = markdown.replace(SETTINGS, _beside("option_tables").of_settings())
     markdown = _API.sub(lambda found: "\n\n".join(f"::: {found[1]}.{name}" for name in public_names(found[1])), markdown)
     markdown = _separate_lists(markdown)
     markdown = with_pictures(markdown, page.file.src_uri)
@@ -93,29 +92,6 @@ def _separate_lists(markdown: str) -> str:
             lines.append("")
         lines.append(line)
     return "\n".join(lines)
-
-
-def help_text(command: str) -> str:
-    """Return what ``edgekit COMMAND --help`` prints, at a width that fits the page."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = _WIDTH
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-            main([command, "--help"])
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
-    if not text.getvalue().startswith(f"usage: edgekit {command}"):
-        raise ValueError(f"edgekit {command} --help prints no help")
-    return "\n\n".join(_wrapped(block) for block in text.getvalue().rstrip().split("\n\n"))
-
-
-def _wrapped(block: str) -> str:
-    """Fit a paragraph to the width; what has indented lines (options, examples) keeps its form."""
-    return block if "\n " in block or block.startswith(" ") else textwrap.fill(" ".join(block.split()), int(_WIDTH))
 
 
 def public_names(package: str) -> list[str]:

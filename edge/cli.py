@@ -96,9 +96,9 @@ def command_line() -> int:
 def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     """Run one command line (without the program's name; default ``sys.argv[1:]``) and return its exit code.
 
-    remember: add the run to the history. Otherwise, as in ``python -m edge``, which is what workstations call on boards, only
-    with ``--store FILE``. Usage errors leave through ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse
-    does.
+    remember: take defaults from ``edgekit.toml``, and add the run to the history. Otherwise, as in ``python -m edge``, which is
+    what workstations call on boards, there are no defaults, and only ``--store FILE`` names a history. Usage errors leave through
+    ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse does.
     """
     with terminal.guarded():
         return _main(sys.argv[1:] if argv is None else list(argv), remember=remember)
@@ -110,6 +110,7 @@ def _main(words: list[str], *, remember: bool) -> int:
     failure: Exception | None = None
     try:
         with termination_interrupts():
+            words = _with_defaults(words) if remember else words
             args = _parse(words)
             run: Callable[[argparse.Namespace], int] = args.run
             if hasattr(args, "on"):
@@ -199,6 +200,18 @@ def build_parser(*names: str) -> argparse.ArgumentParser:
     for name in names or command_names():
         _add_command(subparsers, name, alone=bool(names))
     return parser
+
+
+def _with_defaults(words: list[str]) -> list[str]:
+    """Return the command line with what ``edgekit.toml`` says and it leaves out; say so in one line."""
+    if not words or words[0] not in COMMANDS or not _is_there("edge.project"):
+        return words
+    from .project import defaults  # not at the top: a board has no project
+
+    filled, said = defaults.filled(words, lambda: build_parser(words[0]))
+    if said is not None:
+        print(said, file=sys.stderr, flush=True)
+    return filled
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

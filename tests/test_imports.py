@@ -25,7 +25,7 @@ FLOORS = {
         "cli",
         "commands",
         "report",
-        "history live predict validation",
+        "history live predict project validation",
         "bench",
         "runtime",
         "artefact data",

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edge.cli import COMMANDS
+from edge.cli import COMMANDS, main
+from edge.project.settings import SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
@@ -43,11 +44,24 @@ def test_a_commands_page_shows_its_options_and_an_example(name: str) -> None:
     assert re.search(rf"^\$ (sudo )?edgekit {name}\b", text, flags=re.MULTILINE)
 
 
-def test_the_help_on_a_page_is_the_programs(hooks: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    text = hooks.help_text("check")
-    assert text.startswith("usage: edgekit check") and "--compiled FILE" in text
-    assert max(len(line) for line in text.splitlines() if not line.startswith(" ")) <= 96
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_in_a_table(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = module_of_docs("option_tables").of_command(name)
+    assert f"usage: edgekit {name}" in text
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", capsys.readouterr().out.partition("\nexamples")[0])) - {"--help"}
+    rows = [line for line in text.splitlines() if line.startswith("| <code>")]
+    assert flags <= set(re.findall(r"--[a-z][a-z-]+", "\n".join(rows)))
+    # A cell that is cut by a bar, or taken for emphasis, is no sentence any more.
+    assert all(line.count("|") == 3 and not re.search(r"[`*_\[\]]", line.replace("**Required.**", "")) for line in rows)
+    blocks = re.findall(r"```text\n(.*?)\n```", text, re.DOTALL)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 96
+
+
+def test_every_setting_is_in_the_table() -> None:
+    rows = module_of_docs("option_tables").of_settings().splitlines()[2:]
+    assert len(rows) == len(SETTINGS) and all(line.count("|") == 6 for line in rows)
 
 
 def test_the_api_pages_list_what_the_packages_export(hooks: ModuleType) -> None:

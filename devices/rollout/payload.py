@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..errors import DeviceError
 
-# What a board runs. Predictions, the history and reports stay here, and so does all of `devices` but what the runtime imports.
+# What a board runs. Predictions, the history, reports and the commands that only a workstation has (`edge.commands.workstation`)
+# stay here, and so does all of `devices` but what the runtime imports.
 ROOMS = ("artefact", "bench", "commands", "data", "live", "numbers", "runtime", "system", "validation")
-NOT_COMMANDS = ("check", "report", "runs", "workstation")
 OF_DEVICES = (
     *("__init__", "findings", "jsontext", "links", "manifests", "origin", "texts"),
     *("boards/__init__", "boards/coral_end", "boards/throttling"),
@@ -41,8 +41,7 @@ def version() -> str:
 
 def _files() -> Iterator[tuple[str, Path]]:
     edge, devices = _package("edge"), _package("devices")
-    left_out = {edge / "commands" / f"{name}.py" for name in NOT_COMMANDS}
-    runtime = [path for folder in (edge, *(edge / room for room in ROOMS)) for path in folder.iterdir() if path not in left_out]
+    runtime = [path for folder in (edge, *(edge / room for room in ROOMS)) for path in folder.iterdir()]
     data = [devices / f"{name}.py" for name in OF_DEVICES] + [devices / "py.typed"]
     for path in sorted([*runtime, *data]):
         if path.suffix in _SUFFIXES and path.is_file():

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from devices.boards import board_files
 
-from ..predict import board_choice
-from . import output_flags
+from ...predict import board_choice
+from .. import output_flags
 
 if TYPE_CHECKING:
-    from ..artefact.container import Container
-    from ..predict.check import CheckReport
+    from ...artefact.container import Container
+    from ...predict.check import CheckReport
 
 _EXAMPLES = """\
 examples:
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     """Predict, compile if asked for, and report."""
     from devices.predict.fit import CompilerOptions
 
-    from ..errors import UsageError
-    from ..predict import check as checking
-    from ..predict import check_report
+    from ...errors import UsageError
+    from ...predict import check as checking
+    from ...predict import check_report
 
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads is {args.threads}, expected 1 or more")
@@ -136,11 +136,11 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     from devices.boards import profiles
     from devices.predict import fit
 
-    from .. import report_schema, schema
-    from ..artefact import container
-    from ..errors import UsageError
-    from ..predict import refinement
-    from ..predict.op_list import network_of
+    from ... import report_schema, schema
+    from ...artefact import container
+    from ...errors import UsageError
+    from ...predict import refinement
+    from ...predict.op_list import network_of
 
     if args.board == "all":
         raise UsageError("--learn needs the --board that was measured")
@@ -173,7 +173,7 @@ def _check_compiled(compiled: Container, source: Container) -> None:
     """Raise UsageError if ``compiled`` is no compiled file, or was visibly compiled from another model."""
     from devices.edgetpu.ops import COMPILED
 
-    from ..errors import UsageError
+    from ...errors import UsageError
 
     if not any(op.name == COMPILED for op in compiled.graph.ops):
         raise UsageError(f"{compiled.path}: is not compiled for the Edge TPU (it has no {COMPILED})")
@@ -182,8 +182,8 @@ def _check_compiled(compiled: Container, source: Container) -> None:
 
 
 def _compile(args: argparse.Namespace, report: CheckReport, text: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    from ..errors import UsageError
-    from ..predict import check_report, edgetpu_compiler
+    from ...errors import UsageError
+    from ...predict import check_report, edgetpu_compiler
 
     tpu = report.boards[0].tpu if len(report.boards) == 1 else None
     if tpu is None:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import output_flags
+from .. import output_flags
 
 if TYPE_CHECKING:
-    from ..history.record import Run
-    from ..history.store import RunStore
+    from ...history.record import Run
+    from ...history.store import RunStore
 
 _DESCRIPTION = """\
 List the history of runs, show one, or compare two. Every quantize, qat, explain, tune, shrink, validate, benchmark, selftest, check and
@@ -65,8 +65,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, show, compare, import or prune."""
-    from ..errors import UsageError
-    from ..history.store import RunStore
+    from ...errors import UsageError
+    from ...history.store import RunStore
 
     store = RunStore(args.store)
     if args.before is not None and not args.prune:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, store: RunStore) -> None:
-    from ..history.store import parse_since
+    from ...history.store import parse_since
 
     runs = store.find(
         command=args.command,
@@ -128,7 +128,7 @@ def _table(runs: list[Run]) -> Iterator[str]:
 
 
 def _where(entry: Run) -> str:
-    from ..history.record import origin_of
+    from ...history.record import origin_of
 
     return str(origin_of(entry)) if entry.board is not None or entry.command == "check" else "here"
 
@@ -155,7 +155,7 @@ def _details(found: Run) -> Iterator[str]:
 
 
 def _compare(args: argparse.Namespace, store: RunStore) -> None:
-    from ..history.record import origin_of
+    from ...history.record import origin_of
 
     before, after = (store.get(number) for number in args.ids)
     origins = origin_of(before), origin_of(after)
@@ -206,8 +206,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _import(args: argparse.Namespace, store: RunStore) -> int:
-    from ..errors import UsageError
-    from ..report import sources
+    from ...errors import UsageError
+    from ...report import sources
 
     added, known = [], 0
     runs, skipped = sources.read_place(args.folder)
@@ -227,7 +227,7 @@ def _import(args: argparse.Namespace, store: RunStore) -> int:
 
 
 def _prune(args: argparse.Namespace, store: RunStore) -> int:
-    from ..history.store import parse_since
+    from ...history.store import parse_since
 
     pruned, place = store.prune(args.ids, before=None if args.before is None else parse_since(args.before, "--before"))
     many = "1 run" if len(pruned) == 1 else f"{len(pruned)} runs"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from . import output_flags
+from .. import output_flags
 
 _DESCRIPTION = """\
 Put runs together: the verdict in one sentence; size, accuracy and latency of all variants and boards; the paired drop; images
@@ -51,11 +51,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect, sort and write."""
-    from ..errors import UsageError
-    from ..files import atomic_write_text
-    from ..history.store import RunStore
-    from ..report import gathering, sections, sources, text, verdict
-    from ..report.facts import figures
+    from ...errors import UsageError
+    from ...files import atomic_write_text
+    from ...history.store import RunStore
+    from ...report import gathering, sections, sources, text, verdict
+    from ...report.facts import figures
 
     made = args.format or _by_name(args.out)
     if made == "html" and args.out is None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     runs, left_out = sources.collect(args.runs, RunStore(args.store))
     facts = gathering.gather(runs, left_out)
     if made == "html":
-        from ..report import page
+        from ...report import page
 
         written = page.render(facts, redact=args.redact, images=args.images, title=args.title)
     else:
