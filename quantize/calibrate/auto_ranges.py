@@ -224,7 +224,7 @@ def _auto(
     compared = output_error.kinds(seen.model, None if kinds is None else tuple(kinds))
     search = _Search(
         seen=seen,
-        file=Int8File(quantize(calibrated_flatbuffer)),
+        file=Int8File(quantize(calibrated_flatbuffer), float_flatbuffer),
         groups=groups,
         parts=parts,
         measure=unsaturated.measure(float_flatbuffer, images, compared),

@@ -6,6 +6,7 @@ comes out is an ordinary int8 file with the same ops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,12 @@ _BIAS_LIMIT = (1 << 31) - 1
 
 
 class Int8File:
-    """An int8 network in parts. The flatbuffer that it came from is never changed; ``pack`` gives the edited one."""
+    """An int8 network in parts. The flatbuffer that it came from is never changed; ``pack`` gives the edited one.
 
-    def __init__(self, flatbuffer: bytes) -> None:
+    float_flatbuffer: the network that it was made of, for biases that are rounded once and not twice.
+    """
+
+    def __init__(self, flatbuffer: bytes, float_flatbuffer: bytes | None = None) -> None:
         self.graph = graph.read(flatbuffer)
         self._model = edit.classes().ModelT.InitFromPackedBuf(flatbuffer, 0)
         self._own: set[int] = set()
@@ -36,6 +40,8 @@ class Int8File:
         self.by_name = {self.graph.tensors[i].name: i for op in self.graph.ops for i in op.outputs}
         self.by_name |= {self.graph.tensors[i].name: i for i in self.graph.main.inputs}
         self.weighted = tuple(op for op in self.graph.ops if op.name in WEIGHTED_OPS and self._is_int8(op))
+        # By op: real values, so that rounding to the steps of one range after the other adds up to nothing.
+        self._biases = {} if float_flatbuffer is None else self._biases_of(float_flatbuffer)
 
     def pack(self) -> bytes:
         """Return the edited flatbuffer. The second time, and with no new buffer, only numbers are written over."""
@@ -86,6 +92,7 @@ class Int8File:
         scale = self.bias_scale(op)
         steps = np.clip(np.rint(real / scale), -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
         self._replace(self.graph.tensors[index], steps)
+        self._biases[op.index] = real
         self._quantization(index).scale = scale.astype(np.float32)
         self._changed.add(index)
 
@@ -95,7 +102,11 @@ class Int8File:
         As in TensorFlow's quantizer, ``scale = (max - min) / 255`` after widening to hold zero, and zero falls on a whole step.
         Every member of a same-range group must be named with the same range.
         """
-        biases = {op.index: self.bias(op) for op in self.weighted}
+        for op in self.weighted:
+            known = self._biases.get(op.index)
+            real = self.bias(op) if known is None else known
+            if real is not None:
+                self._biases[op.index] = real
         for name, (low, high) in ranges.items():
             index = self.by_name[name]
             if self.graph.tensors[index].dtype != "int8":
@@ -105,9 +116,22 @@ class Int8File:
             quantization.scale, quantization.zeroPoint = np.array([scale], np.float32), np.array([zero_point], np.int64)
             self._changed.add(index)
         for op in self.weighted:
-            real = biases[op.index]
-            if real is not None:
-                self.set_bias(op, real)
+            if op.index in self._biases:
+                self.set_bias(op, self._biases[op.index])
+
+    def _biases_of(self, float_flatbuffer: bytes) -> dict[int, NDArray[np.float64]]:
+        """Return the biases of the float network's tensors that are called as here."""
+        parent = graph.read(float_flatbuffer)
+        named = {tensor.name: tensor for tensor in parent.tensors if tensor.is_constant and tensor.dtype == "float32"}
+        found = {}
+        for op in self.weighted:
+            index = bias_index(op)
+            own = None if index is None else self.graph.tensors[index]
+            tensor = None if own is None else named.get(own.name)
+            if own is not None and tensor is not None and tensor.elements == own.elements:
+                values = np.frombuffer(float_flatbuffer, np.float32, tensor.elements, tensor.buffer_start)
+                found[op.index] = values.astype(np.float64)
+        return found
 
     def _is_int8(self, op: Op) -> bool:
         values, weights = (self.graph.tensors[index] for index in op.inputs[:2])
@@ -154,9 +178,15 @@ def bias_index(op: Op) -> int | None:
 
 
 def affine(low: float, high: float) -> tuple[float, int]:
-    """Return (scale, zero point) of int8 for a range, widened to hold zero; a range of one point gets the scale 1."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    if high == low:
+    """Return (scale, zero point) of int8 for a range, widened to hold zero; a range of one point gets the scale 1.
+
+    Bit for bit as TensorFlow's quantizer does (``DownCastScale`` in tensorflow/compiler/mlir/lite/quantization/common/quantization_lib):
+    the scale is reckoned in float32, the zero point is float32 before it is rounded, and a half is rounded away from zero. It matters:
+    the input range -1 to 1 has it at -0.5.
+    """
+    least, most = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
+    if most == least:
         return 1.0, 0
-    scale = (high - low) / INT8_LEVELS
-    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    scale = float((most - least) / np.float32(INT8_LEVELS))
+    exact = float(np.float32(-128 - float(least) / scale))
+    return scale, int(np.clip(math.copysign(math.floor(abs(exact) + 0.5), exact), -128, 127))
