@@ -19,14 +19,17 @@ PAGE_IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 
 def code_blocks(text: str) -> Iterator[str]:
-    yield from re.findall(r"^```(?:console|sh|bash|text)?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    for language, block in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        if language in ("", "console", "sh", "bash", "text"):
+            yield block
 
 
 def command_lines(text: str) -> Iterator[str]:
-    """Lines that call edgekit, continued lines joined, the prompt and any trailing remark removed."""
-    for line in text.replace("\\\n", " ").splitlines():
+    """Lines that call edgekit, continued lines joined, the prompt and any trailing remark removed; none that a project file completes."""
+    lines = text.replace("\\\n", " ").splitlines()
+    for line, answer in zip(lines, [*lines[1:], ""], strict=True):
         line = line.strip().removeprefix("$ ").removeprefix("sudo ")
-        if line.startswith("edgekit "):
+        if line.startswith("edgekit ") and not answer.startswith("edgekit.toml: "):
             yield re.split(r"\s{3,}(?![-\w./]*\.(?:keras|tflite|h5))[^-\s]|\s#\s", line)[0].strip()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,8 @@ from edge.cli import build_parser, main
 from edge.errors import UsageError
 from edge.project import defaults, file, look, settings
 from edge.project.settings import SETTINGS
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -275,6 +279,16 @@ def test_the_schema_for_editors_is_json_schema() -> None:
     jsonschema.validate(tomllib.loads(FULL), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(tomllib.loads("[gate]\nmax_dorp = 1\n"), schema)
+
+
+def test_the_page_says_what_happens(project: Path) -> None:
+    page = (REPOSITORY / "docs" / "project.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    write(project, text)
+    shown = re.findall(r"^\$ edgekit (.*)\n(edgekit\.toml: .*)$", page, re.MULTILINE)
+    assert len(shown) == 3
+    for line, said in shown:
+        assert defaults.filled(shlex.split(line), lambda: build_parser(line.split()[0]))[1] == said  # noqa: B023
 
 
 def test_no_command_needs_its_arguments_twice() -> None:
