@@ -96,8 +96,8 @@ def command_line() -> int:
 def main(argv: Sequence[str] | None = None, *, remember: bool = False) -> int:
     """Run one command line (without the program's name; default ``sys.argv[1:]``) and return its exit code.
 
-    remember: take defaults from ``edgekit.toml``, and add the run to the history. Otherwise, as in ``python -m edge``, which is
-    what workstations call on boards, there are no defaults, and only ``--store FILE`` names a history. Usage errors leave through
+    remember: take defaults from ``edgekit.toml``, say what to do next, and add the run to the history. Without it, as in ``python -m
+    edge``, which is what workstations call on boards, only ``--store FILE`` names a history. Usage errors leave through
     ``SystemExit`` with code 2, ``--help`` and ``--version`` with 0, as argparse does.
     """
     with terminal.guarded():
@@ -119,6 +119,8 @@ def _main(words: list[str], *, remember: bool) -> int:
                 run = on_board.run if args.on else run
             code = run(args)
             sys.stdout.flush()  # here, where a full disk behind `> FILE` is still told, and not while Python ends
+            if remember:
+                _say_what_is_next(args, words)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PROVIDED_BY:
@@ -212,6 +214,17 @@ def _with_defaults(words: list[str]) -> list[str]:
     if said is not None:
         print(said, file=sys.stderr, flush=True)
     return filled
+
+
+def _say_what_is_next(args: argparse.Namespace, words: list[str]) -> None:
+    """End what people read with what they would type next; programs (``--json -``) do not read it."""
+    if getattr(args, "json", None) == "-" or not _is_there("edge.project"):
+        return
+    from .project import next_steps
+
+    line = next_steps.after(words[0], args, getattr(args, "report", None) or {})
+    if line is not None:
+        print(f"next: {line}", file=sys.stderr, flush=True)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

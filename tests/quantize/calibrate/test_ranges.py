@@ -231,7 +231,7 @@ def test_ranges_that_are_written_over_are_the_converters_bit_for_bit(steps: Any)
     groups = [group for group in same_range.groups(seen.model) if not set(group.tensors) & set(seen.model.main.outputs)]
     edited = Int8File(steps.int8, steps.reference)
     for case in range(6):
-        found = {}
+        found: dict[str, tuple[float, float]] = {}
         for group in groups:
             high = float(rng.uniform(0.5, 8))
             # Symmetric: -0.5. Otherwise so that the exact zero point is a whole number and a half, from either end.
