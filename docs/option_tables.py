@@ -35,7 +35,7 @@ def _parts(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
     yield f"```text\n{_usage(parser)}\n```"
     inner: list[argparse._SubParsersAction[argparse.ArgumentParser]] = []
     for group in parser._action_groups:
-        shown = [action for action in group._group_actions if action.help is not argparse.SUPPRESS]
+        shown = [action for action in group._group_actions if argparse.SUPPRESS not in (action.help, action.dest)]
         inner += [action for action in shown if isinstance(action, argparse._SubParsersAction)]
         rows = [
             _row(parser, action) for action in shown if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)

@@ -243,11 +243,11 @@ def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:
     target = COMMANDS.get(name) or _foreign_commands()[name]
     try:
         importlib.import_module(target).add_parser(subparsers)
-        parsing.use_help(subparsers.choices[name])
         if name in REMEMBERED:
             importlib.import_module(".history.recording", __package__).add_flags(subparsers.choices[name])
         if name in ON_BOARD:
             importlib.import_module(_ON_BOARD_MODULE).add_flags(subparsers.choices[name])
+        parsing.use_help(subparsers.choices[name], name)
     except (ImportError, AttributeError) as error:
         # One broken command must not take the list of all commands down; asked for by name, its error is the answer.
         if alone and name in COMMANDS:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.cli import COMMANDS, ENTRY_POINT_GROUP, build_parser, main
+from edge.commands.parsing import FIRST
 from edge.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -70,6 +71,10 @@ def test_every_command_has_help_with_examples_and_json(name: str, capsys: pytest
     assert exit_info.value.code == 0
     text = capsys.readouterr().out
     assert re.search(rf"^  (sudo )?edgekit {name}\b", text, flags=re.MULTILINE)
+    if name in FIRST:
+        with pytest.raises(SystemExit):
+            main([name, "--help-all"])
+        text = capsys.readouterr().out
     assert "--json" in text or "ACTION" in text  # the actions of a command have it, each for itself
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.cli import COMMANDS, build_parser, main
-from edge.commands.parsing import OTHER, STAGES
+from edge.commands.parsing import FIRST, OTHER, STAGES
 from tests.test_cli import install_command, one_line, run
 
 WIDTHS = (80, 120)
@@ -70,7 +70,25 @@ def test_help_is_no_wider_than_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     for argv in actions(command):
-        assert [line for line in shown([*argv, "--help"], capsys).splitlines() if len(line) > width] == []
+        for flag in ("--help", *(["--help-all"] if command in FIRST else [])):
+            assert [line for line in shown([*argv, flag], capsys).splitlines() if len(line) > width] == []
+
+
+@pytest.mark.parametrize("command", FIRST)
+def test_the_first_screen_shows_what_people_need_and_names_the_rest(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, everything = shown([command, "--help"], capsys), shown([command, "--help-all"], capsys)
+    flags = re.findall(r"^  (--[a-z-]+)", first.partition("\noptions:")[2].partition("\nexamples:")[0], re.MULTILINE)
+    assert flags == list(FIRST[command]) and len(flags) == 5
+    hidden = re.search(r"^(\d+) more: edgekit \w+ --help-all$", first, re.MULTILINE)
+    assert hidden is not None
+    described = re.findall(r"^  (?:-\w(?: [A-Z|]+)?, )?(--[a-z-]+)", everything.partition("\nexamples")[0], re.MULTILINE)
+    # A flag is described once; help and its like are options too.
+    assert len(set(described)) >= int(hidden[1]) + len(flags) - 1
+    (parsers,) = (action for action in build_parser(command)._actions if isinstance(action, argparse._SubParsersAction))
+    required = {
+        action.option_strings[-1] for action in parsers.choices[command]._actions if action.option_strings and action.required
+    }
+    assert required <= set(flags)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -28,6 +28,24 @@ _MEANING = {
     OTHER: "from other packages",
 }
 
+# What most people need of commands with more options than a screen has: --help shows these, --help-all everything.
+FIRST: dict[str, tuple[str, ...]] = {
+    "quantize": ("--images", "--preprocess", "--labels", "--variants", "--out"),
+    "tune": ("--images", "--validation", "--max-drop", "--preprocess", "--out"),
+    "qat": ("--images", "--validation", "--preprocess", "--epochs", "--out"),
+    "shrink": ("--images", "--validation", "--max-drop", "--speedup", "--minutes"),
+    "import": ("--as", "--labels", "--images", "--background", "--out"),
+    "validate": ("--images", "--reference", "--max-drop", "--on", "--unlabelled"),
+    "explain": ("--images", "--reference", "--keras", "--limit", "--on"),
+    "outputs": ("--images", "--out", "--limit", "--labels", "--threads"),
+    "check": ("--board", "--accelerator", "--threads", "--ops", "--compile"),
+    "deploy": ("--folder", "--keep", "--runtime", "--service", "--ssh-config"),
+    "benchmark": ("--on", "--threads", "--sweep-threads", "--per-op", "--soak"),
+    "throughput": ("--streams", "--seconds", "--fps", "--threads", "--kernels"),
+    "classify": ("--top", "--threads", "--preprocess", "--labels", "--kind"),
+    "watch": ("--output", "--top", "--fps", "--seconds", "--headless"),
+}
+
 # Between an example and the remark behind it.
 _BEFORE_REMARK = re.compile(r"(?<=\S)\s{3,}(?=\S)")
 _FLAG = re.compile(r"--?[A-Za-z]")
@@ -76,6 +94,33 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line, like all other errors, with a hint where a flag looks mistyped."""
 
     _words: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    """The options that ``--help`` shows where these are not all."""
+
+    def format_help(self) -> str:
+        """Return the first screen of help."""
+        if not self.first:
+            return super().format_help()
+        shown = [action for action in self._actions if not action.option_strings or set(action.option_strings) & set(self.first)]
+        hidden = sum(bool(action.option_strings) and action not in shown for action in self._actions)
+        formatter = self._get_formatter()
+        usage = f"{self.prog} {_in_words(shown)}[options]"
+        formatter.add_usage(textwrap.fill(usage, formatter._width - len("usage: "), subsequent_indent=" " * 7), [], [])
+        formatter.add_text(self.description)
+        for title, group in (
+            ("arguments", [action for action in shown if not action.option_strings]),
+            ("options", sorted((a for a in shown if a.option_strings), key=lambda action: self.first.index(_long(action)))),
+        ):
+            formatter.start_section(title)
+            formatter.add_arguments(group)
+            formatter.end_section()
+        formatter.add_text(f"{hidden} more: {self.prog} --help-all")
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def format_help_all(self) -> str:
+        """Return all of it."""
+        return super().format_help()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Keep the words, for the hint of an error."""
@@ -98,9 +143,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{parser.prog}: error: {message} (see {parser.prog} --help)\n")
 
 
-def use_help(parser: argparse.ArgumentParser) -> None:
-    """Make `Help` the formatter of a command and of its actions, whatever they asked for."""
+class _HelpAll(argparse.Action):
+    """``--help-all``."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show all options")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        assert isinstance(parser, Parser)
+        print(parser.format_help_all(), end="")
+        parser.exit(0)
+
+
+def use_help(parser: argparse.ArgumentParser, name: str = "") -> None:
+    """Make `Help` the formatter of a command and of its actions, whatever they asked for. name: whose first options are known."""
     parser.formatter_class = Help
+    if name in FIRST and isinstance(parser, Parser):
+        parser.first = FIRST[name]
+        parser.add_argument("--help-all", action=_HelpAll)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for each in action.choices.values():
@@ -147,6 +207,22 @@ def _too_many(parser: argparse.ArgumentParser, words: Sequence[str], extra: Sequ
     if parser.prog.endswith((" validate", " explain")):
         return message + "edgekit compare FILE FILE ... --images DIR takes several and ranks them"
     return message + "run it once for each"
+
+
+def _in_words(actions: Sequence[argparse.Action]) -> str:
+    """Return arguments, and options that must be given, as usage has them."""
+    found = ""
+    for action in actions:
+        value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        if not action.option_strings:
+            found += {"?": f"[{value}] ", "+": f"{value} [{value} ...] "}.get(str(action.nargs), f"{value} ")
+        elif action.required:
+            found += f"{_long(action)} {value} "
+    return found
+
+
+def _long(action: argparse.Action) -> str:
+    return action.option_strings[-1]
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -65,7 +65,7 @@ def _actions(parser: argparse.ArgumentParser, command: str) -> dict[str, argpars
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     found: dict[str, argparse.Action] = {}
     for action in commands.choices[command]._actions:
-        if isinstance(action, argparse._HelpAction):
+        if argparse.SUPPRESS in (action.dest, action.default):  # --help and its like
             continue
         for name in action.option_strings or [str(action.metavar or action.dest.upper())]:
             found[name] = action
