@@ -4,6 +4,7 @@
 # make lint     formatting, ruff, mypy
 # make format   let ruff rewrite the formatting
 # make docs     the documentation site, into site/
+# make man      man pages, into build/man/
 # make diagrams draws those of docs/*.md for the site, after one was changed (needs npm and chromium)
 # make bench    side-by-side measurements on the demo's network, or on MODEL=... TRAIN=... TEST=... (long)
 # make clean    remove .venv and caches
@@ -17,7 +18,7 @@ STAMP  := $(VENV)/.installed
 CODE   := edge quantize devices examples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format docs diagrams bench clean
+.PHONY: help demo test check lint format docs man diagrams bench clean
 .NOTPARALLEL:
 
 help:
@@ -58,6 +59,9 @@ docs: $(STAMP)
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 	@echo "site/index.html"
+
+man: $(STAMP)
+	$(BIN)/python docs/man_pages.py build/man
 
 diagrams: $(STAMP)
 	$(BIN)/python docs/draw_diagrams.py

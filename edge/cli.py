@@ -62,6 +62,7 @@ _PROVIDED_BY = {
     ),
     **dict.fromkeys(("jinja2", "vl_convert"), "edgekit[report]"),
     "cv2": "edgekit[video]",
+    "shtab": "edgekit[completion]",
 }
 
 _EPILOG = """\
@@ -235,8 +236,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         close = parsing.nearest(name, command_names())
         hint = f"did you mean {close!r}?" if close else f"known: {', '.join(command_names())}"
         raise _UsageError(f"unknown command {name!r}; {hint}")
-    # The words themselves too: on a board, those that do not concern this machine are passed on as they are.
-    return build_parser(name).parse_args(argv, argparse.Namespace(argv=argv))
+    # The words themselves too: on a board, those that do not concern this machine are passed on as they are. The parser of everything is
+    # for commands about the command line.
+    return build_parser(name).parse_args(argv, argparse.Namespace(argv=argv, build_parser=build_parser))
 
 
 def _add_command(subparsers: Any, name: str, *, alone: bool) -> None:

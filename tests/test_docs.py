@@ -36,6 +36,7 @@ def command_lines(text: str) -> Iterator[str]:
 def accepts(line: str) -> bool:
     """Whether the command line parses."""
     argv = shlex.split(line)[1:]
+    argv = argv[: argv.index(">")] if ">" in argv else argv
     if argv[0] in ("--help", "--version", "-V"):
         return True
     try:

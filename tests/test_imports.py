@@ -84,6 +84,7 @@ ONLY_IN = {
     **dict.fromkeys(INTERPRETERS, "edge.runtime.interpreter"),
     **dict.fromkeys(("jinja2", "markupsafe", "vl_convert"), "edge.report.page"),
     "cv2": "edge.live.video",
+    "shtab": "edge.commands.workstation.completion",
     "litert_quantizer": "quantize.tflite.recipe",
     "sklearn": "quantize.demo",
 }

@@ -17,7 +17,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "make": ("demo", "init", "quantize", "tune", "qat", "shrink", "import", "fetch", "relabel"),
     "prove": ("validate", "compare", "explain", "outputs", "inspect", "report", "runs"),
     "board": ("boards", "check", "virtual", "doctor", "deploy", "selftest", "benchmark", "throughput"),
-    "operate": ("classify", "watch", "status", "rollback", "undeploy"),
+    "operate": ("classify", "watch", "status", "rollback", "undeploy", "completion"),
 }
 OTHER = "other"
 _MEANING = {

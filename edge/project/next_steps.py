@@ -162,6 +162,7 @@ _STEPS: Mapping[str, Step] = {
     "inspect": _inspect,
     "report": _report,
     "runs": _runs,
+    "completion": lambda args, answer: "write it where the shell looks for it (edgekit completion --help), and open a new one",
     "boards": lambda args, answer: ["check", "FILE", "--board", args.name or "BOARD"],
     "check": _check,
     "virtual": _virtual,

@@ -11,5 +11,6 @@ COMMANDS = {
     "check": "edge.commands.workstation.check",
     "runs": "edge.commands.workstation.runs",
     "report": "edge.commands.workstation.report",
+    "completion": "edge.commands.workstation.completion",
 }
 REMEMBERED = ("check",)
