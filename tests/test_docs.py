@@ -68,8 +68,12 @@ def test_there_is_something_to_check() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_documented(name: str) -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert f"edgekit {name}" in readme
+    page = (REPOSITORY / "docs" / "all-commands.md").read_text(encoding="utf-8")
+    assert f"[`edgekit {name}`](commands/{name}.md)" in page
+
+
+def test_the_readme_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 60
 
 
 @pytest.mark.parametrize(("page", "line"), documented_command_lines())
@@ -127,8 +131,8 @@ def test_make_targets_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_the_quickstart_in_the_readme_is_the_example() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_python_on_the_first_page_is_the_example() -> None:
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
     example = (REPOSITORY / "examples" / "quickstart.py").read_text(encoding="utf-8")
     body = [
         line.strip()
@@ -137,7 +141,7 @@ def test_the_quickstart_in_the_readme_is_the_example() -> None:
     ]
     assert len(body) == 6
     for line in body:
-        assert line in readme, line
+        assert line in page, line
 
 
 def test_no_page_is_left_with_a_placeholder() -> None:
