@@ -91,6 +91,9 @@ class Artefact:
     ops: dict[str, int]
     float_ops: int
 
+    def __repr__(self) -> str:
+        return f"<Artefact {self.filename}: {len(self.data) / 2**20:.1f} MiB, {self.float_ops} float ops>"
+
     @property
     def filename(self) -> str:
         return f"{self.name}.{self.variant}.tflite"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
+from ..numbers import markup
 from ..runtime import golden
 from ..runtime.interpreter import RuntimeInfo
 from ..runtime.loading import load
@@ -96,6 +97,18 @@ class BenchmarkReport:
     sweep: tuple[SweepRow, ...] = ()
     energy: EnergyReport = field(default_factory=EnergyReport)
     per_op: OpTimes | None = None
+
+    def __repr__(self) -> str:
+        times = self.latency
+        return (
+            f"<BenchmarkReport {self.file}: p50 {times.p50_ms:.2f} ms, p99 {times.p99_ms:.2f} ms, {self.peak_memory_mib:.0f} MiB>"
+        )
+
+    def _repr_html_(self) -> str:
+        times = self.latency
+        rows = [(name, f"{ms:.2f} ms") for name, ms in (("p50", times.p50_ms), ("p90", times.p90_ms), ("p99", times.p99_ms))]
+        spoilt = [("not this machine's speed", text) for text in self.conditions.objections]
+        return markup.table([*rows, ("peak memory", f"{self.peak_memory_mib:.0f} MiB"), *spoilt], caption=self.file)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the keys of the latency stand at the top."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..artefact.contract import OutputSpec
 from ..errors import ShapeError
-from ..numbers import metrics
+from ..numbers import markup, metrics
 
 
 class Classification(NamedTuple):
@@ -70,6 +70,10 @@ class Classifications(Sequence[Classification]):
 
     def __repr__(self) -> str:
         return f"Classifications({', '.join(f'{c.label or c.class_id}: {c.score:.4f}' for c in self.top(5))})"
+
+    def _repr_html_(self) -> str:
+        rows = [(c.label or c.class_id, f"{c.score:.1%}", markup.bar(c.score)) for c in self.top(5)]
+        return markup.table(rows, ("class", "score", ""))
 
     def _item(self, class_id: np.intp) -> Classification:
         label = self._spec.labels[class_id] if self._spec.labels else ""

@@ -57,6 +57,12 @@ class Model:
     def path(self) -> Path:
         return self.container.path
 
+    def __repr__(self) -> str:
+        fed = self.contract.input
+        takes = f"{fed.width}x{fed.height} {fed.color}" if fed.frames else "no picture"
+        gives = ", ".join(f"{output.name}: {len(output.labels) or output.kind}" for output in self.contract.outputs)
+        return f"<Model {self.path.name}: {takes} -> {gives}; {self.runtime.describe()}>"
+
     @property
     def sha256(self) -> str:
         """SHA-256 of the whole file: the artefact's identity."""

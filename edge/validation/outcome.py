@@ -10,7 +10,7 @@ from typing import Any
 
 from devices.findings import Finding
 
-from ..numbers import statistics
+from ..numbers import markup, statistics
 from .class_scores import ClassRow, ClassSummary, accuracy_dict, drop_dict
 
 SCHEMA_VERSION = 1
@@ -62,6 +62,30 @@ class Outcome:
     timing: Mapping[str, Any]
     note: str | None = None
     published: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.model['name']}: {', '.join(f'{name} {said}' for name, said in self._headlines())}>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = list(self._headlines())
+        drop = None if self.headline is None else self.headline.drop
+        if drop is not None:
+            rows.append(("", markup.interval(drop.ci95[0], drop.top1, drop.ci95[1], limit=self.max_drop)))
+        rows += [(finding.severity, finding.message) for finding in self.findings]
+        return markup.table(rows, caption=str(self.model["file"]))
+
+    def _headlines(self) -> list[tuple[str, str]]:
+        """Return the figures that a person asks for first, each with its name."""
+        found = [("images", f"{self.images:,}")]
+        head = self.headline
+        if head is not None and head.candidate is not None:
+            found.append(("top-1", f"{head.candidate.top1:.1%}"))
+        if head is not None and head.drop is not None:
+            low, high = (100 * end for end in head.drop.ci95)
+            found.append(("drop", f"{100 * head.drop.top1:+.2f} points ({low:+.2f} to {high:+.2f})"))
+        if head is not None and head.agreement is not None:
+            found.append(("agreement", f"{head.agreement:.1%}"))
+        return [*found, *([] if self.verdict is None else [("verdict", self.verdict)])]
 
     @property
     def exit_code(self) -> int:

@@ -24,7 +24,7 @@ from .paired import Comparison
 from .reference import ReferenceOutputs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ValidationReport(Outcome):
     """An outcome that tells itself to people."""
 

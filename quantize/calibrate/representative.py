@@ -61,6 +61,10 @@ class RepresentativeDataset:
     _pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
     _columns: Columns | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        found = "".join(f", {finding.severity}: {finding.check}" for finding in self.findings)
+        return f"<RepresentativeDataset of {len(self.items)} images for {self.spec.width}x{self.spec.height}{found}>"
+
     @classmethod
     def from_folder(
         cls,

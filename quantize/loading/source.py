@@ -37,6 +37,10 @@ class Source:
     notes: tuple[str, ...] = ()
     _traced: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        shape, gives = "x".join(map(str, self.input_shape)), ", ".join(f"{o.name} ({o.kind})" for o in self.contract.outputs)
+        return f"<Source {self.name}: {self.contract.source.architecture}, {shape} -> {gives}>"
+
     @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs in the model's order. (TFLite orders a signature's outputs by name.)"""
