@@ -22,8 +22,9 @@ from typing import Any, NoReturn
 
 from . import files, terminal
 from .commands import parsing
-from .errors import AdvisingError, EdgeError, MissingExtraError, OutputError
+from .errors import AdvisingError, EdgeError, MissingExtraError, OutputError, SeveralErrors
 from .interrupt import Terminated, termination_interrupts
+from .system.mistakes import Mistakes
 from .version import __version__
 
 ENTRY_POINT_GROUP = "edgekit.commands"
@@ -118,6 +119,7 @@ def _main(words: list[str], *, remember: bool) -> int:
                 on_board = importlib.import_module(_ON_BOARD_MODULE)
                 on_board.check(args)
                 run = on_board.run if args.on else run
+            _look_for_mistakes(args)
             code = run(args)
             sys.stdout.flush()  # here, where a full disk behind `> FILE` is still told, and not while Python ends
             if remember:
@@ -150,6 +152,17 @@ def _main(words: list[str], *, remember: bool) -> int:
 
         recording.record(args, words, code, seconds=time.monotonic() - begin, error=failure, by_default=remember)
     return code
+
+
+def _look_for_mistakes(args: argparse.Namespace) -> None:
+    """Raise what can be told before the command loads anything: all of it in one answer."""
+    found = Mistakes()
+    if isinstance(place := getattr(args, "json", None), str):
+        found.attempt(importlib.import_module(".commands.output_flags", __package__).check_place, place)
+    look: Callable[[argparse.Namespace, Mistakes], None] | None = getattr(args, "mistakes", None)
+    if look is not None:
+        look(args, found)
+    found.tell()
 
 
 def _full(error: Exception) -> OutputError:
@@ -276,9 +289,10 @@ def _installed(*distributions: str) -> list[str]:
 
 
 def _fail(error: Exception, flags: Collection[str] = ()) -> int:
-    """Print the error and return its exit code. flags: those of the command; an error that advises others leaves them out."""
-    told = error.told(flags) if isinstance(error, AdvisingError) else str(error)
-    print(f"edgekit: error: {' '.join(told.split())}", file=sys.stderr)
+    """Print the error, or each of several, and return its exit code. flags: of the command; what advises others leaves them out."""
+    for each in error.errors if isinstance(error, SeveralErrors) else (error,):
+        told = each.told(flags) if isinstance(each, AdvisingError) else str(each)
+        print(f"edgekit: error: {' '.join(told.split())}", file=sys.stderr)
     return int(error.exit_code)  # type: ignore[attr-defined]  # checked by the caller
 
 

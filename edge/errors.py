@@ -8,6 +8,7 @@ EdgeError
 ├── InterpreterError (RuntimeError)   no interpreter here, or it refuses the model
 ├── MissingExtraError (ImportError)   a command needs an extra that is not installed
 ├── OutputError (OSError)             a result cannot be written where it was asked for
+├── SeveralErrors (ValueError)        several of these at once, each a line of its own
 ├── ShapeError (ValueError)           an array does not fit the tensor
 └── UsageError (ValueError)           an argument makes no sense
 """
@@ -73,6 +74,14 @@ class MissingExtraError(EdgeError, ImportError):
 
 class OutputError(EdgeError, OSError):
     """A result cannot be written where it was asked for."""
+
+
+class SeveralErrors(EdgeError, ValueError):
+    """Several mistakes that were found before anything was done. The command line prints each on a line of its own."""
+
+    def __init__(self, errors: Sequence[EdgeError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(map(str, errors)))
 
 
 class ShapeError(EdgeError, ValueError):

@@ -26,15 +26,13 @@ from .loading.io_specs import PICTURE
 from .tflite import answers, conversion, metadata, quantizers
 from .tflite import edit as flatbuffer_edit
 from .tflite.calibrated import write_pixel_range
+from .variants import CALIBRATED, VARIANTS, check_variants
 
 if TYPE_CHECKING:
     from edge.runtime.model import Feed
 
     from .calibrate.representative import RepresentativeDataset
     from .loading.source import Source
-
-VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8")
-CALIBRATED = ("int8", "int16x8")
 
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 SCHEMES = {
@@ -146,7 +144,7 @@ def post_training_variants(
     int8 file) and CalibrationError (no representative images).
     """
     config = config or PtqConfig()
-    _check_variants(variants)
+    check_variants(variants)
     wanted = [variant for variant in VARIANTS if variant in variants]
     if representative is None and any(variant in CALIBRATED for variant in wanted):
         raise CalibrationError(f"{', '.join(v for v in wanted if v in CALIBRATED)} need representative images; give --images DIR")
@@ -385,16 +383,3 @@ def check(model: graph.Graph, *, variant: str, io: str, runtime: str | None, mix
         refusals = target.refusals(model)
         if refusals:
             raise ConversionError(f"{variant}: {target.runtime} cannot load {'; '.join(refusals)}; choose another variant")
-
-
-def parse_variants(text: str) -> tuple[str, ...]:
-    """``"all"`` or ``"int8,float32"`` as a tuple of known names; raises ConversionError listing them."""
-    names = VARIANTS if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
-    _check_variants(names)
-    return names
-
-
-def _check_variants(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown or not names:
-        raise ConversionError(f"variants {', '.join(unknown) or '(none)'} not known, expected some of {', '.join(VARIANTS)}")

@@ -42,7 +42,7 @@ FLOORS = {
         "reference tflite",
         "fetch loading runtimes",
         "tf_private",
-        "quiet",
+        "quiet variants",
         "errors",
     ),
     "devices": (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .keras_config import CAST, MODEL_CLASSES, calls, config_of, layer_name
 
 # Nothing at inference: training noise and augmentation.
-_IDLE = frozenset(
+IDLE = frozenset(
     {
         "Cast",
         "Dropout",
@@ -28,8 +28,8 @@ _IDLE = frozenset(
         "Identity",
     }
 )
-_GEOMETRY = frozenset({"Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D"})
-_LINEAR = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
+GEOMETRY = frozenset({"Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D"})
+LINEAR = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
 _OPERATIONS = {"TrueDivide": "divide", "Divide": "divide", "Multiply": "multiply", "Add": "add", "Subtract": "subtract"}
 _TF_OPERATIONS = {
     "math.truediv": "divide",
@@ -94,16 +94,16 @@ def follow(model: Any) -> InputChain:
             if linear:
                 chain.batch_norm = call.layer
             break
-        if kind in _LINEAR:
+        if kind in LINEAR:
             if call.layer is None or call.layer.get_config().get("activation") != "linear":
                 break
             linear = True
             chain.steps.append(call.layer)
         elif not linear and _normalise(chain, call, kind, name):
             pass
-        elif kind in _GEOMETRY:
+        elif kind in GEOMETRY:
             chain.steps.append(call.layer)
-        elif kind not in _IDLE and not kind.startswith("Random") and call.config.get("config", {}).get("function") != CAST:
+        elif kind not in IDLE and not kind.startswith("Random") and call.config.get("config", {}).get("function") != CAST:
             if kind in ("Lambda", "TFOpLambda", *_OPERATIONS):
                 chain.opaque = name
             break

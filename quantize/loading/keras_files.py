@@ -6,6 +6,7 @@ Keras in safe mode; weights are set from HDF5 datasets that were checked first.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import platform
@@ -14,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,31 @@ def load_zip(
     path: Path, *, input_shape: tuple[int, int, int] | None, allow_code: bool, where: str
 ) -> tuple[Any, tuple[str, ...]]:
     """Load a ``.keras`` archive. Returns the model and notes; raises LoadError or UnsafeModelError."""
+    with _opened(path, where=where) as archive:
+        config = h5_files.parse_config(archive.read(_CONFIG), where=where)
+        old = _is_keras2(_version(archive, where=where))
+        model, notes = build(config, input_shape=input_shape, legacy=old, keras_2=old, allow_code=allow_code, where=where)
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            weights = Path(folder) / _WEIGHTS
+            with archive.open(_WEIGHTS) as packed, weights.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)
+            load_weights(model, weights, keras_2=old, where=where)
+    return model, notes
+
+
+def stored_config(path: Path, *, where: str) -> dict[str, Any]:
+    """Return the configuration in a ``.keras`` archive, as it is stored. Raises as `load_zip` does for a damaged one."""
+    with _opened(path, where=where) as archive:
+        return h5_files.parse_config(archive.read(_CONFIG), where=where)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, where: str) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose members are what Keras writes. Raises LoadError where it is damaged, also where the block finds it."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, where=where)
-            config = h5_files.parse_config(archive.read(_CONFIG), where=where)
-            old = _is_keras2(_version(archive, where=where))
-            model, notes = build(config, input_shape=input_shape, legacy=old, keras_2=old, allow_code=allow_code, where=where)
-            with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-                weights = Path(folder) / _WEIGHTS
-                with archive.open(_WEIGHTS) as packed, weights.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, 1 << 20)
-                load_weights(model, weights, keras_2=old, where=where)
+            yield archive
     except EdgeError:
         raise
     except zips.DAMAGED as error:
@@ -68,7 +83,6 @@ def load_zip(
             raise files.full(error, f"the weights of {where}, unpacked into {tempfile.gettempdir()} (TMPDIR)") from error
         reason = first_line(error)
         raise LoadError(f"{where}: damaged archive, {path.stat().st_size:,} bytes ({reason}); copy or save it again") from error
-    return model, notes
 
 
 def save(model: Any, path: Path) -> None:
@@ -133,11 +147,8 @@ def build(
         stored = keras_config.spatial_shape(config, where=where)
         check_order(stored, where=where)
         at = None if input_shape in (None, stored) else input_shape
-        if at is None and None in stored:
-            raise LoadError(
-                f"{where}: input layer {keras_config.input_name(config)!r} leaves its size open, {_shape(stored)};"
-                " a board needs a fixed one: give --input-shape HEIGHTxWIDTH"
-            )
+        if at is None:
+            check_size(config, stored, where=where)
         prepared, changes = keras_rewrite.prepare(config, input_shape=at, legacy=legacy, where=where)
     except LoadError:
         raise
@@ -145,6 +156,15 @@ def build(
         raise LoadError(f"{where}: its model configuration is malformed ({error!r}); save the model again") from error
     scan_config(prepared, where=where, known=has, allow_code=allow_code, residual_lambdas=False)
     return build_from(prepared, allow_code=allow_code, at=at, where=where), notes + changes
+
+
+def check_size(config: Mapping[str, Any], stored: Sequence[int | None], *, where: str) -> None:
+    """Raise LoadError where a configuration leaves the size of its picture open, and nobody says it."""
+    if None in stored:
+        raise LoadError(
+            f"{where}: input layer {keras_config.input_name(config)!r} leaves its size open, {_shape(tuple(stored))};"
+            " a board needs a fixed one: give --input-shape HEIGHTxWIDTH"
+        )
 
 
 def build_from(prepared: dict[str, Any], *, allow_code: bool, at: tuple[int, int, int] | None, where: str) -> Any:

@@ -19,7 +19,7 @@ from edge.files import sha256_file
 
 from ..errors import LoadError
 from ..quiet import import_keras, import_tensorflow, quiet
-from . import h5_files, io_specs, keras_files, keras_object, saved_model
+from . import io_specs, keras_files, keras_object, outline, saved_model
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
 from .input_probe import measure
@@ -28,21 +28,6 @@ from .keras_outputs import with_endings
 from .keras_rewrite import TAKES_WHOLE_PIXELS
 from .slim import files as slim_files
 from .source import Source
-
-SUPPORTED = (
-    ".keras, a whole-model .h5, a SavedModel directory, .weights.h5 with its architecture, or a frozen graph or checkpoint of TF-slim's"
-    " Inception-ResNet-v2"
-)
-
-_FOREIGN = (
-    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle: loading it would run whatever is in it"),
-    (re.compile(rb"....TFL3", re.S), "a .tflite already; give it to edgekit inspect or validate"),
-    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself: run git lfs pull"),
-    (re.compile(rb"\x93NUMPY"), "a NumPy array"),
-    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf"), "compressed: unpack it first"),
-    (re.compile(rb"\s*[{\[<]"), "text"),
-)
-_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -97,7 +82,7 @@ def load(
 
     Raises LoadError (UnsafeModelError where the file could do harm): one line that says what, where, and what to do.
     """
-    shape = _three(input_shape)
+    shape = three(input_shape)
     if isinstance(source, str | os.PathLike) and slim_files.recognises(Path(source)):
         _without(_architecture(architecture), where=str(source))
         specify_inputs((), inputs, where=str(source))
@@ -169,30 +154,17 @@ def _from_path(
     where: str,
 ) -> tuple[_Loaded, str]:
     """Return the network and the name of its format."""
-    if path.is_dir():
-        if not (path / saved_model.GRAPH_FILE).is_file():
-            raise LoadError(f"{where}: a directory without {saved_model.GRAPH_FILE}, so no SavedModel; expected {SUPPORTED}")
-        return _from_saved_model(path, shape, where=where), "saved_model"
-    head = _head(path, where=where)
-    if head.startswith(b"PK\x03\x04"):
+    form = outline.form_of(path, architecture is not None, where=where)
+    if form == outline.SAVED_MODEL:
+        return _from_saved_model(path, shape, where=where), form
+    if form != outline.WEIGHTS:
         _without(architecture, where=where)
-        model, notes = keras_files.load_zip(path, input_shape=shape, allow_code=allow_code, where=where)
-        return _from_keras(model, notes, where=where), "keras"
-    if head.startswith(h5_files.MAGIC):
-        with h5_files.opened(path, where=where) as file:
-            whole = h5_files.model_config(file, where=where) is not None
-        if whole:
-            _without(architecture, where=where)
-            model, notes = keras_files.load_h5(path, input_shape=shape, allow_code=allow_code, where=where)
-            return _from_keras(model, notes, where=where), "h5"
-        if architecture is None:
-            raise LoadError(
-                f"{where}: holds weights without their network; say which it is with --architecture inception_resnet_v2"
-                " --input-shape HEIGHTxWIDTH, or save the whole model"
-            )
+    elif architecture is not None:
         model, notes = load_weights_file(path, architecture, input_shape=shape, where=where)
-        return _from_keras(model, notes, where=where), "weights"
-    raise LoadError(f"{where}: {_foreign(path, head)} ({path.stat().st_size:,} bytes); expected {SUPPORTED}")
+        return _from_keras(model, notes, where=where), form
+    load_file = keras_files.load_zip if form == outline.KERAS else keras_files.load_h5
+    model, notes = load_file(path, input_shape=shape, allow_code=allow_code, where=where)
+    return _from_keras(model, notes, where=where), form
 
 
 def _from_keras(model: Any, notes: tuple[str, ...], *, where: str) -> _Loaded:
@@ -260,25 +232,6 @@ def _from_saved_model(path: Path, shape: tuple[int, int, int] | None, *, where: 
     )
 
 
-def _head(path: Path, *, where: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise LoadError(f"{where}: no such file; expected {SUPPORTED}") from error
-    except OSError as error:
-        raise LoadError(f"{where}: cannot be read ({error.strerror})") from error
-    if not head:
-        raise LoadError(f"{where}: empty (0 bytes); copy or save it again")
-    return head
-
-
-def _foreign(path: Path, head: bytes) -> str:
-    if path.name == saved_model.GRAPH_FILE:
-        return f"a SavedModel is a directory: give {str(path.parent)!r}"
-    return next((f"is {what}" for pattern, what in _FOREIGN if pattern.match(head)), "no model format that edgekit knows")
-
-
 def _without(architecture: Architecture | None, *, where: str) -> None:
     if architecture is not None:
         raise LoadError(f"{where}: holds the whole model; --architecture is for files of weights only, leave it out")
@@ -288,7 +241,8 @@ def _architecture(value: str | Architecture | None) -> Architecture | None:
     return Architecture(name=value) if isinstance(value, str) else value
 
 
-def _three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
+def three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
+    """Return a shape as (height, width, channels). Raises LoadError for what is none."""
     if shape is None:
         return None
     whole = tuple(shape)

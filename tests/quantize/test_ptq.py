@@ -15,7 +15,7 @@ import quantize
 from edge.artefact import container, graph
 from edge.runtime import golden
 from edge.runtime.interpreter import open_interpreter
-from quantize import ptq, runtimes
+from quantize import ptq, runtimes, variants as known_variants
 from quantize.analyse import ladder
 from quantize.analyse.paired import Photos
 from quantize.errors import CalibrationError, ConversionError
@@ -60,7 +60,7 @@ def _plain_converter(network: Any, variant: str, photos: quantize.Representative
     return flatbuffer
 
 
-@pytest.mark.parametrize("variant", ptq.VARIANTS)
+@pytest.mark.parametrize("variant", known_variants.VARIANTS)
 def test_every_variant_answers_as_the_plain_converter_does(
     variant: str, variants: dict[str, ptq.Artefact], small_network: Any, photos: quantize.RepresentativeDataset, tmp_path: Path
 ) -> None:
