@@ -10,14 +10,15 @@ A file without the mark, without a contract and without our comment is somebody 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
 import mmap
 import os
 import stat
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import ArtefactError, ContractError, EdgeError
 from ..system import memory
@@ -117,14 +118,26 @@ def read(path: str | os.PathLike[str], *, meanwhile: Callable[[], object] | None
     Raises ArtefactError for a file that is damaged or no ``.tflite``, ContractError for a contract that this edgekit cannot read.
     """
     path = os.fsdecode(path)
+    with _opened(path) as (stream, stamp), mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _read(path, data, stamp, meanwhile)
+
+
+def look(path: str | os.PathLike[str]) -> None:
+    """Raise what `read` raises for a file that is not there or does not begin like a ``.tflite``. Nothing more of it is read."""
+    with _opened(os.fsdecode(path)):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, _Stamp]]:
+    """Open a file that begins like a ``.tflite``. Raises ArtefactError for others, and where the block cannot read it."""
     try:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for without end
             raise ArtefactError(f"{path}: is no file, expected a .tflite file")
         with open(path, "rb") as stream:
             stamp = _stamp(os.fstat(stream.fileno()))
             _check_start(path, stream.read(8), stamp[1])
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(path, data, stamp, meanwhile)
+            yield stream, stamp
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file") from error
     except IsADirectoryError as error:

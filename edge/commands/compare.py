@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import image_flags, output_flags
+
+if TYPE_CHECKING:
+    from ..system.mistakes import Mistakes
 
 _EPILOG = """\
 examples:
@@ -43,7 +46,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="to time each for (default: %(default)s)")
     parser.add_argument("--no-latency", action="store_true", help="do not time them")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all files and the images before the first is loaded."""
+    from ..artefact import container
+    from ..data.first_look import check_pictures
+
+    for file in args.files:
+        found.attempt(container.look, file)
+    found.attempt(check_pictures, args.images, follow_links=args.follow_links)
 
 
 def run(args: argparse.Namespace) -> int:

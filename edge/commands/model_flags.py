@@ -12,6 +12,7 @@ from .preprocess_flags import add_preprocess, input_fields
 
 if TYPE_CHECKING:
     from ..runtime.model import Model
+    from ..system.mistakes import Mistakes
 
 _said: set[str] = set()
 
@@ -67,6 +68,16 @@ def load(args: argparse.Namespace, *, timed_only: bool = False) -> Model:
     say_note(model)
     _say_how_fed(args, model)
     return model
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at the file, at the labels and at what is said of its input, before any of it is loaded."""
+    from ..artefact import container, labels
+
+    found.attempt(container.look, args.file)
+    found.attempt(input_fields, args)
+    if args.labels is not None:
+        found.attempt(labels.read, args.labels)
 
 
 def say_note(model: Model) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import image_flags, model_flags, output_flags
+
+if TYPE_CHECKING:
+    from ..system.mistakes import Mistakes
 
 _EPILOG = """\
 examples:
@@ -33,7 +36,15 @@ def add_parser(subparsers: Any) -> None:
     model_flags.add_runtime(parser)
     model_flags.add_foreign(parser)
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at the files and the images before the model is loaded."""
+    from ..data.first_look import check_pictures
+
+    model_flags.look(args, found)
+    found.attempt(check_pictures, args.images, follow_links=args.follow_links)
 
 
 def run(args: argparse.Namespace) -> int:

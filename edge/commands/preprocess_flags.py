@@ -42,13 +42,18 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--scale", type=_numbers, metavar="S[,S,S]", help="divided by, in pixel units; one, or one per channel")
 
 
+def said(args: argparse.Namespace) -> bool:
+    """Whether any of these flags was given."""
+    return args.preprocess is not None or any(getattr(args, name) is not None for name in _DETAILS)
+
+
 def input_fields(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return what the flags say of an InputSpec, for `InputSpec.fitting`: no size, one number may stand for all channels.
 
     None if no flag was given. How many channels there are, the model knows.
     Raises ContractError if the flags leave mean and scale open.
     """
-    if args.preprocess is None and all(getattr(args, name) is None for name in _DETAILS):
+    if not said(args):
         return None
     mean, scale = args.mean, args.scale
     if args.preprocess is not None:

@@ -15,6 +15,7 @@ from . import image_flags, model_flags, output_flags
 
 if TYPE_CHECKING:
     from ..runtime.model import Model
+    from ..system.mistakes import Mistakes
 
 _DESCRIPTION = """\
 Run a model over a folder of images (one sub-folder per class), a flat folder (no labels) or a CSV manifest (a header with path
@@ -98,7 +99,25 @@ def add_parser(subparsers: Any) -> None:
     model_flags.add_foreign(parser)
     _add_format(parser)
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at the files and the images before a model is hashed or a folder of thousands is read. On a board, `devices` does."""
+    if args.plan or args.file is None or args.images is None or getattr(args, "on", None):
+        return
+    from ..artefact import container
+    from ..data.first_look import check_pictures
+    from ..validation import published, reference
+
+    if args.reference is None:
+        model_flags.look(args, found)
+    else:  # what is said of models without a contract may be said of the reference alone
+        found.attempt(container.look, args.file)
+        found.attempt(reference.check_there if args.reference.endswith(reference.SUFFIX) else container.look, args.reference)
+    if args.published is not None:
+        found.attempt(published.parse, args.published)
+    found.attempt(check_pictures, args.images, follow_links=args.follow_links)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -127,6 +127,14 @@ class ReferenceWriter:
         return OutputError(f"{self.path}: cannot be written ({error.strerror or error}); choose another place")
 
 
+def check_there(path: str | os.PathLike[str]) -> None:
+    """Raise ArtefactError where there is no file of reference outputs. None of it is read."""
+    if not Path(path).is_file():
+        raise ArtefactError(
+            f"{path}: no such file of reference outputs; make it with edgekit outputs or quantize.reference_outputs"
+        )
+
+
 def store(
     model: Model, images: LabelledImages, path: str | os.PathLike[str], advance: Callable[[], None] = lambda: None
 ) -> tuple[list[str], int]:

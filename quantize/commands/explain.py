@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
 
 _DESCRIPTION = """\
 Compare an int8 file with its float32 variant on the same photos: a ladder from float to int8 in single steps, each paired with
@@ -47,7 +50,20 @@ def add_parser(subparsers: Any) -> None:
     board.add_argument("--ssh-config", metavar="FILE", help="read by ssh instead of ~/.ssh/config")
     board.add_argument("--wheels", metavar="DIR", help="a folder with the board's wheels, where this machine cannot fetch them")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from edge.artefact import container
+
+    from . import mistakes
+
+    for file in (args.file, args.reference):
+        found.attempt(container.look, file)
+    if args.keras is not None:
+        mistakes.look_at_file(args.keras, found)
+    mistakes.look_at_pictures(found, args.images)
 
 
 def run(args: argparse.Namespace) -> int:

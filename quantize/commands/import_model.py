@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
+
+    from ..loading.slim.source import SlimOptions
 
 KINDS = ("slim",)
 _OUTPUTS = {"aux": "AUXILIARY", "logits": "LOGITS", "predictions": "PREDICTIONS"}
@@ -70,7 +75,26 @@ def add_parser(subparsers: Any) -> None:
     )
     preprocess_flags.add_preprocess(parser)
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from edge.artefact import labels as class_labels
+    from edge.system.mistakes import check_out_folder
+
+    from ..loading import load
+    from ..loading.slim import files as slim_files
+    from . import mistakes
+
+    found.attempt(slim_files.check_there, args.source, where=str(args.source))
+    found.attempt(_options, args)
+    found.attempt(_preprocess, args)
+    found.attempt(load.three, args.input_shape)
+    if args.labels is not None:
+        found.attempt(class_labels.read, args.labels)
+    mistakes.look_at_pictures(found, args.images)
+    found.attempt(check_out_folder, args.out)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,14 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from ..loading import keras_files
     from ..loading.slim import source as slim_source
 
-    options = slim_source.SlimOptions(
-        output=_output(args.output),
-        input_node=args.input,
-        checkpoint=args.checkpoint,
-        background=args.background,
-        input_order=args.input_order,
-        fold_preprocessing=args.fold_preprocessing,
-    )
+    options = _options(args)
     labels = None if args.labels is None else class_labels.read(args.labels)
     shape = None if args.input_shape is None else (*args.input_shape, 3)[:3]
     with stage("read the network and rebuild it"):
@@ -120,6 +137,19 @@ def run(args: argparse.Namespace) -> int:
     }
     output_flags.emit(args, report, _text(report))
     return 0
+
+
+def _options(args: argparse.Namespace) -> SlimOptions:
+    from ..loading.slim.source import SlimOptions
+
+    return SlimOptions(
+        output=_output(args.output),
+        input_node=args.input,
+        checkpoint=args.checkpoint,
+        background=args.background,
+        input_order=args.input_order,
+        fold_preprocessing=args.fold_preprocessing,
+    )
 
 
 def _output(text: str) -> str:

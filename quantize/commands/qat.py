@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
+
+    from ..qat.config import QatConfig
 
 EXAMPLES = """\
 examples:
@@ -74,7 +79,17 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--per-tensor", action="store_true", help="one weight scale per tensor, not per channel")
     what.add_argument("--out", default=".", metavar="DIR", help="where the files go (default: here)")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from . import mistakes
+
+    found.attempt(_config, args)
+    mistakes.look(args, found)
+    mistakes.look_at_pictures(found, args.images, args.validation)
+    mistakes.look_at_space(args, found, ("int8", "int8-qat"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,11 +97,22 @@ def run(args: argparse.Namespace) -> int:
     from edge.commands import output_flags
 
     from ..qat.api import quantization_aware
-    from ..qat.config import QatConfig
     from ..qat.report import to_text
     from .source_flags import load_source
 
-    config = QatConfig(
+    config = _config(args)
+    source = load_source(args, images=args.images)
+    out = Path(args.out)
+    result = quantization_aware(source, args.images, args.validation, config, out=out, resume=args.resume)
+    report = result.to_dict()
+    output_flags.emit(args, report, to_text(report))
+    return 0
+
+
+def _config(args: argparse.Namespace) -> QatConfig:
+    from ..qat.config import QatConfig
+
+    return QatConfig(
         epochs=args.epochs,
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
@@ -105,12 +131,6 @@ def run(args: argparse.Namespace) -> int:
         float_control=args.float_control,
         seed=args.seed,
     )
-    source = load_source(args, images=args.images)
-    out = Path(args.out)
-    result = quantization_aware(source, args.images, args.validation, config, out=out, resume=args.resume)
-    report = result.to_dict()
-    output_flags.emit(args, report, to_text(report))
-    return 0
 
 
 def _weights(given: str) -> dict[str, float]:

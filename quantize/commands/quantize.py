@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
+
+    from ..ptq import PtqConfig
 
 EXAMPLES = """\
 examples:
@@ -72,7 +77,20 @@ def add_parser(subparsers: Any) -> None:
     )
     what.add_argument("--out", default=".", metavar="DIR", help="where the files go (default: here)")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from .. import variants as known
+    from . import mistakes
+
+    variants = found.attempt(known.parse_variants, args.variants)
+    found.attempt(_config, args)
+    mistakes.look(args, found)
+    if variants is None or found.attempt(_calibrated, args, variants):  # the others leave --images unread
+        mistakes.look_at_pictures(found, args.images, args.validation, follow_links=args.follow_links)
+    mistakes.look_at_space(args, found, variants or ())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,17 +98,11 @@ def run(args: argparse.Namespace) -> int:
     from edge.commands import output_flags
 
     from .. import ptq
+    from .. import variants as known
     from .source_flags import load_source
 
-    variants = ptq.parse_variants(args.variants)
-    config = ptq.PtqConfig(
-        io=args.io,
-        per_channel=not args.per_tensor,
-        ranges=args.ranges,
-        runtime=args.runtime,
-        keep_float=tuple(op.strip() for op in args.keep_float.split(",")) if args.keep_float else (),
-        quantizer=args.quantizer,
-    )
+    variants = known.parse_variants(args.variants)
+    config = _config(args)
     out = Path(args.out)
     source = load_source(args, images=args.images)
     representative = _representative(args, source, variants)
@@ -111,18 +123,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _representative(args: argparse.Namespace, source: Any, variants: tuple[str, ...]) -> Any:
-    from ..calibrate.representative import RepresentativeDataset
-    from ..errors import CalibrationError
-    from ..ptq import CALIBRATED
+def _config(args: argparse.Namespace) -> PtqConfig:
+    from ..ptq import PtqConfig
 
-    calibrated = [variant for variant in variants if variant in CALIBRATED]
-    if not calibrated:
-        return None
-    if args.images is None:
+    return PtqConfig(
+        io=args.io,
+        per_channel=not args.per_tensor,
+        ranges=args.ranges,
+        runtime=args.runtime,
+        keep_float=tuple(op.strip() for op in args.keep_float.split(",")) if args.keep_float else (),
+        quantizer=args.quantizer,
+    )
+
+
+def _calibrated(args: argparse.Namespace, variants: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which of the variants need representative images. Raises CalibrationError where there are none for them."""
+    from ..errors import CalibrationError
+    from ..variants import CALIBRATED
+
+    calibrated = tuple(variant for variant in variants if variant in CALIBRATED)
+    if calibrated and args.images is None:
         raise CalibrationError(
             f"{' and '.join(calibrated)} need representative images; give --images DIR (training photos, not test photos)"
         )
+    return calibrated
+
+
+def _representative(args: argparse.Namespace, source: Any, variants: tuple[str, ...]) -> Any:
+    from ..calibrate.representative import RepresentativeDataset
+
+    if not _calibrated(args, variants):
+        return None
     return RepresentativeDataset.open(
         args.images,
         count=args.count,

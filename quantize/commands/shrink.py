@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
+
+    from ..shrinking.config import ShrinkConfig
 
 _DESCRIPTION = """\
 Take out of a trained network what it can do without (residual blocks, channels, input pixels), repair what is left in closed
@@ -61,7 +66,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--io", default="int8", choices=("int8", "uint8", "float32"), help="of the file (default: %(default)s)")
     parser.add_argument("--out", default=".", metavar="DIR", help="where the files go (default: here)")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from . import mistakes
+
+    found.attempt(_config, args)
+    mistakes.look(args, found)
+    mistakes.look_at_pictures(found, args.images, args.validation)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,10 +85,19 @@ def run(args: argparse.Namespace) -> int:
 
     from ..shrinking import record
     from ..shrinking.api import shrink
-    from ..shrinking.config import ShrinkConfig
     from .source_flags import load_source
 
-    config = ShrinkConfig(
+    config = _config(args)
+    source = load_source(args, images=_named(args.images, args.validation))
+    result = shrink(source, args.images, args.validation, config, out=args.out, resume=args.resume)
+    output_flags.emit(args, result.report, record.to_text(result.report))
+    return 0 if result.verdict == statistics.PASS else 1
+
+
+def _config(args: argparse.Namespace) -> ShrinkConfig:
+    from ..shrinking.config import ShrinkConfig
+
+    return ShrinkConfig(
         max_drop=args.max_drop,
         speedup=args.speedup,
         max_ms=args.max_ms,
@@ -88,10 +111,6 @@ def run(args: argparse.Namespace) -> int:
         io=args.io,
         seed=args.seed,
     )
-    source = load_source(args, images=_named(args.images, args.validation))
-    result = shrink(source, args.images, args.validation, config, out=args.out, resume=args.resume)
-    output_flags.emit(args, result.report, record.to_text(result.report))
-    return 0 if result.verdict == statistics.PASS else 1
 
 
 def _named(images: str, validation: str) -> str:

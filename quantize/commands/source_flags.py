@@ -73,11 +73,11 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
     options: dict[str, Any] = {
         "name": args.name,
         "preprocess": preprocess_flags.input_fields(args),
-        "outputs": _outputs(args.outputs),
+        "outputs": outputs_of(args.outputs),
         "input_shape": args.input_shape,
-        "architecture": _architecture(args),
+        "architecture": architecture_of(args),
         "allow_code": args.allow_code,
-        "inputs": dict(map(_input, args.input or [])),
+        "inputs": dict(map(input_of, args.input or [])),
         "background": args.background,
     }
     if args.labels is not None:
@@ -90,6 +90,12 @@ def load_source(args: argparse.Namespace, *, images: str | None = None) -> Sourc
     return source if args.threshold is None else _with_threshold(source, args.threshold)
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise LoadError for a threshold that is no probability between 0 and 1."""
+    if not 0.0 < threshold < 1.0:
+        raise LoadError(f"--threshold {threshold:g}: a probability is expected, above 0 and below 1")
+
+
 def _with_threshold(source: Source, threshold: float) -> Source:
     """Return ``source`` with the threshold of its outputs that have one. Raises LoadError where none has."""
     import dataclasses
@@ -98,8 +104,7 @@ def _with_threshold(source: Source, threshold: float) -> Source:
 
     sizes = dict(zip(source.output_names, (int(tensor.shape[-1]) for tensor in _output_tensors(source)), strict=True))
     deciding = [o for o in source.contract.outputs if o.kind == "multilabel" or (o.is_classes and sizes[o.name] == 1)]
-    if not 0.0 < threshold < 1.0:
-        raise LoadError(f"--threshold {threshold:g}: a probability is expected, above 0 and below 1")
+    check_threshold(threshold)
     if not deciding:
         raise LoadError(
             f"{source.contract.name}: --threshold {threshold:g} is for an output of one value or of independent labels, and it has none;"
@@ -174,7 +179,8 @@ def _output_tensors(source: Source) -> list[Any]:
     return [structured[name] for name in source.output_names]
 
 
-def _architecture(args: argparse.Namespace) -> Any:
+def architecture_of(args: argparse.Namespace) -> Any:
+    """Return the Architecture that the flags name, None without. Raises LoadError for details of none."""
     if args.architecture is None:
         given = [f"--{name}" for name in _ARCHITECTURE if getattr(args, name) is not None]
         if given:
@@ -193,14 +199,16 @@ def _architecture(args: argparse.Namespace) -> Any:
     )
 
 
-def _outputs(text: str | None) -> str | dict[str, str] | None:
+def outputs_of(text: str | None) -> str | dict[str, str] | None:
+    """Return what ``--outputs`` says: a kind, or kinds by the names of outputs."""
     if text is None or "=" not in text:
         return text
     pairs = [part.partition("=") for part in text.split(",")]
     return {name.strip(): kind.strip() for name, _, kind in pairs}
 
 
-def _input(text: str) -> tuple[str, dict[str, Any]]:
+def input_of(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and fields that an ``--input`` gives. Raises LoadError."""
     name, *parts = text.split(":")
     fields: dict[str, Any] = {}
     for part in parts:

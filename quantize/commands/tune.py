@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.system.mistakes import Mistakes
 
 _DESCRIPTION = """\
 Find the fastest file whose drop of top-1 is proven to be within the budget: full int8 if that passes, else with as few blocks in
@@ -42,7 +45,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--accelerator", metavar="NAME", help="an Edge TPU attached to the board: then nothing may stay in float")
     parser.add_argument("--out", default=".", metavar="DIR", help="where NAME.tuned.tflite goes (default: here)")
     output_flags.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, mistakes=look)
+
+
+def look(args: argparse.Namespace, found: Mistakes) -> None:
+    """Look at all that can be wrong before TensorFlow is there."""
+    from . import mistakes
+
+    found.attempt(_facts, args)
+    mistakes.look(args, found)
+    mistakes.look_at_pictures(found, args.images, args.validation)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if found.chosen is not None else 1
 
 
-def _target(args: argparse.Namespace) -> tuple[Any, bool]:
+def _facts(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the board and the accelerator that the flags name, each None without. Raises UsageError for unknown ones."""
     from devices.boards import board_files, profiles
     from devices.errors import DeviceError
     from edge.errors import UsageError
@@ -97,6 +110,11 @@ def _target(args: argparse.Namespace) -> tuple[Any, bool]:
         accelerator = None if args.accelerator is None else profiles.accelerator(args.accelerator)
     except DeviceError as error:
         raise UsageError(str(error)) from error
+    return board, accelerator
+
+
+def _target(args: argparse.Namespace) -> tuple[Any, bool]:
+    board, accelerator = _facts(args)
     own = board is not None and board.edgetpu is not None and board.edgetpu.value is not None
     chosen = accelerator or (board if own else None)
     if chosen is not None and chosen.end_of_life is not None:

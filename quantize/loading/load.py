@@ -99,7 +99,7 @@ def load(
     if loaded.input_shape != NO_PICTURE:
         check_order(loaded.input_shape, where=where)
     unread = Contract(
-        name=_name(name, source),
+        name=name_of(name, source),
         input=InputSpec(width=1, height=1, frames=int(loaded.input_shape != NO_PICTURE)),
         outputs=tuple(OutputSpec(name=output.name, kind="features") for output in loaded.outputs),
         extra_inputs=extra,
@@ -253,7 +253,8 @@ def three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
     return whole[0], whole[1], whole[2]
 
 
-def _name(name: str | None, source: Any) -> str:
+def name_of(name: str | None, source: Any) -> str:
+    """Return what files made of a network are called: ``name``, or its own, without what no file name should have."""
     if name is None:
         stem = Path(source).resolve().name if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "model"))
         name = re.sub(r"\.(keras|weights\.h5|h5|hdf5)$", "", stem)

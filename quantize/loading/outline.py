@@ -128,7 +128,7 @@ def takes_pixels_as_they_come(config: Mapping[str, Any]) -> bool:
 
 
 def _along(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
-    """Yield the layers from a model's input on, into nested models; None where the path forks or is not seen any further."""
+    """Yield the layers from a model's input on, into nested models; None where the path forks."""
     layers = config["config"]["layers"]
     if "inbound_nodes" not in layers[-1]:
         for layer in layers:
@@ -142,8 +142,9 @@ def _along(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
     (here,) = [layer_name(layer) for layer in layers if layer.get("class_name") == "InputLayer"]
     for _ in range(_MOST_LAYERS):
         following = readers.get(here, [])
-        if len(following) != 1:
+        if len(following) > 1:
             yield None
+        if len(following) != 1:
             return
         yield from _into(following[0])
         here = layer_name(following[0])
@@ -151,7 +152,7 @@ def _along(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
 
 def _into(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
     if layer.get("class_name") in MODEL_CLASSES:
-        yield from (inner for inner in _along(layer) if inner is not None)
+        yield from _along(layer)
     else:
         yield layer
 

@@ -15,7 +15,8 @@ import quantize
 from edge.artefact import container, graph
 from edge.runtime import golden
 from edge.runtime.interpreter import open_interpreter
-from quantize import ptq, runtimes, variants as known_variants
+from quantize import ptq, runtimes
+from quantize import variants as known_variants
 from quantize.analyse import ladder
 from quantize.analyse.paired import Photos
 from quantize.errors import CalibrationError, ConversionError

@@ -56,6 +56,12 @@ def recognises(path: Path) -> bool:
         return False
 
 
+def check_there(path: Path, *, where: str) -> None:
+    """Raise LoadError where neither a file nor the checkpoint of that prefix is there."""
+    if not path.is_file():
+        _check_checkpoint(_prefix(path), where=where)
+
+
 def read(path: Path, *, output: str, input_node: str, checkpoint: Path | None, where: str) -> Stored:
     """Read the network that ends in node ``output`` and begins with ``input_node``.
 
@@ -217,10 +223,7 @@ def _freeze(graph: Any, variables: Mapping[str, np.ndarray], *, where: str) -> A
 
 def _variables(prefix: Path, *, where: str) -> dict[str, np.ndarray]:
     tf = import_tensorflow()
-    if not _checkpoint_files(prefix):
-        raise LoadError(
-            f"{where}: a checkpoint is PREFIX.index and PREFIX.data-..., and {prefix}.index is not there; copy all its files"
-        )
+    _check_checkpoint(prefix, where=where)
     with quiet():
         try:
             reader = tf.train.load_checkpoint(str(prefix))
@@ -228,6 +231,13 @@ def _variables(prefix: Path, *, where: str) -> dict[str, np.ndarray]:
             return {name: np.asarray(reader.get_tensor(name)) for name in sorted(names) if not name.startswith("_CHECKPOINTABLE")}
         except Exception as error:  # TensorFlow raises many types for a damaged checkpoint
             raise LoadError(f"{where}: the checkpoint cannot be read ({first_line(error)}); copy or download it again") from error
+
+
+def _check_checkpoint(prefix: Path, *, where: str) -> None:
+    if not _checkpoint_files(prefix):
+        raise LoadError(
+            f"{where}: a checkpoint is PREFIX.index and PREFIX.data-..., and {prefix}.index is not there; copy all its files"
+        )
 
 
 def _checkpoint_files(prefix: Path) -> tuple[Path, ...]:
