@@ -158,7 +158,8 @@ def _look_for_mistakes(args: argparse.Namespace) -> None:
     """Raise what can be told before the command loads anything: all of it in one answer."""
     found = Mistakes()
     if isinstance(place := getattr(args, "json", None), str):
-        found.attempt(importlib.import_module(".commands.output_flags", __package__).check_place, place)
+        output_flags = importlib.import_module(".commands.output_flags", __package__)
+        found.attempt(output_flags.check_place, place, out=getattr(args, "out", None))
     look: Callable[[argparse.Namespace, Mistakes], None] | None = getattr(args, "mistakes", None)
     if look is not None:
         look(args, found)

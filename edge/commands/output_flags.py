@@ -21,16 +21,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_place(place: str) -> None:
+def check_place(place: str, *, out: str | os.PathLike[str] | None = None) -> None:
     """Raise OutputError where ``--json`` names a file in a folder that is not there: mistyped, more likely than meant to be made.
 
-    What edgekit keeps for itself it makes itself (a board's ``cache``, in which its answers lie until they are fetched).
+    What edgekit makes itself need not be there: the folder ``out`` of a command's files, those above it, and what it keeps for itself (a board's
+    ``cache``, in which answers lie until they are fetched).
     """
     if place == "-":
         return
     folder = os.path.dirname(place) or os.curdir
-    own = Path(os.path.realpath(cache.folder()))
-    if not os.path.isdir(folder) and not Path(os.path.realpath(folder)).is_relative_to(own):
+    whole = Path(os.path.realpath(folder))
+    on_the_way = out is not None and Path(os.path.realpath(out)).is_relative_to(whole)
+    if not os.path.isdir(folder) and not on_the_way and not whole.is_relative_to(os.path.realpath(cache.folder())):
         why = "is no folder" if os.path.exists(folder) else "is not there"
         raise OutputError(f"{place}: cannot be written ({folder} {why}); make that folder, or choose another place for --json")
     if os.path.isdir(place):

@@ -88,7 +88,8 @@ def look(args: argparse.Namespace, found: Mistakes) -> None:
     variants = found.attempt(known.parse_variants, args.variants)
     found.attempt(_config, args)
     mistakes.look(args, found)
-    if variants is None or found.attempt(_calibrated, args, variants):  # the others leave --images unread
+    calibrated = None if variants is None else found.attempt(_calibrated, args, variants)
+    if variants is None or calibrated:  # the others leave --images unread
         mistakes.look_at_pictures(found, args.images, args.validation, follow_links=args.follow_links)
     mistakes.look_at_space(args, found, variants or ())
 

@@ -218,6 +218,8 @@ def _labels_by_output(
     if len(candidates) != 1:
         sizes = ", ".join(f"{output.name} has {output.size}" for output in found)
         which = "no output" if not candidates else f"{len(candidates)} outputs"
+        if not candidates and len(found) == len(open_to_labels) == 1 and found[0].size not in (1, count):
+            raise LoadError(f"{where}: {count} labels fit no output ({sizes}); expected one for each")
         raise LoadError(f"{where}: {count} labels fit {which} ({sizes}); say whose they are: labels={{NAME: [...]}} in Python")
     return {candidates[0].name: tuple(labels)}
 

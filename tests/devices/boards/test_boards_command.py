@@ -90,6 +90,7 @@ def test_what_edgekit_cannot_use_says_what_can(capsys: pytest.CaptureFixture[str
 
 def test_json_file_holds_all_boards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "new" / "boards.json"
+    target.parent.mkdir()
     text = output(capsys, "--json", str(target))
     assert "pi-zero-2w" in text
     data = json.loads(target.read_text(encoding="utf-8"))
