@@ -24,8 +24,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def check_place(place: str, *, out: str | os.PathLike[str] | None = None) -> None:
     """Raise OutputError where ``--json`` names a file in a folder that is not there: mistyped, more likely than meant to be made.
 
-    What edgekit makes itself need not be there: the folder ``out`` of a command's files, those above it, and what it keeps for itself (a board's
-    ``cache``, in which answers lie until they are fetched).
+    What edgekit makes itself need not be there: the folder ``out`` of a command's files and those above it, and what it keeps for
+    itself (a board's ``cache``, in which answers lie until they are fetched).
     """
     if place == "-":
         return

@@ -73,24 +73,28 @@ def look_at_pictures(found: Mistakes, *places: str | Path | None, follow_links: 
 
 
 def look_at_space(args: argparse.Namespace, found: Mistakes, variants: Sequence[str]) -> None:
-    """Look whether ``--out`` has room for the weights of these variants, where the size of the model's file tells how many there are.
+    """Look whether ``--out`` has room for the weights of these variants, where the size of the model's file tells how many there are."""
+    from edge.system import mistakes
+
+    path, out = Path(args.model), Path(args.out)
+    what = f"for the weights of {', '.join(variants)}, counted from the size of {path.name}"
+    found.attempt(mistakes.check_free, out, needed(path, args.name, out, variants), what)
+
+
+def needed(path: Path, name: str | None, out: Path, variants: Sequence[str]) -> int:
+    """Return how many bytes the variants of a network take in ``out`` at least, 0 where that cannot be told from its file's size.
 
     A file that is there already is replaced, and gives back what it takes; one of them is there twice for a moment.
     """
-    from edge.system import mistakes
-
     from ..loading import load
 
-    path, out = Path(args.model), Path(args.out)
     if not path.is_file() or path.stat().st_size < _LARGE or path.suffix not in (".keras", ".h5", ".hdf5"):
-        return
-    name = load.name_of(args.name, path)
+        return 0
+    name = load.name_of(name, path)
     shares = [SHARES[variant] for variant in variants if not (out / f"{name}.{variant}.tflite").exists()]
     share = sum(shares) or max((SHARES[variant] for variant in variants), default=0.0)
     trained = path.suffix != ".keras" or _was_compiled(path)
-    needed = int(path.stat().st_size * share * (_STATE if trained else 1.0) * _SURE)
-    what = f"for the weights of {', '.join(variants)}, counted from the size of {path.name}"
-    found.attempt(mistakes.check_free, out, needed, what)
+    return int(path.stat().st_size * share * (_STATE if trained else 1.0) * _SURE)
 
 
 def _was_compiled(path: Path) -> bool:

@@ -310,7 +310,7 @@ def test_a_damaged_or_foreign_file_is_told_as_loading_tells_it(
 
 
 @pytest.mark.parametrize(
-    ("variants", "compiled", "there", "needed"),
+    ("variants", "compiled", "there", "share"),
     [
         (("float32",), False, (), 0.8),
         (("float32", "float16", "dynamic", "int8", "int16x8"), False, (), 1.8),
@@ -323,23 +323,16 @@ def test_room_is_asked_for_the_weights_that_are_made(
     variants: tuple[str, ...],
     compiled: bool,
     there: tuple[str, ...],
-    needed: float,
+    share: float,
     place: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edge.system import mistakes as checks
-
     path = keras_file(
         place / "large.keras", {**PLAIN, "compile_config": {"optimizer": "adam"} if compiled else None}, weights=5 << 20
     )
     for variant in there:
         (place / f"large.{variant}.tflite").touch()
-    asked: list[int] = []
-    monkeypatch.setattr(checks, "check_free", lambda place, needed, what: asked.append(needed))
-    from argparse import Namespace
-
-    mistakes.look_at_space(Namespace(model=str(path), name=None, out=str(place)), Mistakes(), variants)
-    assert asked == [pytest.approx(path.stat().st_size * needed, abs=1)]
+    found = mistakes.needed(path, None, place, variants)
+    assert found == pytest.approx(path.stat().st_size * share, abs=1)
 
 
 def test_a_disk_without_room_is_told_before_anything_is_made(
