@@ -28,7 +28,7 @@ def look(args: argparse.Namespace, found: Mistakes) -> None:
     from edge.commands import preprocess_flags
     from edge.system import mistakes
 
-    from ..loading import load
+    from ..loading import architecture, load, outline
     from . import source_flags
 
     found.attempt(preprocess_flags.input_fields, args)
@@ -39,9 +39,14 @@ def look(args: argparse.Namespace, found: Mistakes) -> None:
     if args.threshold is not None:
         found.attempt(source_flags.check_threshold, args.threshold)
     labels = None if args.labels is None else found.attempt(class_labels.read, args.labels)
-    config = look_at_file(args.model, found, with_architecture=args.architecture is not None)
+    form, config = look_at_file(args.model, found, with_architecture=args.architecture is not None)
+    fed = preprocess_flags.said(args)
+    if form == outline.WEIGHTS:
+        if args.input_shape is None:
+            found.attempt(architecture.check_size, None, where=str(Path(args.model)))
+        if not fed:
+            _ask_how_fed((1, 1, 3), args.architecture, found, where=str(Path(args.model)))
     if config is not None:
-        fed = preprocess_flags.said(args)
         _look_at_network(
             config, found, where=str(Path(args.model)), fed=fed, sized=args.input_shape is not None or shape is not None
         )
@@ -51,16 +56,15 @@ def look(args: argparse.Namespace, found: Mistakes) -> None:
     found.attempt(mistakes.check_out_folder, args.out)
 
 
-def look_at_file(model: str, found: Mistakes, *, with_architecture: bool = False) -> dict[str, Any] | None:
-    """Look at a model's file; return the configuration of a Keras model that is in it."""
+def look_at_file(model: str, found: Mistakes, *, with_architecture: bool = False) -> tuple[str, dict[str, Any] | None]:
+    """Look at a model's file; return its form, "" where that is wrong or TF-slim's, and the configuration of a Keras model in it."""
     from ..loading import outline
     from ..loading.slim import files as slim_files
 
     path = Path(model)
     if slim_files.recognises(path):
-        return None
-    form = found.attempt(outline.form_of, path, with_architecture, where=str(path))
-    return None if form is None else found.attempt(outline.stored_config, path, form, where=str(path))
+        return "", None
+    return found.attempt(outline.look_into, path, with_architecture, where=str(path)) or ("", None)
 
 
 def look_at_pictures(found: Mistakes, *places: str | Path | None, follow_links: bool = False) -> None:
@@ -111,7 +115,7 @@ def _was_compiled(path: Path) -> bool:
 
 def _look_at_network(config: Mapping[str, Any], found: Mistakes, *, where: str, fed: bool, sized: bool) -> None:
     """Look at the input. fed: how pictures are fed was said. sized: so was the size of the input."""
-    from ..loading import contract_check, io_specs, keras_config, keras_files, outline
+    from ..loading import io_specs, keras_config, keras_files, outline
     from ..loading.architecture import recognise
 
     stored = found.attempt(outline.told, lambda: keras_config.spatial_shape(config, where=where))
@@ -123,14 +127,15 @@ def _look_at_network(config: Mapping[str, Any], found: Mistakes, *, where: str, 
     if fed or channels is None or not outline.told(lambda: outline.takes_pixels_as_they_come(config)):
         return
     names = [keras_config.layer_name(layer) for layer, _ in keras_config.objects(config, where=where)]
-    found.attempt(
-        contract_check.decide,
-        None,
-        shape=(height or 1, width or 1, channels),
-        inside=contract_check.InsideNormalisation.nothing(),
-        architecture=recognise(names),
-        where=where,
-    )
+    _ask_how_fed((height or 1, width or 1, channels), recognise(names), found, where=where)
+
+
+def _ask_how_fed(shape: tuple[int, int, int], architecture: str, found: Mistakes, *, where: str) -> None:
+    """Ask how pictures are fed, of a network that does not normalise them itself. ``architecture``: "" for one that is not known."""
+    from ..loading import contract_check
+
+    inside = contract_check.InsideNormalisation.nothing()
+    found.attempt(contract_check.decide, None, shape=shape, inside=inside, architecture=architecture, where=where)
 
 
 def _look_at_output(

@@ -49,6 +49,12 @@ class Architecture:
             raise LoadError(f"classes is {self.classes}, expected at least 1")
 
 
+def check_size(input_shape: tuple[int, int, int] | None, *, where: str) -> None:
+    """Raise LoadError where nobody says the input size of a file of weights."""
+    if input_shape is None:
+        raise LoadError(f"{where}: weights alone do not say the input size; give it with --input-shape HEIGHTxWIDTH")
+
+
 def load_weights_file(
     path: Path, architecture: Architecture, *, input_shape: tuple[int, int, int] | None, where: str
 ) -> tuple[Any, tuple[str, ...]]:
@@ -56,8 +62,7 @@ def load_weights_file(
 
     Raises LoadError when the file is none of this architecture, or contradicts what was said about it.
     """
-    if input_shape is None:
-        raise LoadError(f"{where}: weights alone do not say the input size; give it with --input-shape HEIGHTxWIDTH")
+    check_size(input_shape, where=where)
     with h5_files.opened(path, where=where) as file:
         stored = sum(h5_files.size(shape) for shape in h5_files.arrays(file).values())
     classes = _classes(stored, architecture, where=where)

@@ -61,41 +61,43 @@ def form_of(path: Path, with_architecture: bool, *, where: str) -> str:
 
     with_architecture: the network of a file of weights was said. Raises LoadError for anything else: missing, foreign, damaged.
     """
+    return _form_and_h5_config(path, with_architecture, where=where)[0]
+
+
+def look_into(path: Path, with_architecture: bool, *, where: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the form of a file as `form_of` does, and the configuration of a Keras model in its usual form; None for other forms,
+    and where it has none that could be told anything of.
+    """
+    form, stored = _form_and_h5_config(path, with_architecture, where=where)
+    if form == KERAS:
+        stored = keras_files.stored_config(path, where=where)
+    if stored is None:
+        return form, None
+    whole = stored
+    return form, told(lambda: keras_forms.usual(whole, where=where)[0])
+
+
+def _form_and_h5_config(path: Path, with_architecture: bool, *, where: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the form of a file and, as an HDF5 file is looked through only once, the configuration in it."""
     if path.is_dir():
         if not (path / saved_model.GRAPH_FILE).is_file():
             raise LoadError(f"{where}: a directory without {saved_model.GRAPH_FILE}, so no SavedModel; expected {SUPPORTED}")
-        return SAVED_MODEL
+        return SAVED_MODEL, None
     head = _head(path, where=where)
     if head.startswith(b"PK\x03\x04"):
-        return KERAS
+        return KERAS, None
     if not head.startswith(h5_files.MAGIC):
         raise LoadError(f"{where}: {_foreign(path, head)} ({path.stat().st_size:,} bytes); expected {SUPPORTED}")
     with h5_files.opened(path, where=where) as file:
-        if h5_files.model_config(file, where=where) is not None:
-            return H5
+        config = h5_files.model_config(file, where=where)
+    if config is not None:
+        return H5, config
     if not with_architecture:
         raise LoadError(
             f"{where}: holds weights without their network; say which it is with --architecture inception_resnet_v2"
             " --input-shape HEIGHTxWIDTH, or save the whole model"
         )
-    return WEIGHTS
-
-
-def stored_config(path: Path, form: str, *, where: str) -> dict[str, Any] | None:
-    """Return the configuration in a file of a Keras model, in its usual form; None for other forms, and where it has none that could
-    be told anything of. Raises LoadError for a damaged file.
-    """
-    if form == KERAS:
-        stored = keras_files.stored_config(path, where=where)
-    elif form == H5:
-        with h5_files.opened(path, where=where) as file:
-            found = h5_files.model_config(file, where=where)
-        if found is None:
-            return None
-        stored = found
-    else:
-        return None
-    return told(lambda: keras_forms.usual(stored, where=where)[0])
+    return WEIGHTS, None
 
 
 def told(look: Callable[[], _Told]) -> _Told | None:

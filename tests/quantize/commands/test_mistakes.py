@@ -62,6 +62,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "labels9.txt").write_text("\n".join(f"class {i}" for i in range(9)))
     (tmp_path / "labels10.txt").write_text("\n".join(f"class {i}" for i in range(10)))
     (tmp_path / "first.csv").write_text("path,label\ntrain/0/one.png,0\n")
+    with h5py.File(tmp_path / "only.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.zeros(3, np.float32)
     return tmp_path
 
 
@@ -139,6 +141,10 @@ MANY = {
         "validate none.tflite --reference none.npz --images empty --published top1=high --json typo/a.json",
         "none.tflite|none.npz|empty|top1|typo",
     ),
+    "weights alone": (
+        "quantize only.weights.h5 --architecture inception_resnet_v2 --images empty --json typo/a.json",
+        "do not say the input size|was trained with inception|empty|typo",
+    ),
     "compare": ("compare a.tflite b.tflite --images empty --json typo/a.json", "a.tflite|b.tflite|empty|typo"),
     "outputs": (
         "outputs a.tflite --images empty --out o.npz --labels none.txt --json typo/a.json",
@@ -198,8 +204,6 @@ def test_what_loading_takes_is_not_refused(words: str, place: Path, monkeypatch:
     (place / "saved" / "saved_model.pb").write_bytes(b"\x08\x01")
     (place / "graph.pb").write_bytes(b"\n\x0f\n\x05input\x12\x06Placeh")
     (place / "checkpoint.index").write_bytes(bytes.fromhex("57fb808b247547db"))
-    with h5py.File(place / "only.weights.h5", "w") as file:
-        file["layers/dense/vars/0"] = np.zeros(3, np.float32)
     with h5py.File(place / "whole.h5", "w") as file:
         file.attrs["model_config"] = json.dumps(PLAIN)
     assert looked_at(words, place, monkeypatch) == []
