@@ -29,7 +29,7 @@ def check_pictures(path: str | os.PathLike[str], *, follow_links: bool = False) 
 
 def _has_picture(root: Path) -> bool:
     readable = picture_kinds.readable()
-    for _, folders, files in os.walk(root, followlinks=True):
+    for _, folders, files in os.walk(root):  # a link may lead anywhere: `LabelledImages.open` knows which are followed
         folders[:] = [name for name in folders if not hidden(name)]
         if any(not name.startswith(".") and suffix(name) in readable for name in files):
             return True
