@@ -227,6 +227,7 @@ def test_list_show_compare_and_import(
     store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_int8_artefact: Path
 ) -> None:
     folder = tmp_path / "results"
+    folder.mkdir()
     for board in ("pi-4b", "pi-5"):
         assert main(["check", str(tiny_int8_artefact), "--board", board, "--json", str(folder / f"{board}.json")]) == 0
     (folder / "other.json").write_text('{"something": "else"}', encoding="utf-8")

@@ -242,8 +242,10 @@ def test_a_sigmoid_may_end_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["selftest", "compare"])
-def test_a_command_advises_no_flags_that_it_lacks(foreign: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(foreign)] if command == "selftest" else [str(foreign), str(foreign), "--images", str(foreign.parent)]
+def test_a_command_advises_no_flags_that_it_lacks(
+    foreign: Path, tiny_images: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(foreign)] if command == "selftest" else [str(foreign), str(foreign), "--images", str(tiny_images)]
     assert cli.main([command, *files]) == 2
     said = capsys.readouterr().err
     assert "--preprocess" not in said and "this command takes files whose contract or TFLite Metadata says it" in said
