@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 # What comes after what, from a trained network to a board at work. A command in none of these is shown last, under OTHER.
 STAGES: dict[str, tuple[str, ...]] = {
-    "make": ("demo", "quantize", "tune", "qat", "shrink", "import", "fetch", "relabel"),
+    "make": ("demo", "ship", "quantize", "tune", "qat", "shrink", "import", "fetch", "relabel"),
     "prove": ("validate", "compare", "explain", "outputs", "inspect", "report", "runs"),
     "board": ("boards", "check", "virtual", "doctor", "deploy", "selftest", "benchmark", "throughput"),
     "operate": ("classify", "watch", "status", "rollback", "undeploy"),

@@ -26,6 +26,7 @@ from .input_probe import measure
 from .io_specs import NO_PICTURE, FoundInput, FoundOutput, Inputs, Labels, Outputs, check_order, specify_inputs, specify_outputs
 from .keras_outputs import with_endings
 from .keras_rewrite import TAKES_WHOLE_PIXELS
+from .names import file_name
 from .slim import files as slim_files
 from .source import Source
 
@@ -114,7 +115,7 @@ def load(
     if loaded.input_shape != NO_PICTURE:
         check_order(loaded.input_shape, where=where)
     unread = Contract(
-        name=_name(name, source),
+        name=file_name(name, source),
         input=InputSpec(width=1, height=1, frames=int(loaded.input_shape != NO_PICTURE)),
         outputs=tuple(OutputSpec(name=output.name, kind="features") for output in loaded.outputs),
         extra_inputs=extra,
@@ -297,13 +298,6 @@ def _three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
     if len(whole) != 3 or not all(type(value) is int and 1 <= value <= 8192 for value in whole):
         raise LoadError(f"input shape is {tuple(shape)}, expected (height, width) or (height, width, channels), 1 to 8192 each")
     return whole[0], whole[1], whole[2]
-
-
-def _name(name: str | None, source: Any) -> str:
-    if name is None:
-        stem = Path(source).resolve().name if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "model"))
-        name = re.sub(r"\.(keras|weights\.h5|h5|hdf5)$", "", stem)
-    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "model"
 
 
 def _sha256(path: Path) -> str:
