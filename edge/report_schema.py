@@ -256,8 +256,12 @@ ANSWERS: Mapping[str, Schema] = {
     "explain": _EXPLAIN,
     "qat": _QAT,
     "shrink": _SHRINK,
+    "ship": record(shipped=optional(text()), verdict=text(40), sentence=text(), steps=anything(), advice=anything()),
     "tune": record({"chosen": optional(text()), "file": optional(text())}, candidates=anything(), ranking=anything()),
-    "deploy": record({**_WHERE, "sha256": optional(text())}, release=text(), changed=flag()),
+    # Its runtime is the name of the interpreter that was put on the board.
+    "deploy": record(
+        {"target": optional(text()), "runtime": optional(text()), "sha256": optional(text())}, release=text(), changed=flag()
+    ),
     "selftest": record({**_WHERE, "model_sha256": text(), "passed": flag(), "exact": flag()}, results=anything()),
     "quantize": record(variants=items(record({"file": text(), "name": text(), "bytes": _COUNT}))),
     "import": record(

@@ -76,7 +76,7 @@ def _loses(found: Mapping[str, Any], request: Request) -> str:
     if not drop:
         return "has no verdict"
     low, high = (100 * bound for bound in drop["ci95"])
-    allowed, images = f"{100 * request.max_drop:g} allowed", f"{found.get('images', 0):,} photos"
+    allowed, images = f"{100 * request.max_drop:.2f} allowed", f"{found.get('images', 0):,} photos"
     if found.get("verdict") == PASS:
         return f"loses at most {max(high, 0.0):.2f} points of top-1 ({allowed}; {images})"
     return f"loses {100 * drop['top1']:+.2f} points of top-1 ({low:+.2f} to {high:+.2f}; {allowed}; {images})"

@@ -209,7 +209,7 @@ def _summary(step: Step, answer: Mapping[str, Any]) -> str:
     if step.name == "quantize":
         return f"{len(answer.get('variants', ()))} files"
     if step.name == "doctor":
-        return str((answer.get("board") or {}).get("model") or "a board")
+        return str((answer.get("board") or {}).get("model") or answer.get("target"))
     if step.name == "status":
         return f"current: {answer.get('current') or 'nothing'}"
     return str(answer.get("status", "")) if step.name == "report" else summary_of(answer)
