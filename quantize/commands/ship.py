@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.commands import output_flags, preprocess_flags
     from edge.errors import EdgeError
 
-    from ..shipping import mistakes, work
+    from ..shipping import advice, mistakes, work
 
     request = _request(args)
     wrong = mistakes.find(request)
@@ -90,6 +90,9 @@ def run(args: argparse.Namespace) -> int:
         for line in wrong:
             print(f"edgekit: error: {' '.join(line.split())}", file=sys.stderr)
         return 2
+    doubt = advice.too_few(work.count(request.test), request.max_drop)
+    if doubt:
+        print(f"edgekit: warning: {doubt}", file=sys.stderr)
     apart = args.json == "-"
     say = work.to_stderr if apart else work.to_stdout
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edge.numbers import statistics
 from edge.numbers.statistics import UNDECIDED
-from edge.progress import seconds
 
 from . import steps
 from .candidates import Answers
@@ -18,6 +18,7 @@ from .steps import Step
 SHRINK_S = 30 * 60.0  # what edgekit shrink takes unless it is told otherwise
 _TUNE_LOOKS = 10  # files that edgekit tune compares with float32, more or less
 _EPOCHS = 5  # of edgekit qat, unless it is told otherwise
+_MOST_PHOTOS = 10**9
 _TRAINING = 10  # a photo in training takes as long as so many in a validation, more or less
 
 
@@ -32,12 +33,25 @@ class Advice:
 
     def to_text(self) -> str:
         """Return it in one line for people."""
-        about = "" if self.about_s is None else f" (about {seconds(max(60.0, self.about_s))})"
+        about = "" if self.about_s is None else f" (about {max(1, round(self.about_s / 60))} min)"
         return f"{self.why}{about}: {self.line}" if self.line else self.why
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {"kind": self.kind, "why": self.why, "line": self.line or None, "about_s": self.about_s}
+
+
+def too_few(images: int, max_drop: float) -> str:
+    """Return the sentence that says that so many photos prove the limit for no file that answers as float32 does, or ""."""
+    needed = images
+    while needed < _MOST_PHOTOS and statistics.paired_interval(0, 0, needed)[1] > max_drop:
+        needed += needed // 100 + 1
+    if needed == images:
+        return ""
+    return (
+        f"{images:,} photos in --test are too few to prove a drop of at most {100 * max_drop:g} points, even for a file that answers"
+        f" just as float32 does: about {needed:,} are needed, or a larger --max-drop"
+    )
 
 
 def advise(request: Request, plan: Plan, answers: Answers, took_s: Callable[[str], float | None], train: int) -> list[Advice]:
@@ -51,6 +65,9 @@ def advise(request: Request, plan: Plan, answers: Answers, took_s: Callable[[str
             for answer in open_
             if answer.get("verdict") == UNDECIDED and answer.get("images_to_decide")
         ]
+        doubt = too_few(max(answer.get("images", 1) for answer in open_), request.max_drop) if open_ else ""
+        if doubt:
+            return [Advice(kind="photos", why=doubt)]
         if wanted:
             why = f"about {min(wanted):,} photos like these in --test would decide, where now it is undecided"
             found.append(Advice(kind="photos", why=why))

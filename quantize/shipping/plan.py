@@ -73,7 +73,7 @@ def make(request: Request, answers: Answers) -> Plan:
         todo.append(steps.certify(request, take.name, take.file))
         if _certified(take, answers):
             todo += [steps.status(request), steps.deploy(request, take.name, take.file)]
-    todo.append(_report(request, todo, take))
+    todo.append(_report(request, todo, take, slow=take is None and best is not None))
     return Plan(steps=tuple(todo), candidates=tuple(candidates), chosen=take, best=best, profile=profile, emulated=emulated)
 
 
@@ -96,7 +96,7 @@ def _certified(chosen: Candidate | None, answers: Answers) -> bool:
     return found is None or found.get("verdict") == PASS
 
 
-def _report(request: Request, done: list[Step], chosen: Candidate | None) -> Step:
+def _report(request: Request, done: list[Step], chosen: Candidate | None, *, slow: bool) -> Step:
     """The page is about the file that is taken; where none is, about all that was tried."""
     told = [step for step in done if step.words[0] not in ("doctor", "status")]
     if chosen is not None:
@@ -107,4 +107,7 @@ def _report(request: Request, done: list[Step], chosen: Candidate | None) -> Ste
         }
         told = [step for step in told if step.name in mine]
     page = all(importlib.util.find_spec(name) is not None for name in ("jinja2", "vl_convert"))
-    return steps.report(request, tuple(step.answer for step in told), request.place("report.html" if page else "report.md"))
+    # The page judges what was lost, and no milliseconds.
+    title = f"{request.name}: slower than the {request.max_ms:g} ms that are allowed" if slow and page else None
+    place = request.place("report.html" if page else "report.md")
+    return steps.report(request, tuple(step.answer for step in told), place, title)

@@ -15,6 +15,7 @@ from edge.system import child
 
 _APART = "quantize.shipping.apart"
 _PATIENCE_S = 10.0
+_STDERR = 2
 
 
 def run(words: Sequence[str], *, lock: int, text_to_stderr: bool = False) -> int:
@@ -43,9 +44,7 @@ def run(words: Sequence[str], *, lock: int, text_to_stderr: bool = False) -> int
 def _started(words: Sequence[str], kept: tuple[int, int], text_to_stderr: bool) -> subprocess.Popen[bytes]:
     line = child.command(_APART, str(kept[0]), *words)
     try:
-        return subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno() if text_to_stderr else None, pass_fds=kept
-        )
+        return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=_STDERR if text_to_stderr else None, pass_fds=kept)
     except OSError as error:
         raise UsageError(f"cannot start {sys.executable!r} for the next step ({error})") from error
 

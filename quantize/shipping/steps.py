@@ -127,10 +127,10 @@ def deploy(request: Request, candidate: str, file: str) -> Step:
     return _step(request, f"deploy {candidate}", "deploy", file, _board(request), *_there(request), files=(file,))
 
 
-def report(request: Request, answers: tuple[str, ...], out: str) -> Step:
+def report(request: Request, answers: tuple[str, ...], out: str, title: str | None) -> Step:
     """Put all answers on one page."""
     place = request.place("report.json")  # not among the answers that it is made of
-    words = ("report", *answers, "--out", out, "--json", place)
+    words = ("report", *answers, "--out", out, *(() if title is None else ("--title", title)), "--json", place)
     return Step(name="report", words=words, answer=place, files=answers, fine=JUDGED)
 
 

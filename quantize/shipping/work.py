@@ -137,8 +137,7 @@ def ship(request: Request, say: Say, *, text_to_stderr: bool = False) -> Shipped
             )
             _check_board(step, answer, place)
         verdict = telling.judge(request, current, answers)
-        train = len(LabelledImages.open(request.train, unlabelled=True))
-        helps = [] if verdict.exit_code == 0 else advise(request, current, answers, journal.seconds, train)
+        helps = [] if verdict.exit_code == 0 else advise(request, current, answers, journal.seconds, count(request.train))
         return Shipped(request=request, plan=current, verdict=verdict, advice=helps, steps=told)
 
 
@@ -218,6 +217,11 @@ def _summary(step: Step, answer: Mapping[str, Any]) -> str:
 def _page(current: Plan) -> str:
     words = current.steps[-1].words
     return words[words.index("--out") + 1]
+
+
+def count(photos: str) -> int:
+    """Return how many photos a folder or manifest has. Raises DatasetError."""
+    return len(LabelledImages.open(photos, unlabelled=True))
 
 
 def to_stderr(text: str) -> None:
