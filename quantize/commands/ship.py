@@ -98,17 +98,21 @@ def run(args: argparse.Namespace) -> int:
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if args.dry_run or (on_terminal and not args.yes):
         planned = work.preview(request)
-        for number, each in enumerate(planned, 1):
-            say(_shown(number, each))
+        shown = "\n".join(["the steps, if each goes well:", *(_shown(number, each) for number, each in enumerate(planned, 1))])
         if args.dry_run:
             steps = [{"name": each.step.name, "line": each.step.line, "as_before": each.before is not None} for each in planned]
-            if args.json is not None:
-                output_flags.emit(args, {"steps": steps}, "")
+            output_flags.emit(args, {"steps": steps}, shown)
+            del args.report  # nothing was done that one might remember
             return 0
-        if not _agreed():
+        say(shown)
+        if any(each.before is None and not each.step.always for each in planned) and not _agreed():
             say("nothing was done")
             return 0
-    shipped = work.ship(request, say, text_to_stderr=apart)
+    try:
+        shipped = work.ship(request, say, text_to_stderr=apart)
+    except KeyboardInterrupt:
+        print("edgekit: what is done so far is kept; the same command goes on from here", file=sys.stderr)
+        raise
     output_flags.emit(args, {**shipped.to_dict(), "exit_code": shipped.verdict.exit_code}, shipped.to_text())
     return shipped.verdict.exit_code
 

@@ -72,10 +72,17 @@ def advise(request: Request, plan: Plan, answers: Answers, took_s: Callable[[str
             why = f"about {min(wanted):,} photos like these in --test would decide, where now it is undecided"
             found.append(Advice(kind="photos", why=why))
         found += _for_accuracy(request, plan, answers, took_s, train, tried)
-    elif plan.chosen is None and "shrink" not in tried:
+    elif _is_slow(plan, answers) and "shrink" not in tried:
+        assert plan.best is not None
         step = steps.shrink(request, plan.profile, plan.best.measured_ms(answers))
         found.append(_told(step, "a smaller network may be fast enough", SHRINK_S))
     return found
+
+
+def _is_slow(plan: Plan, answers: Answers) -> bool:
+    """Whether what passes is known to be too slow."""
+    known = plan.best is not None and (plan.best.measured_ms(answers) or plan.best.predicted_ms(answers)) is not None
+    return plan.chosen is None and known
 
 
 def _for_accuracy(

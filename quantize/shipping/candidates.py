@@ -42,9 +42,13 @@ class Candidate:
         return (answers.get(f"check {self.name}") or {}).get("fits")
 
     def is_slow(self, request: Request, answers: Answers, *, measure: bool) -> bool:
-        """Whether it takes longer than is allowed. measure: only what was measured counts, as it can be."""
+        """Whether it takes longer than is allowed, or nobody can predict it. measure: only what was measured counts, as it can be."""
+        if request.max_ms is None:
+            return False
         found = self.measured_ms(answers) if measure else self.predicted_ms(answers)
-        return request.max_ms is not None and found is not None and found > request.max_ms
+        if found is None:
+            return not measure and answers.get(f"check {self.name}") is not None
+        return found > request.max_ms
 
 
 def quantized(request: Request) -> tuple[Candidate, ...]:

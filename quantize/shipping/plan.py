@@ -12,7 +12,7 @@ from edge.numbers.statistics import PASS
 from . import steps
 from .candidates import Answers, Candidate, choose, quantized, rescued
 from .request import Request
-from .steps import Step
+from .steps import REFUSED, Step
 
 VIRTUAL_MARK = "edgekit,virtual-board"  # as `edgekit doctor` finds it in the device tree of an emulated board
 
@@ -54,15 +54,19 @@ def make(request: Request, answers: Answers) -> Plan:
             todo.append(steps.tune(request, profile) if kind == "tune" else steps.qat(request))
             todo += _added(kind, request, answers, candidates, profile)
 
+    # An emulated board that is none of those that are known has no speed at all.
+    blind = request.max_ms is not None and not measure and profile is None and answers.get("doctor") is not None
+
     def chosen() -> tuple[Candidate | None, Candidate | None]:
-        return choose(candidates, request, answers, measure=measure)
+        take, best = choose(candidates, request, answers, measure=measure)
+        return None if blind else take, best
 
     take, best = chosen()
     on_board: list[Step] = []
     if measure and best is not None:
         on_board = [steps.benchmark(request, best.name, best.file)]
         todo += on_board
-    if best is not None and take is None and "shrink" in request.allow:
+    if best is not None and take is None and not blind and "shrink" in request.allow:
         todo.append(steps.shrink(request, profile, best.measured_ms(answers)))
         todo += _added("shrink", request, answers, candidates, profile)
         take, _ = chosen()
@@ -73,7 +77,7 @@ def make(request: Request, answers: Answers) -> Plan:
         todo.append(steps.certify(request, take.name, take.file))
         if _certified(take, answers):
             todo += [steps.status(request), steps.deploy(request, take.name, take.file)]
-    todo.append(_report(request, todo, take, slow=take is None and best is not None))
+    todo.append(_report(request, answers, todo, take, slow=take is None and best is not None))
     return Plan(steps=tuple(todo), candidates=tuple(candidates), chosen=take, best=best, profile=profile, emulated=emulated)
 
 
@@ -96,9 +100,11 @@ def _certified(chosen: Candidate | None, answers: Answers) -> bool:
     return found is None or found.get("verdict") == PASS
 
 
-def _report(request: Request, done: list[Step], chosen: Candidate | None, *, slow: bool) -> Step:
+def _report(request: Request, answers: Answers, done: list[Step], chosen: Candidate | None, *, slow: bool) -> Step:
     """The page is about the file that is taken; where none is, about all that was tried."""
-    told = [step for step in done if step.words[0] not in ("doctor", "status")]
+    told = [
+        step for step in done if step.words[0] not in ("doctor", "status") and not (answers.get(step.name) or {}).get(REFUSED)
+    ]
     if chosen is not None:
         mine = {
             "quantize",

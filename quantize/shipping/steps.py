@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from .request import Request
 
 ASKED = frozenset({0})
+REFUSED = "refused"
+"""The key of the answer that stands for a rescue which this network cannot have: its exit code, 2."""
 JUDGED = frozenset({0, 1})  # 1: its verdict is no yes, which is an answer
 
 
@@ -18,7 +20,8 @@ class Step:
 
     ``files``: files and folders that it reads. ``photos``: folders and manifests of pictures that it reads. ``fine``: exit codes that are
     answers. ``always``: it looks at something outside, so that no earlier answer counts. ``state``: a file that is there where an
-    interrupted run can be resumed. ``makes``: whether it makes a model, so that what comes behind it is not known before.
+    interrupted run can be resumed. ``makes``: whether it makes a model, so that what comes behind it is not known before. ``optional``:
+    where it refuses the network, the others go on without it.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Step:
     always: bool = False
     state: str | None = None
     makes: bool = False
+    optional: bool = False
 
     @property
     def line(self) -> str:
@@ -100,7 +104,9 @@ def _training(request: Request, kind: str, *words: str, **rest: object) -> Step:
     # A folder of its own: qat writes an int8 file too, under the name that quantize gives.
     common = ("--images", request.train, "--validation", request.test, *words, "--out", request.place(kind))
     photos = (request.train, request.test)
-    return _step(request, kind, kind, request.model, *common, *request.source, photos=photos, **_model(request), **rest)
+    return _step(
+        request, kind, kind, request.model, *common, *request.source, photos=photos, optional=True, **_model(request), **rest
+    )
 
 
 def certify(request: Request, candidate: str, file: str) -> Step:

@@ -43,9 +43,6 @@ def judge(request: Request, plan: Plan, answers: Answers) -> Verdict:
             f"{chosen.file} is predicted not to fit {plan.profile}; edgekit check {chosen.file} --board {plan.profile} says why"
         )
         return Verdict(status=FAIL, sentence=f"{FAIL}: {said}", file=None)
-    if request.max_ms is not None and chosen.measured_ms(answers) is None and chosen.predicted_ms(answers) is None:
-        said = f"nobody knows how fast {chosen.file} is on {request.board or plan.profile} ({request.max_ms:g} ms allowed)"
-        return Verdict(status=UNDECIDED, sentence=f"{UNDECIDED}: {said}", file=None)
     parts = [f"{chosen.file} {_loses(there or answers.get(f'validate {chosen.name}') or {}, request)}"]
     parts += _speed(chosen, request, plan, answers)
     if there is not None:
@@ -66,6 +63,9 @@ def _lossy(request: Request, plan: Plan, answers: Answers) -> Verdict:
 
 def _slow(request: Request, plan: Plan, answers: Answers) -> Verdict:
     assert plan.best is not None
+    if plan.best.measured_ms(answers) is None and plan.best.predicted_ms(answers) is None:
+        said = f"nobody knows how fast {plan.best.file} is on {request.board or plan.profile} ({request.max_ms:g} ms allowed)"
+        return Verdict(status=UNDECIDED, sentence=f"{UNDECIDED}: {said}", file=None)
     speed = "; ".join(_speed(plan.best, request, plan, answers))
     said = f"{plan.best.file} {_loses(answers.get(f'validate {plan.best.name}') or {}, request)}, and is too slow: {speed}"
     return Verdict(status=FAIL, sentence=f"{FAIL}: {said}", file=None)

@@ -12,6 +12,7 @@ from typing import Any
 
 from edge.data.dataset import LabelledImages
 from edge.errors import EdgeError
+from edge.files import atomic_write_text
 from edge.history.record import summary_of
 from edge.progress import seconds
 
@@ -21,10 +22,11 @@ from .journal import Journal
 from .plan import Plan
 from .prints import Prints
 from .request import Request
-from .steps import Step
+from .steps import REFUSED, Step
 from .telling import Verdict
 
 Say = Callable[[str], None]
+USAGE = 2
 _SIGNALLED = 70  # exit code where a step was ended by a signal that nobody here sent
 
 
@@ -157,6 +159,10 @@ def _do(step: Step, key: str, journal: Journal, say: Say, place: str, descriptor
     start = time.monotonic()
     code = runner.run(typed.words, lock=descriptor, text_to_stderr=text_to_stderr)
     took = time.monotonic() - start
+    if code == USAGE and step.optional:
+        # Everything that both load alike is fine, as quantize has shown: this network cannot have it, and that stays so.
+        atomic_write_text(answer, json.dumps({REFUSED: code}) + "\n")
+        code = 0
     if code not in step.fine or not answer.exists():
         raise _no_answer(step, code, place)
     journal.end(step, key, code, took, (step.answer, *_made(step, _read(step))))
@@ -205,6 +211,8 @@ def _made(step: Step, answer: Mapping[str, Any]) -> Iterator[str]:
 
 def _summary(step: Step, answer: Mapping[str, Any]) -> str:
     """Return what a step found in a few words."""
+    if REFUSED in answer:
+        return "not for this network"
     if step.name == "quantize":
         return f"{len(answer.get('variants', ()))} files"
     if step.name == "doctor":

@@ -96,7 +96,7 @@ def test_flags_of_the_model_go_to_each_step_as_they_were_typed(photos: Path, cap
         "--background=-1",
     )
     assert main(["ship", *GOOD, "--dry-run", *words, "--input", "speed:scale=30", "--input", "age"]) == 0
-    line = capsys.readouterr().out.splitlines()[0]
+    line = capsys.readouterr().out.splitlines()[1]
     for said in (
         "--mean=-1,127.5,0.1",
         "--scale 2",

@@ -103,6 +103,15 @@ def test_rescues_are_tried_one_after_the_other_where_they_are_allowed() -> None:
     assert "out/runs/validate.qat.json" in told and "out/runs/qat.json" in told and "out/runs/validate.int8.json" not in told
 
 
+def test_a_rescue_that_this_network_cannot_have_is_passed_over() -> None:
+    request = replace(HERE, allow=("tune", "qat"))
+    answers: Answers = {"quantize": MADE, "validate int8": proven("fail"), "tune": {"refused": 2}, "qat": {"refused": 2}}
+    found = plan.make(request, answers)
+    assert names(found) == ["quantize", "validate int8", "tune", "qat", "report"]
+    assert "out/runs/tune.json" not in found.steps[-1].words
+    assert advice.advise(request, found, answers, lambda step: None, 10) == []
+
+
 def test_a_rescue_is_left_alone_where_it_is_not_needed() -> None:
     request = replace(HERE, allow=("qat", "tune", "shrink"))
     assert names(plan.make(request, {"quantize": MADE, "validate int8": proven()})) == ["quantize", "validate int8", "report"]
@@ -187,10 +196,19 @@ def test_a_file_that_is_not_to_fit_is_no_pass_without_a_board_that_says_otherwis
 
 
 def test_a_limit_of_time_that_nobody_can_judge_is_no_pass() -> None:
-    request = replace(BOARD, board="virtual:desk", max_ms=100.0)
-    answers: Answers = {"doctor": {"board": {}}, "quantize": MADE, "validate int8": proven(), "certify int8": proven()}
-    verdict = telling.judge(request, plan.make(request, answers), answers)
-    assert (verdict.status, verdict.exit_code) == ("undecided", 1)
+    virtual = replace(BOARD, board="virtual:desk", max_ms=100.0, allow=("shrink",))
+    local = replace(HERE, profile="pi-4b", max_ms=100.0)
+    cases: list[tuple[Request, Answers]] = [
+        (virtual, {"doctor": {"board": {}}, "quantize": MADE, "validate int8": proven()}),
+        (local, {"quantize": MADE, "check int8": {"fits": True, "latency_ms": None}, "validate int8": proven()}),
+    ]
+    for request, answers in cases:
+        found = plan.make(request, answers)
+        assert names(found)[-2:] == ["validate int8", "report"]
+        verdict = telling.judge(request, found, answers)
+        assert (verdict.status, verdict.exit_code, verdict.file) == ("undecided", 1, None)
+        assert "nobody knows how fast out/net.int8.tflite is" in verdict.sentence
+        assert advice.advise(request, found, answers, lambda step: None, 10) == []
 
 
 def test_files_are_called_as_quantize_says() -> None:

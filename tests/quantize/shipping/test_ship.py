@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import queue
 import re
 import shlex
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +19,8 @@ import pytest
 
 from edge.cli import build_parser, main
 from edge.system import child
-from quantize.shipping import lock
+from quantize.shipping import lock, steps
+from quantize.shipping.request import Request
 from tests.quantize.shipping.words import OUT, SHIP
 
 pytestmark = pytest.mark.converts
@@ -52,6 +58,16 @@ def read_until(stream: IO[str] | None, what: str) -> str:
         if what in line:
             return read
     raise AssertionError(f"{what!r} never came: {read}")
+
+
+def read_all(descriptor: int) -> str:
+    """Everything that a terminal says until nobody has it open any more."""
+    read = b""
+    with contextlib.suppress(OSError):  # Linux' way to say that it is closed
+        while piece := os.read(descriptor, 65536):
+            read += piece
+    os.close(descriptor)
+    return read.decode()
 
 
 def test_the_first_ship_makes_proves_and_reports(first_ship: Path) -> None:
@@ -104,7 +120,7 @@ def test_another_limit_repeats_the_validation_only(shipped: Path, capfd: pytest.
 def test_what_is_gone_or_changed_is_made_again(file: str, shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (OUT / file).unlink()
     _, said, _ = ship(capfd, "--dry-run")
-    assert said.startswith(" 1. edgekit quantize small.keras")
+    assert said.splitlines()[1].startswith(" 1. edgekit quantize small.keras")
     assert "as before" not in said
 
 
@@ -124,7 +140,7 @@ def test_a_dry_run_writes_nothing(shipped: Path, capfd: pytest.CaptureFixture[st
     assert code == 0
     assert left_in(shipped) == before
     assert not Path("elsewhere").exists()
-    shown = [line.partition(". ")[2].split()[1] for line in said.splitlines()]
+    shown = [line.partition(". ")[2].split()[1] for line in said.splitlines()[1:]]
     assert shown == ["doctor", "quantize", "validate", "benchmark", "validate", "status", "deploy", "report"]
 
 
@@ -167,6 +183,64 @@ def test_an_interruption_ends_the_step_too(
     assert not (OUT / "runs/validate.int8.json").exists()
     code, said, _ = ship(capfd)
     assert code == 0 and "as before: quantize" in said
+
+
+def test_on_a_terminal_it_shows_the_steps_and_asks_once(shipped: Path) -> None:
+    (OUT / "runs/validate.int8.json").unlink()
+    before = left_in(OUT)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(child.module_command("edge.cli", *SHIP), stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, b"n\n")
+        said = read_all(ours)
+    assert process.returncode == 0
+    assert "the steps, if each goes well:" in said and " 1. as before: quantize (" in said and " 2. edgekit validate " in said
+    assert said.count("Go on? [Y/n]") == 1 and said.rstrip().endswith("nothing was done")
+    assert left_in(OUT) == before
+
+
+def test_json_alone_goes_to_standard_output(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (OUT / "runs/validate.int8.json").unlink()
+    code, said, told = ship(capfd, "--json", "-")
+    assert code == 0
+    assert json.loads(said)["verdict"] == "pass"
+    assert "[2/3] edgekit validate" in told and "same first answer" in told
+
+
+def test_it_is_remembered_as_one_run(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert ship(capfd, "--store", "runs.db")[0] == 0
+    assert main(["runs", "--store", "runs.db", "--json", "-"]) == 0
+    (run,) = json.loads(capfd.readouterr().out)["runs"]
+    assert run["command"] == "ship" and run["summary"].startswith("pass: small.shipped/small.int8.tflite loses at most")
+    assert [artefact["file"] for artefact in run["artefacts"]] == [str(OUT / "small.int8.tflite")]
+
+
+def test_the_last_step_of_one_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    said, done = queue.SimpleQueue[str](), queue.SimpleQueue[str]()
+
+    def second() -> None:
+        with lock.locked(tmp_path, said.put):
+            done.put((tmp_path / lock.FILE).read_text())
+
+    with lock.locked(tmp_path, print):
+        (tmp_path / lock.FILE).write_text(str(gone.pid))
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert said.get(timeout=60) == f"waiting for the last step of process {gone.pid}, which was killed"
+        assert done.empty()
+    assert done.get(timeout=60) == str(os.getpid())
+    thread.join()
+
+
+def test_states_lie_where_the_commands_keep_them() -> None:
+    from quantize.qat import state
+    from quantize.shrinking import search
+
+    request = Request(model="net.keras", train="train", test="test", out="out", name="net")
+    assert steps.qat(request).state == f"out/qat/net.qat/{state.FILE}"
+    assert steps.shrink(request, None, None).state == f"out/shrink/net.shrunk/{search.FILE}"
 
 
 def test_one_at_a_time_in_a_folder(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
