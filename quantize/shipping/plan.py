@@ -19,8 +19,11 @@ VIRTUAL_MARK = "edgekit,virtual-board"  # as `edgekit doctor` finds it in the de
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All steps in order. ``chosen`` is what is deployed, None where nothing may be; ``best`` what is most nearly so."""
+    """All steps in order. ``request``: with the name that the files have. ``chosen`` is what is deployed, None where nothing may be;
+    ``best`` what is most nearly so.
+    """
 
+    request: Request
     steps: tuple[Step, ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate | None
@@ -78,7 +81,15 @@ def make(request: Request, answers: Answers) -> Plan:
         if _certified(take, answers):
             todo += [steps.status(request), steps.deploy(request, take.name, take.file)]
     todo.append(_report(request, answers, todo, take, slow=take is None and best is not None))
-    return Plan(steps=tuple(todo), candidates=tuple(candidates), chosen=take, best=best, profile=profile, emulated=emulated)
+    return Plan(
+        request=request,
+        steps=tuple(todo),
+        candidates=tuple(candidates),
+        chosen=take,
+        best=best,
+        profile=profile,
+        emulated=emulated,
+    )
 
 
 def _proven(request: Request, candidate: Candidate, profile: str | None) -> list[Step]:

@@ -47,6 +47,21 @@ class Request:
         except TargetError:
             return False
 
+    @property
+    def learning(self) -> str:
+        """The list of those photos of ``train`` that a network learns from where others have to choose."""
+        return self.place("split", "learn.csv")
+
+    @property
+    def choosing(self) -> str:
+        """The list of the others."""
+        return self.place("split", "choose.csv")
+
+    @property
+    def class_names(self) -> str | None:
+        """The file of class names that the lists need where folders have said them; None where they are given, or in a list already."""
+        return self.place("split", "labels.txt") if self.labels is None and Path(self.train).is_dir() else None
+
     def place(self, *parts: str) -> str:
         """Return a path below ``out``, written as ``out`` is."""
         return str(Path(self.out, *parts))

@@ -84,8 +84,10 @@ def tune(request: Request, profile: str | None) -> Step:
 
 
 def qat(request: Request) -> Step:
-    """Quantization-aware training."""
-    return _training(request, "qat", state=request.place("qat", f"{request.name}.qat", "state.npz"))
+    """Quantization-aware training. Photos of --train choose the best epoch: those of --test are to judge it."""
+    names = () if request.class_names is None else ("--labels", request.class_names)
+    photos = (request.learning, request.choosing)
+    return _training(request, "qat", *names, photos=photos, state=request.place("qat", f"{request.name}.qat", "state.npz"))
 
 
 def shrink(request: Request, profile: str | None, measured_ms: float | None) -> Step:
@@ -100,12 +102,13 @@ def shrink(request: Request, profile: str | None, measured_ms: float | None) -> 
     return _training(request, "shrink", "--max-drop", f"{request.max_drop:g}", *budget, fine=JUDGED, state=state)
 
 
-def _training(request: Request, kind: str, *words: str, **rest: object) -> Step:
+def _training(request: Request, kind: str, *words: str, photos: tuple[str, str] | None = None, **rest: object) -> Step:
     # A folder of its own: qat writes an int8 file too, under the name that quantize gives.
-    common = ("--images", request.train, "--validation", request.test, *words, "--out", request.place(kind))
-    photos = (request.train, request.test)
+    images, validation = photos or (request.train, request.test)
+    common = ("--images", images, "--validation", validation, *words, "--out", request.place(kind))
+    seen = (request.train,) if photos else (request.train, request.test)  # lists are made of what is in train
     return _step(
-        request, kind, kind, request.model, *common, *request.source, photos=photos, optional=True, **_model(request), **rest
+        request, kind, kind, request.model, *common, *request.source, photos=seen, optional=True, **_model(request), **rest
     )
 
 

@@ -16,7 +16,7 @@ from edge.files import atomic_write_text
 from edge.history.record import summary_of
 from edge.progress import seconds
 
-from . import lock, plan, runner, telling
+from . import lock, plan, runner, split, telling
 from .advice import Advice, advise
 from .journal import Journal
 from .plan import Plan
@@ -121,7 +121,7 @@ def ship(request: Request, say: Say, *, text_to_stderr: bool = False) -> Shipped
             entry = _still(step, journal.holds(step, key), answers)
             before = entry is not None
             if entry is None:
-                entry = _do(step, key, journal, say, place, descriptor, text_to_stderr)
+                entry = _do(current.request, step, key, journal, say, place, descriptor, text_to_stderr)
             answer = _read(step)
             answers[step.name] = answer
             summary = _summary(step, answer)
@@ -139,7 +139,10 @@ def ship(request: Request, say: Say, *, text_to_stderr: bool = False) -> Shipped
             )
             _check_board(step, answer, place)
         verdict = telling.judge(request, current, answers)
-        helps = [] if verdict.exit_code == 0 else advise(request, current, answers, journal.seconds, count(request.train))
+        train = count(request.train)
+        helps = [] if verdict.exit_code == 0 else advise(current.request, current, answers, journal.seconds, train)
+        if any(each.kind == "qat" for each in helps):
+            split.write(current.request)  # so that the line can be typed as it stands
         return Shipped(request=request, plan=current, verdict=verdict, advice=helps, steps=told)
 
 
@@ -147,11 +150,15 @@ def _next(current: Plan, answers: Mapping[str, Any]) -> Step | None:
     return next((step for step in current.steps if step.name not in answers), None)
 
 
-def _do(step: Step, key: str, journal: Journal, say: Say, place: str, descriptor: int, text_to_stderr: bool) -> dict[str, Any]:
+def _do(
+    request: Request, step: Step, key: str, journal: Journal, say: Say, place: str, descriptor: int, text_to_stderr: bool
+) -> dict[str, Any]:
     """Do one step. Raises StepError where it came to no answer."""
     resumed = step.state is not None and journal.was_begun(step, key) and Path(step.state).exists()
     typed = replace(step, words=(*step.words, "--resume")) if resumed else step
     say(f"{place} {typed.line}")
+    if step.name == "qat":
+        split.write(request)
     answer = Path(step.answer)
     answer.parent.mkdir(parents=True, exist_ok=True)
     answer.unlink(missing_ok=True)  # an answer of an earlier time would be taken for this one's

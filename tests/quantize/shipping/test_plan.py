@@ -103,6 +103,22 @@ def test_rescues_are_tried_one_after_the_other_where_they_are_allowed() -> None:
     assert "out/runs/validate.qat.json" in told and "out/runs/qat.json" in told and "out/runs/validate.int8.json" not in told
 
 
+def test_what_shrink_itself_does_not_prove_is_no_candidate() -> None:
+    request = replace(HERE, profile="pi-4b", max_ms=100.0, allow=("shrink",))
+    answers: dict[str, Any] = {"quantize": MADE, "check int8": predicted(180), "validate int8": proven()}
+    answers["shrink"] = {"int8": "out/shrink/net.shrunk.int8.tflite", "verdict": "undecided"}
+    found = plan.make(request, answers)
+    assert "validate shrink" not in names(found) and found.chosen is None
+
+
+def test_the_photos_that_judge_choose_no_epoch() -> None:
+    request = replace(HERE, allow=("qat",))
+    (qat,) = (
+        step for step in plan.make(request, {"quantize": MADE, "validate int8": proven("fail")}).steps if step.name == "qat"
+    )
+    assert "test" not in qat.words and qat.photos == ("train",)
+
+
 def test_a_rescue_that_this_network_cannot_have_is_passed_over() -> None:
     request = replace(HERE, allow=("tune", "qat"))
     answers: Answers = {"quantize": MADE, "validate int8": proven("fail"), "tune": {"refused": 2}, "qat": {"refused": 2}}
@@ -127,7 +143,7 @@ def test_what_is_measured_as_too_slow_is_shrunk_by_what_the_measurement_lacks() 
     ]
     (shrink,) = (step for step in found.steps if step.name == "shrink")
     assert shrink.words[shrink.words.index("--speedup") + 1] == "1.9"
-    still = slow | {"shrink": {"int8": "out/shrink/net.shrunk.int8.tflite"}, "validate shrink": proven()}
+    still = slow | {"shrink": {"int8": "out/shrink/net.shrunk.int8.tflite", "verdict": "pass"}, "validate shrink": proven()}
     still |= {"check shrink": predicted(20), "benchmark shrink": {"p50_ms": 101.0}}
     assert "certify shrink" not in names(plan.make(request, still))
     assert plan.make(request, still).chosen is None
@@ -174,7 +190,8 @@ def test_what_may_help_the_accuracy(answers: dict[str, Any], kinds: list[str]) -
     helps = advice.advise(HERE, found, {"quantize": MADE, **answers}, lambda step: 60.0, 1000)
     assert [each.kind for each in helps] == kinds
     for each in helps:
-        assert each.kind == "photos" or each.line.startswith(f"edgekit {each.kind} net.keras --images train --validation test ")
+        images = {"tune": "train --validation test", "qat": "out/split/learn.csv --validation out/split/choose.csv"}
+        assert each.kind == "photos" or each.line.startswith(f"edgekit {each.kind} net.keras --images {images[each.kind]} ")
         assert each.kind == "photos" or " min): edgekit " in each.to_text()
 
 
