@@ -57,6 +57,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="LIST",
         help="of tune, qat, shrink: do these too where they may help (default: say it only)",
     )
+    gate.add_argument("--minutes", type=float, metavar="M", help="of shrink (default: 30)")
     board = parser.add_argument_group("the board")
     board.add_argument("--board", metavar="TARGET", help="local, [user@]host[:port] or virtual:NAME (default: none)")
     board.add_argument("--profile", metavar="NAME", help="predict for this one of edgekit boards (default: what the board says)")
@@ -149,6 +150,7 @@ def _request(args: argparse.Namespace) -> Request:
         max_drop=args.max_drop,
         max_ms=args.max_ms,
         allow=_list(args.allow),
+        minutes=args.minutes,
         board=args.board,
         profile=args.profile,
         folder=args.folder,

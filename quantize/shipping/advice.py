@@ -15,7 +15,7 @@ from .plan import Plan
 from .request import Request
 from .steps import Step
 
-SHRINK_S = 30 * 60.0  # what edgekit shrink takes unless it is told otherwise
+_SHRINK_MINUTES = 30.0  # what edgekit shrink takes unless it is told otherwise
 _TUNE_LOOKS = 10  # files that edgekit tune compares with float32, more or less
 _EPOCHS = 5  # of edgekit qat, unless it is told otherwise
 _MOST_PHOTOS = 10**9
@@ -75,7 +75,7 @@ def advise(request: Request, plan: Plan, answers: Answers, took_s: Callable[[str
     elif _is_slow(plan, answers) and "shrink" not in tried:
         assert plan.best is not None
         step = steps.shrink(request, plan.profile, plan.best.measured_ms(answers))
-        found.append(_told(step, "a smaller network may be fast enough", SHRINK_S))
+        found.append(_told(step, "a smaller network may be fast enough", 60.0 * (request.minutes or _SHRINK_MINUTES)))
     return found
 
 

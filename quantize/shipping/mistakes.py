@@ -75,6 +75,8 @@ def _numbers(request: Request) -> Iterator[str]:
         yield f"--max-ms {request.max_ms:g}: expected milliseconds above 0"
     elif request.max_ms is not None and request.board is None and request.profile is None:
         yield f"--max-ms {request.max_ms:g}: of which board? give --board TARGET to measure it, or --profile NAME to predict it"
+    if request.minutes is not None and not 0.0 < request.minutes < float("inf"):
+        yield f"--minutes {request.minutes:g}: expected minutes above 0"
     if request.certify < 1:
         yield f"--certify {request.certify}: expected at least 1 photo"
 

@@ -17,7 +17,7 @@ class Request:
     """One `edgekit ship`. Places are as they were typed.
 
     ``source``: the words that say what the model is (``--preprocess inception``). ``variants``: float32 is always among them. ``allow``:
-    which of `RESCUES` may be done without asking. ``board``: a target, None for none. ``profile``: its name in `edgekit boards`, None to
+    which of `RESCUES` may be done without asking. ``minutes``: of shrink. ``board``: a target, None for none. ``profile``: its name in `edgekit boards`, None to
     take what the board says. ``certify``: images whose bits are compared.
     """
 
@@ -32,6 +32,7 @@ class Request:
     max_drop: float = 0.01
     max_ms: float | None = None
     allow: tuple[str, ...] = ()
+    minutes: float | None = None
     board: str | None = None
     profile: str | None = None
     folder: str | None = None

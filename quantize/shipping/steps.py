@@ -98,6 +98,7 @@ def shrink(request: Request, profile: str | None, measured_ms: float | None) -> 
         budget = ("--speedup", f"{math.ceil(10.5 * measured_ms / request.max_ms) / 10:g}")
     elif request.max_ms is not None and profile is not None:
         budget = ("--max-ms", f"{request.max_ms:g}", "--board", profile)
+    budget += () if request.minutes is None else ("--minutes", f"{request.minutes:g}")
     state = request.place("shrink", f"{request.name}.shrunk", "search.json")
     return _training(request, "shrink", "--max-drop", f"{request.max_drop:g}", *budget, fine=JUDGED, state=state)
 

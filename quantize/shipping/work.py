@@ -219,7 +219,7 @@ def _made(step: Step, answer: Mapping[str, Any]) -> Iterator[str]:
 def _summary(step: Step, answer: Mapping[str, Any]) -> str:
     """Return what a step found in a few words."""
     if REFUSED in answer:
-        return "not for this network"
+        return "refused"
     if step.name == "quantize":
         return f"{len(answer.get('variants', ()))} files"
     if step.name == "doctor":

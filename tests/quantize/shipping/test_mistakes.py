@@ -50,6 +50,7 @@ def test_all_of_them_at_once(photos: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (("net.keras", "--train", "train", "--test", "train"), "--train and --test share 2 photos (a/one.png, b/one.png)"),
         ((*GOOD, "--max-ms", "300"), "--max-ms 300: of which board?"),
+        ((*GOOD, "--minutes", "0"), "--minutes 0: expected minutes above 0"),
         ((*GOOD, "--variants", "float32"), "--variants float32: float32 is what the others are compared with"),
         ((*GOOD, "--folder", "x", "--wheels", "train"), "--folder, --wheels: of use with a board only"),
         ((*GOOD, "--board", "local", "--wheels", "nowhere"), "--wheels nowhere: not there"),

@@ -168,6 +168,31 @@ def test_a_ship_that_is_killed_goes_on_where_it_was(shipped: Path, capfd: pytest
     assert not list(OUT.rglob("*.part"))
 
 
+@pytest.mark.slow
+def test_training_goes_on_inside_itself(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ("--max-drop", "0.001", "--allow", "qat")
+    with start(*flags) as process:
+        read_until(process.stderr, "train: epoch 2: ")
+        process.kill()
+        assert process.stderr is not None
+        process.stderr.read()
+    _, said, told = ship(capfd, *flags)
+    (line,) = (line for line in lines_of(said) if line.startswith("edgekit qat "))
+    assert line.endswith(" --resume")
+    assert "train: epoch 1: " not in told and "train: epoch 5: " in told
+    assert lines_of(ship(capfd, *flags)[1]) == []
+
+
+@pytest.mark.slow
+def test_a_rescue_that_refuses_the_network_ends_nothing(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ("--profile", "pi-4b", "--max-ms", "0.0001", "--allow", "shrink")  # no network of this kind is as fast
+    code, said, told = ship(capfd, *flags)
+    assert code == 1 and "are out of reach" in told
+    assert [line.split()[1] for line in lines_of(said)] == ["check", "shrink", "report"]
+    assert said.rstrip().splitlines()[-1].startswith("fail: small.shipped/small.int8.tflite loses at most ")
+    assert lines_of(ship(capfd, *flags)[1]) == []
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_ends_the_step_too(
     sent: signal.Signals, code: int, shipped: Path, capfd: pytest.CaptureFixture[str]
