@@ -17,8 +17,8 @@ class Request:
     """One `edgekit ship`. Places are as they were typed.
 
     ``source``: the words that say what the model is (``--preprocess inception``). ``variants``: float32 is always among them. ``allow``:
-    which of `RESCUES` may be done without asking. ``minutes``: of shrink. ``board``: a target, None for none. ``profile``: its name in `edgekit boards`, None to
-    take what the board says. ``certify``: images whose bits are compared.
+    which of `RESCUES` may be done without asking. ``minutes``: of shrink. ``board``: a target, None for none. ``profile``: its name in
+    `edgekit boards`, None to take what the board says. ``certify``: images whose bits are compared.
     """
 
     model: str
