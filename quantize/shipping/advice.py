@@ -16,7 +16,7 @@ from .request import Request
 from .steps import Step
 
 _SHRINK_MINUTES = 30.0  # what edgekit shrink takes unless it is told otherwise
-_TUNE_LOOKS = 10  # files that edgekit tune compares with float32, more or less
+_TUNE_LOOKS = 20  # files that edgekit tune compares with float32, more or less
 _EPOCHS = 5  # of edgekit qat, unless it is told otherwise
 _MOST_PHOTOS = 10**9
 _TRAINING = 10  # a photo in training takes as long as so many in a validation, more or less
