@@ -154,18 +154,18 @@ def test_a_limit_that_nothing_can_pass_ends_with_1_and_advice(shipped: Path, cap
     assert f"what may help: {found['advice'][0]['why']}" in said
 
 
-def test_a_ship_that_is_killed_goes_on_where_it_was(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (OUT / "runs/validate.int8.json").unlink()
-    with start() as process:
-        read_until(process.stderr, "validate: 797 to do")
+def test_a_ship_that_is_killed_ends_its_step_and_goes_on(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with start("--out", "new") as process:
+        read_until(process.stderr, "convert to float32 ...")
         process.kill()
         assert process.stderr is not None
-        process.stderr.read()  # to its end: the step's process has it open too, and ends by itself
-    code, said, _ = ship(capfd)
+        rest = process.stderr.read()  # to its end: the step's process has it open too
+    assert "edgekit: ended by SIGTERM; nothing half-written is left behind" in rest
+    assert not list(Path("new").rglob("*.tflite"))
+    code, said, _ = ship(capfd, "--out", "new")
     assert code == 0
-    assert "as before: quantize" in said
-    assert [line.split()[1] for line in lines_of(said)][0] == "validate"
-    assert not list(OUT.rglob("*.part"))
+    assert [line.split()[1] for line in lines_of(said)] == ["quantize", "validate", "report"]
+    assert not list(Path("new").rglob("*.part"))
 
 
 @pytest.mark.slow
@@ -197,17 +197,17 @@ def test_a_rescue_that_refuses_the_network_ends_nothing(shipped: Path, capfd: py
 def test_an_interruption_ends_the_step_too(
     sent: signal.Signals, code: int, shipped: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (OUT / "runs/validate.int8.json").unlink()
-    with start() as process:
-        read_until(process.stderr, "validate: 797 to do")
+    with start("--out", "new") as process:
+        read_until(process.stderr, "convert to float32 ...")
         process.send_signal(sent)
         assert process.stderr is not None
         rest = process.stderr.read()
         assert process.wait() == code
-    assert "nothing half-written" in rest
-    assert not (OUT / "runs/validate.int8.json").exists()
-    code, said, _ = ship(capfd)
-    assert code == 0 and "as before: quantize" in said
+    # The step's process says so, and the ship behind it.
+    assert rest.count("nothing half-written is left behind") == 2
+    assert "what is done so far is kept; the same command goes on from here" in rest
+    assert {path.name for path in Path("new").rglob("*") if path.is_file()} == {"ship.json", lock.FILE}
+    assert ship(capfd, "--out", "new", "--dry-run")[1].splitlines()[1].startswith(" 1. edgekit quantize")
 
 
 def test_on_a_terminal_it_shows_the_steps_and_asks_once(shipped: Path) -> None:
