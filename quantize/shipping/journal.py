@@ -42,9 +42,16 @@ class Journal:
 
     def holds(self, step: Step, key: str) -> Mapping[str, Any] | None:
         """Return the entry of a step that need not be done again: same key, and all that it made is there as it was made."""
+        return None if step.always else self._answered(step, key)
+
+    def was_asked(self, step: Step, key: str) -> bool:
+        """Whether a step's last answer is there, also of one that is done each time."""
+        return self._answered(step, key) is not None
+
+    def _answered(self, step: Step, key: str) -> Mapping[str, Any] | None:
         entry = self._steps.get(step.name, {})
         outputs = entry.get("outputs")
-        if step.always or entry.get("key") != key or entry.get("exit_code") not in step.fine or not isinstance(outputs, dict):
+        if entry.get("key") != key or entry.get("exit_code") not in step.fine or not isinstance(outputs, dict):
             return None
         if step.answer not in outputs or any(self._prints.file(path) != made for path, made in outputs.items()):
             return None

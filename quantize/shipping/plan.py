@@ -16,6 +16,8 @@ from .steps import REFUSED, Step
 
 VIRTUAL_MARK = "edgekit,virtual-board"  # as `edgekit doctor` finds it in the device tree of an emulated board
 
+_MACHINE = ("model", "arch", "os_name", "python", "glibc")  # what an answer and its time depend on, as `edgekit doctor` calls it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -46,6 +48,7 @@ def make(request: Request, answers: Answers) -> Plan:
     marks = board.get("answers", {}).get("compatible", ())
     emulated = request.emulated or any(VIRTUAL_MARK in mark for mark in marks)
     measure = request.board is not None and not emulated
+    machine = " ".join(str(board.get(name)) for name in _MACHINE) if board else ""
 
     todo = [] if request.board is None else [steps.doctor(request)]
     todo.append(steps.quantize(request))
@@ -67,17 +70,17 @@ def make(request: Request, answers: Answers) -> Plan:
     take, best = chosen()
     on_board: list[Step] = []
     if measure and best is not None:
-        on_board = [steps.benchmark(request, best.name, best.file)]
+        on_board = [steps.benchmark(request, best.name, best.file, machine)]
         todo += on_board
     if best is not None and take is None and not blind and "shrink" in request.allow:
         todo.append(steps.shrink(request, profile, best.measured_ms(answers)))
         todo += _added("shrink", request, answers, candidates, profile)
         take, _ = chosen()
         if measure and take is not None:
-            todo.append(steps.benchmark(request, take.name, take.file))
+            todo.append(steps.benchmark(request, take.name, take.file, machine))
             take, _ = chosen()
     if request.board is not None and take is not None:
-        todo.append(steps.certify(request, take.name, take.file))
+        todo.append(steps.certify(request, take.name, take.file, machine))
         if _certified(take, answers):
             todo += [steps.status(request), steps.deploy(request, take.name, take.file)]
     todo.append(_report(request, answers, todo, take, slow=take is None and best is not None))

@@ -27,7 +27,7 @@ class Prints:
         """Return the SHA-256 over all that decides what a step finds."""
         files = {path: self.file(path) for path in step.files}
         photos = {path: self.photos(path) for path in step.photos}
-        plain = {"edgekit": __version__, "words": step.words, "files": files, "photos": photos}
+        plain = {"edgekit": __version__, "words": step.words, "files": files, "photos": photos, "machine": step.machine}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     def file(self, path: str) -> str:

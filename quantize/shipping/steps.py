@@ -18,10 +18,10 @@ JUDGED = frozenset({0, 1})  # 1: its verdict is no yes, which is an answer
 class Step:
     """One command line: ``words`` behind ``edgekit``. ``answer``: where its JSON goes.
 
-    ``files``: files and folders that it reads. ``photos``: folders and manifests of pictures that it reads. ``fine``: exit codes that are
-    answers. ``always``: it looks at something outside, so that no earlier answer counts. ``state``: a file that is there where an
-    interrupted run can be resumed. ``makes``: whether it makes a model, so that what comes behind it is not known before. ``optional``:
-    where it refuses the network, the others go on without it.
+    ``files``: files and folders that it reads. ``photos``: folders and manifests of pictures that it reads. ``machine``: what the board is
+    that it is done on. ``fine``: exit codes that are answers. ``always``: it looks at something outside, so that no earlier answer counts.
+    ``state``: a file that is there where an interrupted run can be resumed. ``makes``: whether it makes a model, so that what comes behind
+    it is not known before. ``optional``: where it refuses the network, the others go on without it.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Step:
     answer: str
     files: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
+    machine: str = ""
     fine: frozenset[int] = field(default=ASKED)
     always: bool = False
     state: str | None = None
@@ -113,17 +114,19 @@ def _training(request: Request, kind: str, *words: str, photos: tuple[str, str] 
     )
 
 
-def certify(request: Request, candidate: str, file: str) -> Step:
+def certify(request: Request, candidate: str, file: str, machine: str) -> Step:
     """Compare bits on the board, and give the verdict there."""
     float32 = request.made("float32")
     words = ("validate", file, "--reference", float32, "--images", request.test, "--max-drop", f"{request.max_drop:g}")
     on = ("--on", _board(request), "--certify", str(request.certify), *_there(request))
-    return _step(request, f"certify {candidate}", *words, *on, files=(file, float32), photos=(request.test,), fine=JUDGED)
+    needs: dict[str, object] = {"files": (file, float32), "photos": (request.test,), "machine": machine}
+    return _step(request, f"certify {candidate}", *words, *on, fine=JUDGED, **needs)
 
 
-def benchmark(request: Request, candidate: str, file: str) -> Step:
+def benchmark(request: Request, candidate: str, file: str, machine: str) -> Step:
     """Measure on the board."""
-    return _step(request, f"benchmark {candidate}", "benchmark", file, "--on", _board(request), *_there(request), files=(file,))
+    words = ("benchmark", file, "--on", _board(request), *_there(request))
+    return _step(request, f"benchmark {candidate}", *words, files=(file,), machine=machine)
 
 
 def status(request: Request) -> Step:

@@ -92,7 +92,9 @@ def preview(request: Request) -> list[Planned]:
     all_new = False
     while (step := _next(plan.make(request, answers), answers)) is not None:
         entry = None if all_new or changed & set(step.files) else journal.holds(step, prints.key(step))
-        answers[step.name] = None if entry is None else _read(step)
+        # What a board was when it was asked last is the best guess at what it will say.
+        known = step.always and journal.was_asked(step, prints.key(step))
+        answers[step.name] = _read(step) if entry is not None or known else None
         if entry is None:
             changed.add(step.answer)
             all_new = all_new or step.makes
@@ -165,6 +167,9 @@ def _do(
     journal.begin(step, key)
     start = time.monotonic()
     code = runner.run(typed.words, lock=descriptor, text_to_stderr=text_to_stderr)
+    if code == USAGE and resumed:  # what was left behind cannot be gone on from
+        say(f"{place} {step.line}")
+        code = runner.run(step.words, lock=descriptor, text_to_stderr=text_to_stderr)
     took = time.monotonic() - start
     if code == USAGE and step.optional:
         # Everything that both load alike is fine, as quantize has shown: this network cannot have it, and that stays so.

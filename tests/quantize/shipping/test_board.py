@@ -39,6 +39,9 @@ def test_a_board_gets_what_passed_and_keeps_it(shipped: Path, tmp_path: Path, ca
     # A report takes a deployment's answer as it takes the others'.
     assert json.loads((OUT / "report.json").read_text())["left_out"] == []
 
+    assert main([*SHIP, *on_board, "--dry-run"]) == 0
+    shown = [line.partition(". ")[2] for line in capfd.readouterr().out.splitlines()[1:]]
+    assert [line.split()[1] for line in shown if line.startswith("edgekit ")] == ["doctor", "status"]
     assert ship()[:2] == (0, ["doctor", "status"])
     # Somebody else deployed there meanwhile: what is remembered is not what is there.
     assert main(["deploy", str(OUT / "small.float32.tflite"), "local", "--folder", str(there)]) == 0

@@ -11,6 +11,7 @@ import pytest
 from quantize.shipping import advice, candidates, plan, telling
 from quantize.shipping.candidates import Answers
 from quantize.shipping.plan import Plan
+from quantize.shipping.prints import Prints
 from quantize.shipping.request import Request
 
 HERE = Request(model="net.keras", train="train", test="test", out="out", name="net")
@@ -52,6 +53,16 @@ def test_with_a_board_that_is_known_it_predicts_measures_certifies_and_then_depl
         )
     ]
     assert found.profile == "pi-4b" and not found.emulated
+
+
+def test_another_board_under_the_same_name_is_measured_and_certified_anew() -> None:
+    prints = Prints()
+    keys = []
+    for model in ("Raspberry Pi 4 Model B Rev 1.4", "Raspberry Pi 5 Model B Rev 1.0"):
+        found = plan.make(BOARD, {"doctor": {"healthy": True, "board": {"profile": None, "model": model, "answers": {}}}})
+        on_board = (step for step in found.steps if step.name in ("benchmark int8", "certify int8"))
+        keys.append([prints.key(replace(step, photos=())) for step in on_board])
+    assert len(set(keys[0] + keys[1])) == 4
 
 
 def test_an_emulated_board_has_no_speed_to_measure() -> None:

@@ -169,17 +169,20 @@ def test_a_ship_that_is_killed_ends_its_step_and_goes_on(shipped: Path, capfd: p
 
 
 @pytest.mark.slow
-def test_training_goes_on_inside_itself(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_training_goes_on_inside_itself(damaged: bool, shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = ("--max-drop", "0.001", "--allow", "qat")
     with start(*flags) as process:
         read_until(process.stderr, "train: epoch 2: ")
         process.kill()
         assert process.stderr is not None
         process.stderr.read()
+    if damaged:
+        (OUT / "qat/small.qat/state.npz").write_bytes(b"no state")
     _, said, told = ship(capfd, *flags)
-    (line,) = (line for line in lines_of(said) if line.startswith("edgekit qat "))
-    assert line.endswith(" --resume")
-    assert "train: epoch 1: " not in told and "train: epoch 5: " in told
+    lines = [line for line in lines_of(said) if line.startswith("edgekit qat ")]
+    assert [line.endswith(" --resume") for line in lines] == ([True, False] if damaged else [True])
+    assert ("train: epoch 1: " in told) == damaged and "train: epoch 5: " in told
     assert lines_of(ship(capfd, *flags)[1]) == []
 
 
