@@ -171,14 +171,31 @@ def _list(given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in given.split(",") if part.strip()))
 
 
+class _Flags:
+    """Stands for a parser, and tells which arguments were added to it and to its groups."""
+
+    def __init__(self) -> None:
+        self.added: list[argparse.Action] = []
+        self._parser = argparse.ArgumentParser(add_help=False)
+
+    def add_argument(self, *words: Any, **how: Any) -> argparse.Action:
+        """Add it, and remember it."""
+        self.added.append(self._parser.add_argument(*words, **how))
+        return self.added[-1]
+
+    def add_argument_group(self, *_: Any, **__: Any) -> Any:
+        """Return the same: nobody sees its help."""
+        return self
+
+
 def _source_words(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the flags that say what the model is, as they are given to the commands of the steps."""
     from .source_flags import add_source
 
-    parser = argparse.ArgumentParser(add_help=False)
-    add_source(parser)
+    flags: Any = _Flags()
+    add_source(flags)
     words: list[str] = []
-    for action in parser._actions:
+    for action in flags.added:
         value = getattr(args, action.dest)
         if not action.option_strings or value == action.default:
             continue
