@@ -256,7 +256,9 @@ ANSWERS: Mapping[str, Schema] = {
     "explain": _EXPLAIN,
     "qat": _QAT,
     "shrink": _SHRINK,
+    "ship": record(shipped=optional(text()), verdict=text(40), sentence=text(), steps=anything(), advice=anything()),
     "tune": record({"chosen": optional(text()), "file": optional(text())}, candidates=anything(), ranking=anything()),
+    # Its runtime is the name of the interpreter that was put on the board.
     "deploy": record(
         {"target": text(), "runtime": text(), "sha256": optional(text()), "previous": optional(text()), "mended": flag()},
         release=text(),

@@ -1,8 +1,12 @@
-"""The variants of a network that post-training quantization makes: their names, and which need representative images."""
+"""The variants of a network that post-training quantization makes: their names, how their files are called, and which need photos."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from .errors import ConversionError
 
@@ -22,3 +26,11 @@ def check_variants(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:
         raise ConversionError(f"variants {', '.join(unknown) or '(none)'} not known, expected some of {', '.join(VARIANTS)}")
+
+
+def file_name(name: str | None, source: Any) -> str:
+    """Return a name that a file can have: the one that is given, else that of the model's file (or object)."""
+    if name is None:
+        stem = Path(source).resolve().name if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "model"))
+        name = re.sub(r"\.(keras|weights\.h5|h5|hdf5)$", "", stem)
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "model"

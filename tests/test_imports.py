@@ -35,6 +35,7 @@ FLOORS = {
     ),
     "quantize": (
         "commands",
+        "shipping",
         "demo shrinking",
         "analyse qat",
         "ptq",
@@ -63,7 +64,7 @@ FLOORS = {
 LEAVES = {
     *(f"devices.{name}" for name in ("errors", "findings", "jsontext", "manifests", "op_list", "origin", "texts")),
     *("devices.boards.coral_end", "devices.boards.detect", "devices.boards.own_boards"),
-    *("devices.boards.profiles", "devices.boards.records", "devices.boards.throttling"),
+    *("devices.boards.profiles", "devices.boards.records", "devices.boards.target_names", "devices.boards.throttling"),
     *(f"devices.edgetpu.{name}" for name in ("compilation", "log", "mapping", "memory", "ops", "rules", "seen")),
     *(f"devices.predict.{name}" for name in ("advice", "core_costs", "fit", "footprint")),
     *(f"devices.predict.{name}" for name in ("interpreters", "latency", "op_work", "resize")),

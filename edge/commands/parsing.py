@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 # What comes after what, from a trained network to a board at work. A command in none of these is shown last, under OTHER.
 STAGES: dict[str, tuple[str, ...]] = {
-    "make": ("demo", "init", "quantize", "tune", "qat", "shrink", "import", "fetch", "relabel"),
+    "make": ("demo", "init", "ship", "quantize", "tune", "qat", "shrink", "import", "fetch", "relabel"),
     "prove": ("validate", "compare", "explain", "outputs", "inspect", "report", "runs"),
     "board": ("boards", "check", "virtual", "doctor", "deploy", "selftest", "benchmark", "throughput"),
     "operate": ("classify", "watch", "status", "rollback", "undeploy", "completion"),
@@ -30,6 +30,7 @@ _MEANING = {
 
 # What most people need of commands with more options than a screen has: --help shows these, --help-all everything.
 FIRST: dict[str, tuple[str, ...]] = {
+    "ship": ("--train", "--test", "--board", "--max-drop", "--allow"),
     "quantize": ("--images", "--preprocess", "--labels", "--variants", "--out"),
     "tune": ("--images", "--validation", "--max-drop", "--preprocess", "--out"),
     "qat": ("--images", "--validation", "--preprocess", "--epochs", "--out"),

@@ -20,6 +20,7 @@ DOCUMENT = "edgekit_run"  # the key by which a file that `edgekit runs ID --json
 
 # Keys that only this command's answer has, the first match counts. A sequential validation keeps counts only.
 _MARKS = (
+    ("ship", ("shipped", "advice")),
     ("validate", ("candidate", "drop", "per_class")),
     ("validate", ("sequential", "verdict", "drop")),
     ("benchmark", ("p50_ms", "peak_memory_mib")),
@@ -132,6 +133,8 @@ def artefacts_of(report: Mapping[str, Any], *, read: bool = False) -> tuple[Arte
         made += [report.get("trained"), report.get("ptq")]
     elif "ranking" in report:
         made.append(report.get("file"))
+    elif command_of(report) == "ship":
+        made.append(report["shipped"])
     elif command_of(report) == "import":
         made += [report["keras"], report["float32"]["file"]]
     elif command_of(report) == "fetch":
@@ -176,7 +179,7 @@ def versions(command: str) -> dict[str, str]:
     found = {"edgekit": __version__, "python": platform.python_version()}
     for name in (
         *_PACKAGES,
-        *(_WORKSTATION_PACKAGES if command in ("quantize", "qat", "explain", "tune", "shrink", "import") else ()),
+        *(_WORKSTATION_PACKAGES if command in ("ship", "quantize", "qat", "explain", "tune", "shrink", "import") else ()),
     ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -292,6 +295,7 @@ def _trained(report: Mapping[str, Any]) -> str:
 
 
 _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "ship": lambda report: str(report["sentence"]),
     "validate": _validated,
     "benchmark": _timed,
     "explain": lambda report: f"largest step: {report['worst_step']}",

@@ -51,6 +51,16 @@ def _quantize(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:
     return _validate(best, reference if reference != best else None)
 
 
+def _ship(args: argparse.Namespace, answer: Answer) -> Sequence[Any] | str:
+    if not answer:  # --dry-run, or a no to the question
+        return "the same without --dry-run"
+    if answer["verdict"] == "pass":
+        return ["status", args.board] if args.board else ["deploy", answer["shipped"], "TARGET"]
+    return next(
+        (each["line"] for each in answer["advice"] if each.get("line")), "give more photos in --test, or another --max-drop"
+    )
+
+
 def _explain(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:
     return ["tune", "MODEL", "--images", _HELD_OUT, "--validation", args.images, "--max-drop", "0.01"]
 
@@ -148,6 +158,7 @@ def _virtual(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:
 _STEPS: Mapping[str, Step] = {
     "demo": lambda args, answer: "the same with a network of yours: edgekit init, in its folder",
     "init": _init,
+    "ship": _ship,
     "quantize": _quantize,
     "qat": lambda args, answer: _validate(answer["recommended"], None, args.validation),
     "tune": _tune,

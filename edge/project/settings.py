@@ -21,6 +21,7 @@ MODEL, FILE, TARGETS = "MODEL", "FILE", "TARGET"
 """Arguments without a flag, by the name that ``--help`` gives them."""
 
 _SOURCE = ("quantize", "qat", "tune", "shrink")
+_ALL = (*_SOURCE, "ship")
 _RGB = either(number(), row(number(), number(), number()))
 
 
@@ -58,7 +59,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="file",
         help="the trained network",
         example='"flowers.keras"',
-        flags=_of(MODEL, *_SOURCE),
+        flags=_of(MODEL, *_ALL),
         is_path=True,
     ),
     Setting(
@@ -66,7 +67,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="preprocess",
         help="how it was fed in training; leave it out where the network does that itself",
         example='"inception"',
-        flags=_of("--preprocess", *_SOURCE),
+        flags=_of("--preprocess", *_ALL),
         unless=("--mean", "--scale"),
         of_model=True,
     ),
@@ -75,7 +76,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="mean",
         help="taken off each channel, where no preset fits",
         example="127.5",
-        flags=_of("--mean", *_SOURCE),
+        flags=_of("--mean", *_ALL),
         schema=_RGB,
         unless=("--preprocess",),
         of_model=True,
@@ -85,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="scale",
         help="by which each channel is then divided",
         example="127.5",
-        flags=_of("--scale", *_SOURCE),
+        flags=_of("--scale", *_ALL),
         schema=_RGB,
         unless=("--preprocess",),
         of_model=True,
@@ -95,7 +96,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="labels",
         help="class names, a line each; default: the folders of the photos",
         example='"labels.txt"',
-        flags=_of("--labels", *_SOURCE),
+        flags=_of("--labels", *_ALL),
         is_path=True,
         of_model=True,
     ),
@@ -104,7 +105,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="outputs",
         help="what it answers, where the network does not tell",
         example='"logits"',
-        flags=_of("--outputs", *_SOURCE),
+        flags=_of("--outputs", *_ALL),
         of_model=True,
     ),
     Setting(
@@ -112,7 +113,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="background",
         help="the class that stands for none of the others",
         example="0",
-        flags=_of("--background", *_SOURCE),
+        flags=_of("--background", *_ALL),
         schema=either(whole(0), text()),
         of_model=True,
     ),
@@ -121,7 +122,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="input_shape",
         help="height x width, where the network takes any",
         example='"299x299"',
-        flags=_of("--input-shape", *_SOURCE),
+        flags=_of("--input-shape", *_ALL),
         of_model=True,
     ),
     Setting(
@@ -129,7 +130,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="train",
         help="training photos: a folder of classes, or a manifest",
         example='"photos/train"',
-        flags=_of("--images", *_SOURCE),
+        flags={**_of("--images", *_SOURCE), "ship": "--train"},
         is_path=True,
     ),
     Setting(
@@ -145,7 +146,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="test",
         help="what verdicts are given by; nothing else has seen them",
         example='"photos/test"',
-        flags=_of("--images", "validate", "compare", "explain"),
+        flags={**_of("--images", "validate", "compare", "explain"), "ship": "--test"},
         is_path=True,
         unless=("--plan",),
     ),
@@ -172,7 +173,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="max_drop",
         help="the accuracy that may be lost, as a share: 0.01 is one point",
         example="0.01",
-        flags=_of("--max-drop", "validate", "tune", "shrink"),
+        flags=_of("--max-drop", "validate", "tune", "shrink", "ship"),
         schema=number(-1, 1),
         needs={"validate": ("--reference", "--plan")},
     ),
@@ -220,7 +221,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="profile",
         help="which board that is (edgekit boards), for predictions",
         example='"pi-5"',
-        flags=_of("--board", "check", "tune", "shrink"),
+        flags={**_of("--board", "check", "tune", "shrink"), "ship": "--profile"},
     ),
     Setting(
         section="board",

@@ -8,6 +8,7 @@ Read first: quantize.py, then source_flags.py.
 # Name -> module, in the order of the work. Known here too so that they run from a bare checkout, and without a scan of everything that
 # is installed; a test compares them with the entry points in pyproject.toml.
 COMMANDS = {
+    "ship": "quantize.commands.ship",
     "quantize": "quantize.commands.quantize",
     "qat": "quantize.commands.qat",
     "explain": "quantize.commands.explain",
@@ -19,4 +20,4 @@ COMMANDS = {
 }
 
 # Those whose runs are remembered (`edgekit runs`).
-REMEMBERED = ("quantize", "qat", "explain", "tune", "shrink", "import", "fetch")
+REMEMBERED = ("ship", "quantize", "qat", "explain", "tune", "shrink", "import", "fetch")

@@ -90,11 +90,11 @@ def needed(path: Path, name: str | None, out: Path, variants: Sequence[str]) -> 
 
     A file that is there already is replaced, and gives back what it takes; one of them is there twice for a moment.
     """
-    from ..loading import load
+    from ..variants import file_name
 
     if not path.is_file() or path.stat().st_size < _LARGE or path.suffix not in (".keras", ".h5", ".hdf5"):
         return 0
-    name = load.name_of(name, path)
+    name = file_name(name, path)
     shares = [SHARES[variant] for variant in variants if not (out / f"{name}.{variant}.tflite").exists()]
     share = sum(shares) or max((SHARES[variant] for variant in variants), default=0.0)
     trained = path.suffix != ".keras" or _was_compiled(path)

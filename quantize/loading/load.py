@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from edge.files import sha256_file
 
 from ..errors import LoadError
 from ..quiet import import_keras, import_tensorflow, quiet
+from ..variants import file_name
 from . import io_specs, keras_files, keras_object, outline, saved_model
 from .architecture import Architecture, load_weights_file
 from .contract_check import InsideNormalisation, decide
@@ -99,7 +99,7 @@ def load(
     if loaded.input_shape != NO_PICTURE:
         check_order(loaded.input_shape, where=where)
     unread = Contract(
-        name=name_of(name, source),
+        name=file_name(name, source),
         input=InputSpec(width=1, height=1, frames=int(loaded.input_shape != NO_PICTURE)),
         outputs=tuple(OutputSpec(name=output.name, kind="features") for output in loaded.outputs),
         extra_inputs=extra,
@@ -251,14 +251,6 @@ def three(shape: tuple[int, ...] | None) -> tuple[int, int, int] | None:
     if len(whole) != 3 or not all(type(value) is int and 1 <= value <= 8192 for value in whole):
         raise LoadError(f"input shape is {tuple(shape)}, expected (height, width) or (height, width, channels), 1 to 8192 each")
     return whole[0], whole[1], whole[2]
-
-
-def name_of(name: str | None, source: Any) -> str:
-    """Return what files made of a network are called: ``name``, or its own, without what no file name should have."""
-    if name is None:
-        stem = Path(source).resolve().name if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "model"))
-        name = re.sub(r"\.(keras|weights\.h5|h5|hdf5)$", "", stem)
-    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "model"
 
 
 def _sha256(path: Path) -> str:

@@ -61,6 +61,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "sequential": {"limit": 0.02, "alpha": 0.05, "power": 0.95},
         "model_sha256": "ab",
     },
+    "ship": {"shipped": None, "verdict": "fail", "sentence": "fail: too slow", "steps": [], "advice": []},
     "deploy": {"release": "r1", "changed": True, "sha256": "ab", "target": "pi@board"},
     "quantize": {"variants": [{"name": "int8", "file": "a.int8.tflite", "bytes": 5}], "notes": []},
     "import": {
