@@ -29,6 +29,8 @@ _Profile = TypeVar("_Profile", bound=_Named)
 
 def board(name: str, own: Iterable[BoardProfile] = ()) -> BoardProfile:
     """Return the board called ``name``, also of the user's ``own``. Raises UnknownProfileError, which lists the known ones."""
+    if name in {each.name for each in ACCELERATORS}:
+        raise UnknownProfileError(f"{name} is no board, it is plugged into one: say it with --accelerator {name}")
     return _find(name, (*BOARDS, *own), "board")
 
 
@@ -38,6 +40,8 @@ def accelerator(name: str) -> AcceleratorProfile:
         if name == other.name:
             known = ", ".join(profile.name for profile in ACCELERATORS)
             raise UnknownProfileError(f"edgekit cannot use {other.title}: it takes {other.used_by.value}; known: {known}")
+    if name in {each.name for each in BOARDS}:
+        raise UnknownProfileError(f"{name} is no accelerator: say it with --board {name}")
     return _find(name, ACCELERATORS, "accelerator")
 
 

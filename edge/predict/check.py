@@ -47,7 +47,7 @@ class CheckReport:
 
 def check(
     path: str | os.PathLike[str],
-    board: str = ALL,
+    board: str | Sequence[str] = ALL,
     accelerator: str | None = None,
     *,
     threads: int | None = None,
@@ -59,8 +59,9 @@ def check(
 ) -> CheckReport:
     """Predict memory, Edge TPU mapping and latency of the model at ``path``.
 
-    board: a name of ``edgekit boards``, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU, default all
-    cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache first.
+    board: a name of ``edgekit boards``, several of them, or ``all``. accelerator: an Edge TPU attached to it. threads: of the CPU,
+    default all cores up to 4. options: of the Edge TPU compiler. before: models compiled together with this one, which fill the cache
+    first.
     own: the user's boards (`devices.boards.board_files.read`). memory_mib: of a board that comes in several sizes; default the smallest.
     clock_mhz: of the one board's CPU; default the one that a stored run was measured at, else the stock clock.
 
@@ -68,11 +69,14 @@ def check(
     UnknownProfileError for an unknown board or accelerator, UsageError for compiler options that make no sense.
     """
     options = _checked(options or CompilerOptions())
-    if board == ALL and memory_mib is not None:
-        raise UsageError("--memory needs the --board that has it")
-    if board == ALL and clock_mhz is not None:
-        raise UsageError("--clock needs the --board that runs at it")
-    boards = (*profiles.BOARDS, *own) if board == ALL else (board_choice.sized(profiles.board(board, own), memory_mib),)
+    names = tuple(dict.fromkeys([board] if isinstance(board, str) else board))
+    everything = ALL in names
+    if (everything or len(names) > 1) and memory_mib is not None:
+        raise UsageError("--memory needs the one --board that has it")
+    if (everything or len(names) > 1) and clock_mhz is not None:
+        raise UsageError("--clock needs the one --board that runs at it")
+    named = (board_choice.sized(profiles.board(name, own), memory_mib) for name in names if not everything)
+    boards = (*profiles.BOARDS, *own) if everything else tuple(named)
     attached = profiles.accelerator(accelerator) if accelerator else None
     source = container.read(path)
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   edgekit check flowers.int8.tflite                                     one table over all boards
+  edgekit check flowers.int8.tflite --board pi-4b --board pi-5          one over these
   edgekit check flowers.int8.tflite --board pi-4b --memory 2GiB --accelerator coral-usb
   edgekit check flowers.int8.tflite --board coral-dev-board -n 2        split over two Edge TPUs
   edgekit check flowers.int8.tflite --board pi-4b --learn bench.json    refine by a run measured on that board
@@ -38,7 +39,12 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="a .tflite")
-    parser.add_argument("--board", default="all", metavar="NAME", help="a board of `edgekit boards`, or all (default)")
+    parser.add_argument(
+        "--board",
+        action="append",
+        metavar="NAME",
+        help="a board of `edgekit boards`; may be repeated, for a table (default: all)",
+    )
     parser.add_argument(
         "--accelerator",
         metavar="NAME",
@@ -99,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         _learn(args, options)
     report = checking.check(
         args.file,
-        args.board,
+        args.board or "all",
         args.accelerator,
         threads=args.threads,
         options=options,
@@ -114,7 +120,9 @@ def run(args: argparse.Namespace) -> int:
     if args.compile:
         text, data = _compile(args, report, text, data)
     output_flags.emit(args, data, text)
-    return 0 if report.fits else 1
+    # Of all boards one that fits is a yes; of those that were named each has to.
+    named = "all" not in (args.board or ["all"])
+    return 0 if (all(board.fits for board in report.boards) if named else report.fits) else 1
 
 
 def _op_lines(report: CheckReport) -> list[str]:
@@ -142,8 +150,8 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     from ...predict import refinement
     from ...predict.op_list import network_of
 
-    if args.board == "all":
-        raise UsageError("--learn needs the --board that was measured")
+    if not args.board or len(args.board) > 1 or args.board == ["all"]:
+        raise UsageError("--learn needs the one --board that was measured")
     try:
         measured = jsontext.loads(Path(args.learn).read_bytes(), mend=True)
     except (OSError, ValueError) as error:
@@ -163,7 +171,7 @@ def _learn(args: argparse.Namespace, options: Any) -> None:
     network = network_of(source.graph, source.path, file_bytes=source.file_bytes)
     attached = profiles.accelerator(args.accelerator) if args.accelerator else None
     threads = measured.get("threads") if isinstance(measured.get("threads"), int) else None
-    board = profiles.board(args.board, board_files.read(args.boards_file))
+    board = profiles.board(args.board[0], board_files.read(args.boards_file))
     clock = refinement.measured_clock(board, measured)
     found = fit.on_board(network, board, attached, options=options, threads=threads, clock_mhz=clock)
     refinement.learn(network, found, measured, board=board, model_sha256=source.model_sha256)

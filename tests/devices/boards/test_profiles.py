@@ -115,8 +115,10 @@ def test_a_misspelt_name_lists_the_known_ones(lookup: object) -> None:
 
 
 def test_a_board_is_no_accelerator() -> None:
-    with pytest.raises(LookupError, match="no accelerator is called 'pi-5'; known: coral-usb, coral-m2, coral-pcie"):
+    with pytest.raises(LookupError, match="no accelerator is called 'pi-55'; known: coral-usb, coral-m2, coral-pcie"):
+        profiles.accelerator("pi-55")
+    with pytest.raises(LookupError, match="pi-5 is no accelerator: say it with --board pi-5"):
         profiles.accelerator("pi-5")
-    with pytest.raises(DeviceError, match="no board is called 'coral-usb'"):
+    with pytest.raises(DeviceError, match="coral-usb is no board, .* --accelerator coral-usb"):
         profiles.board("coral-usb")
     assert profiles.find("coral-usb") is profiles.accelerator("coral-usb")

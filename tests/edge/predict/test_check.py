@@ -64,6 +64,30 @@ def test_one_table_over_all_boards(small_artefacts: dict[str, Path], capsys: pyt
     assert all(board.name in first_words for board in profiles.BOARDS)
 
 
+def test_a_table_over_those_that_are_named(small_artefacts: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(small_artefacts["int8"])
+    code, report = run_json(capsys, path, "--board", "pi-5", "--board", "pi-4b", "--board", "pi-5")
+    assert code == 0 and [board["board"] for board in report["boards"]] == ["pi-5", "pi-4b"]  # type: ignore[attr-defined]
+    # Of those that are named each has to fit: the micro board runs no Linux.
+    assert main(["check", path, "--board", "pi-5", "--board", "coral-dev-board-micro"]) == 1
+    assert main(["check", path, "--board", "pi-5", "--board", "pi-4b", "--memory", "4GiB"]) == 2
+    assert "needs the one --board" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        (["--board", "coral-usb"], "say it with --accelerator coral-usb"),
+        (["--board", "pi-5", "--accelerator", "pi-4b"], "say it with --board pi-4b"),
+    ],
+)
+def test_a_name_under_the_wrong_flag_gets_the_right_one(
+    flags: list[str], hint: str, small_artefacts: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(small_artefacts["int8"]), *flags]) == 2
+    assert hint in capsys.readouterr().err
+
+
 def test_json_has_what_programs_need(small_artefacts: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, data = run_json(capsys, str(small_artefacts["int8"]), "--board", "coral-dev-board")
     edgetpu, latency = data["edgetpu"], data["latency_ms"]
