@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   edgekit compare bot-1.tflite bot-2.tflite bot-3.tflite --images test.csv
+  edgekit compare out/*.tflite --reference out/flowers.float32.tflite --images test/ --max-drop 0.01
   edgekit compare flowers.float32.tflite flowers.int8.tflite --images test/ --json compare.json
   edgekit compare a.tflite b.tflite --images test.csv --output steering --no-latency
 """
@@ -33,6 +34,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--images", required=True, metavar="DIR|CSV", help="labelled images, or a manifest with the outputs' columns"
     )
+    parser.add_argument("--reference", metavar="FILE", help="compare each with this one too, such as the float32 file")
+    parser.add_argument("--max-drop", type=float, metavar="D", help="what each may lose against it, a fraction: a verdict each")
     parser.add_argument("--output", metavar="NAME", help="which output (default: the first that all have)")
     parser.add_argument("--limit", type=int, metavar="N", help="take N of the images, evenly spread")
     image_flags.add_follow_links(parser)
@@ -54,7 +57,7 @@ def look(args: argparse.Namespace, found: Mistakes) -> None:
     from ..artefact import container
     from ..data.first_look import check_pictures
 
-    for file in args.files:
+    for file in (*args.files, *([] if args.reference is None else [args.reference])):
         found.attempt(container.look, file)
     found.attempt(check_pictures, args.images, follow_links=args.follow_links)
 
@@ -71,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         follow_links=args.follow_links,
         latency_seconds=0.0 if args.no_latency else args.seconds,
         tolerance=args.tolerance,
+        reference=args.reference,
+        max_drop=args.max_drop,
         progress=sys.stderr,
     )
     output_flags.emit(args, report.to_dict(), report.to_text())
-    return 0
+    return report.exit_code

@@ -15,11 +15,7 @@ from .settings import FILE, MODEL, SETTINGS, TARGETS, Setting
 _ARGUMENTS = (MODEL, FILE, TARGETS)
 
 
-class _NotGiven:
-    """Stands in a parsed command line for what was not on it."""
-
-
-_NOT_GIVEN = _NotGiven()
+_NOT_GIVEN = object()  # stands in a parsed command line for what was not on it
 
 
 def filled(words: Sequence[str], build: Callable[[], argparse.ArgumentParser]) -> tuple[list[str], str | None]:
@@ -41,7 +37,7 @@ def filled(words: Sequence[str], build: Callable[[], argparse.ArgumentParser]) -
     for action in actions.values():
         _loosen(action)
     typed = vars(parser.parse_args(list(words)))
-    given = {name for name, action in actions.items() if not isinstance(typed[action.dest], _NotGiven)}
+    given = {name for name, action in actions.items() if typed[action.dest] is not action.default}
     if _is_other(project, typed, actions, given):
         wanted = {setting: action for setting, action in wanted.items() if not setting.of_model}
     _take_board_for_what_it_is(command, typed, actions, project, given)
@@ -74,7 +70,8 @@ def _actions(parser: argparse.ArgumentParser, command: str) -> dict[str, argpars
 
 def _loosen(action: argparse.Action) -> None:
     """Let an action be left out, and show where it was."""
-    action.default = _NOT_GIVEN
+    # A flag that may be repeated adds to a copy of its default.
+    action.default = None if isinstance(action, argparse._AppendAction) else _NOT_GIVEN
     action.required = False
     if not action.option_strings:
         action.nargs = "?" if action.nargs is None else "*" if action.nargs == "+" else action.nargs

@@ -164,7 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="reference",
         help="what it is compared with",
         example='"out/flowers.float32.tflite"',
-        flags=_of("--reference", "validate", "explain"),
+        flags=_of("--reference", "validate", "explain", "compare"),
         is_path=True,
         unless=("--plan",),
     ),

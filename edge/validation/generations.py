@@ -36,6 +36,7 @@ from .generations_text import CompareReport, Generation, Regression, Step
 
 MEASURED = ("probabilities", "logits", "multilabel", "regression")
 LATENCY_SECONDS = 2.0
+_FEWEST_RUNS = 10  # of a slow variant: more would take longer than was said
 TOLERANCE = 0.1  # of the targets' range: an error that grew by less is no regression
 
 
@@ -56,6 +57,8 @@ def compare(
     follow_links: bool = False,
     latency_seconds: float = LATENCY_SECONDS,
     tolerance: float = TOLERANCE,
+    reference: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
     progress: TextIO | None = None,
 ) -> CompareReport:
     """Rank artefacts by accuracy, size and latency on ``images``, and list what each made worse than the one before it.
@@ -64,16 +67,25 @@ def compare(
     a manifest with labels or a column for the output. output: which output is compared; default the first that all share and
     the images have the truth of. limit: this many images, evenly spread. follow_links: as of `LabelledImages.open`.
     latency_seconds: to time each for; 0 leaves it out.
-    tolerance: how much an error must grow to be a regression, as a share of the targets' range (numbers only).
+    tolerance: how much an error must grow to be a regression, as a share of the targets' range (numbers only). reference: the
+    artefact that each is also compared with, one of ``files`` or another one, which then comes first. max_drop: what each of them may
+    lose against it, a fraction, for a verdict each; of outputs with classes or labels only.
 
     Raises UsageError, DatasetError, ContractError, and what `edge.load` raises.
     """
+    if reference is not None and not any(_is_same(reference, file) for file in files):
+        files = [reference, *files]
+    if max_drop is not None and (reference is None or not -1.0 <= max_drop <= 1.0):
+        raise UsageError("max_drop needs a reference" if reference is None else f"max_drop is {max_drop}, expected a fraction")
     if len(files) < 2:
         raise UsageError(f"{len(files)} artefact given, expected two or more to compare")
     if not 0.0 <= tolerance < 1.0 or latency_seconds < 0.0:
         raise UsageError(f"tolerance is {tolerance}, latency_seconds {latency_seconds}; expected 0 to 1, and no negative time")
     models = [load(file) for file in files]
     spec = _common(models, output)
+    if max_drop is not None and spec.kind == "regression":
+        raise UsageError(f"output {spec.name!r} is of numbers, which have no share that is right; leave max_drop out")
+    base = None if reference is None else next(i for i, file in enumerate(files) if _is_same(reference, file))
     dataset = LabelledImages.open(
         images, labels=spec.labels if spec.is_classes else None, unlabelled=not spec.is_classes, follow_links=follow_links
     )
@@ -83,7 +95,10 @@ def compare(
     size = math.prod(models[0].outputs[models[0].contract.outputs.index(spec)].shape)
     truth = _truth(dataset, spec, size, only=all(len(model.outputs) == 1 for model in models))
     found = [_answers(model, spec, dataset, truth, progress) for model in models]
-    timed = [bench_latency.benchmark(model, min_seconds=latency_seconds) if latency_seconds else None for model in models]
+    timed = [
+        bench_latency.benchmark(model, min_runs=_FEWEST_RUNS, min_seconds=latency_seconds) if latency_seconds else None
+        for model in models
+    ]
     generations = [
         Generation(
             file=str(model.path),
@@ -109,10 +124,18 @@ def compare(
         best=best,
         against_best=tuple(_step(spec, dataset, truth, found, best, i, least) for i in range(len(found)) if i != best),
         steps=tuple(_step(spec, dataset, truth, found, i - 1, i, least) for i in range(1, len(found))),
+        against_reference=()
+        if base is None
+        else tuple(_step(spec, dataset, truth, found, base, i, least) for i in range(len(found)) if i != base),
+        max_drop=max_drop,
         tolerance=least,
         host=host.describe(),
         runtime=models[0].runtime.to_dict(),
     )
+
+
+def _is_same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    return os.path.abspath(one) == os.path.abspath(other)
 
 
 def _common(models: Sequence[Model], name: str | None) -> OutputSpec:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bench.energy import Energy, said
+from ..numbers import statistics
 
 SCHEMA_VERSION = 1
 _SHOWN = 10  # regressions named in the text; --json has them all
@@ -66,6 +67,7 @@ class Step:
 class CompareReport:
     """``generations`` in the order given; ``best`` is the position of the most accurate. ``steps``: each against the one before.
 
+    ``against_reference``: each of the others against the one that was named as such, with a verdict where ``max_drop`` was given.
     ``host`` and ``runtime``: the machine and the interpreter that all figures come from.
     """
 
@@ -79,6 +81,22 @@ class CompareReport:
     tolerance: float
     host: Mapping[str, Any]
     runtime: Mapping[str, Any]
+    against_reference: tuple[Step, ...] = ()
+    max_drop: float | None = None
+
+    @property
+    def verdicts(self) -> dict[int, str]:
+        """``pass``, ``fail`` or ``undecided`` by position, of all but the reference; empty without ``max_drop``.
+
+        Each is by its own 95 % interval, so of twenty files that lose too much one may pass by chance.
+        """
+        limit = self.max_drop
+        return {} if limit is None else {step.new: statistics.verdict(step.ci95, limit) for step in self.against_reference}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every verdict is ``pass`` or none was asked for, else 1."""
+        return 0 if set(self.verdicts.values()) <= {statistics.PASS} else 1
 
     def ranking(self, by: str) -> tuple[int, ...]:
         """Return the positions of the artefacts, the best first, by ``accuracy``, ``bytes`` or ``p50_ms``."""
@@ -96,7 +114,11 @@ class CompareReport:
         """Return plain data for JSON."""
         steps = {
             key: [{**dataclasses.asdict(step), "ci95": list(step.ci95), "verdict": step.verdict} for step in found]
-            for key, found in (("against_best", self.against_best), ("steps", self.steps))
+            for key, found in (
+                ("against_best", self.against_best),
+                ("steps", self.steps),
+                ("against_reference", self.against_reference),
+            )
         }
         return {
             "schema_version": SCHEMA_VERSION,
@@ -116,6 +138,8 @@ class CompareReport:
             "best": self.best,
             "ranking": {by: list(self.ranking(by)) for by in ("accuracy", "bytes", "p50_ms")},
             **steps,
+            "max_drop": self.max_drop,
+            "verdicts": [self.verdicts.get(i) for i in range(len(self.generations))],
             "host": dict(self.host),
             "runtime": dict(self.runtime),
         }
@@ -149,6 +173,7 @@ class CompareReport:
         for one in self.generations:
             if one.not_quotable_because:
                 yield f"  {Path(one.file).name}: NOT this machine's speed: {'; '.join(one.not_quotable_because)}"
+        yield from self._table()
         for step in self.steps:
             old, new = (Path(self.generations[i].file).name for i in (step.old, step.new))
             yield ""
@@ -157,6 +182,25 @@ class CompareReport:
                 yield f"    {found.image}: {found.before} -> {found.after} (true: {found.truth})"
             if len(step.regressions) > _SHOWN:
                 yield f"    and {len(step.regressions) - _SHOWN:,} more (--json has them all)"
+
+    def _table(self) -> Iterator[str]:
+        """Yield what each loses against the reference, in points where it is a share."""
+        if not self.against_reference:
+            return
+        named = {i: Path(one.file).name for i, one in enumerate(self.generations)}
+        width = max(map(len, named.values()))
+        limit = "" if self.max_drop is None else f", at most {100 * self.max_drop:g} points may be lost"
+        yield ""
+        yield f"  against {named[self.against_reference[0].old]}, 95 % intervals{limit}"
+        for step in self.against_reference:
+            low, high = step.ci95
+            lost, won = len(step.regressions), step.better_images
+            if self.kind == "regression":
+                said = f"error {step.error_growth:+.4f} ({low:+.4f} to {high:+.4f})"
+            else:
+                said = f"drop {100 * step.error_growth:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
+            verdict = f"  {self.verdicts[step.new]}" if step.new in self.verdicts else ""
+            yield f"  {named[step.new]:{width}}  {said}  lost {lost}, won {won}{verdict}"
 
 
 def _energy(found: Energy | None) -> str:

@@ -143,3 +143,31 @@ def test_what_cannot_be_compared_is_said(
         edge.compare(generations, digits_folder / "test", output="speed")
     with pytest.raises(DatasetError, match="does not say what output 'angle' should be"):
         edge.compare(measures[0], digits_folder / "test")
+
+
+def test_each_variant_gets_a_verdict_against_the_reference(
+    generations: list[Path], digits_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As `edgekit validate` gives it, one by one."""
+    test, (first, second, third) = digits_folder / "test", map(str, generations)
+    words = ["--images", str(test), "--limit", "200", "--no-latency", "--reference", first, "--max-drop", "0.3"]
+    assert main(["compare", second, third, *words, "--json", str(tmp_path / "a.json")]) in (0, 1)
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [Path(one["file"]).name for one in found["artefacts"]] == [path.name for path in generations]
+    assert found["verdicts"][0] is None and found["max_drop"] == 0.3
+    chosen = LabelledImages.open(test).subset(200)
+    right = [_right(file, [item.path for item in chosen]) for file in generations]
+    for step, verdict in zip(found["against_reference"], found["verdicts"][1:], strict=True):
+        mine = edge.validate(generations[step["new"]], test, reference=edge.load(first), limit=200, max_drop=0.3)
+        assert mine.headline is not None and mine.headline.drop is not None
+        assert mine.headline.drop.top1 == pytest.approx(step["error_growth"])
+        assert mine.headline.drop.ci95 == pytest.approx(tuple(step["ci95"]))
+        assert mine.verdict == verdict
+        assert step["error_growth"] == pytest.approx(np.mean(right[0]) - np.mean(right[step["new"]]))
+        assert f"drop {100 * step['error_growth']:+.2f} points" in said
+    # Named among the files, it is not run twice.
+    again = edge.compare([second, first], test, limit=20, latency_seconds=0, reference=first, max_drop=-0.9)
+    assert len(again.generations) == 2 and again.verdicts == {0: "fail"} and again.exit_code == 1
+    with pytest.raises(UsageError, match="needs a reference"):
+        edge.compare([second, first], test, max_drop=0.1)
