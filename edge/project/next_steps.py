@@ -35,6 +35,13 @@ def _validate(file: Any, reference: Any = None, images: Any = None) -> list[Any]
     return ["validate", file, *against, "--images", images or _HELD_OUT]
 
 
+def _measure(file: Any, target: str) -> list[Any]:
+    """Return what there is to be measured on a board: of an emulated one its bits, and no speed."""
+    if target.startswith("virtual:"):
+        return ["validate", file, "--images", _HELD_OUT, "--on", target, "--certify", _CERTIFIED]
+    return ["benchmark", file, "--on", target]
+
+
 def _made(answer: Answer, variant: str) -> str | None:
     return next((entry["file"] for entry in answer["variants"] if entry["name"] == variant), None)
 
@@ -95,7 +102,7 @@ def _validated(args: argparse.Namespace, answer: Answer) -> Sequence[Any] | str:
     if verdict is None:
         return _validate(args.file, args.reference, args.images)
     if verdict == "pass":
-        return ["deploy", args.file, "TARGET"] if not getattr(args, "on", None) else ["benchmark", args.file, "--on", args.on[0]]
+        return ["deploy", args.file, "TARGET"] if not getattr(args, "on", None) else _measure(args.file, args.on[0])
     if verdict == "undecided" and answer.get("images_to_decide"):
         return f"validate on {answer['images_to_decide']:,} images or more: so many decide it, if what was seen goes on"
     return ["explain", args.file, "--reference", args.reference, "--images", args.images]
@@ -142,7 +149,7 @@ def _doctor(args: argparse.Namespace, answer: Answer) -> Sequence[Any] | str:
 
 
 def _status(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:
-    return ["benchmark", "FILE", "--on", args.targets[0]] if answer.get("current") else ["deploy", "FILE", *args.targets]
+    return _measure("FILE", args.targets[0]) if answer.get("current") else ["deploy", "FILE", *args.targets]
 
 
 def _virtual(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:
