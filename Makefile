@@ -6,6 +6,7 @@
 # make docs     the documentation site, into site/
 # make man      man pages, into build/man/
 # make diagrams draws those of docs/*.md for the site, after one was changed (needs npm and chromium)
+# make figures draws those of docs/*.md, after a result in benchmarks/results/ or the code behind one was changed
 # make bench    side-by-side measurements on the demo's network, or on MODEL=... TRAIN=... TEST=... (long)
 # make clean    remove .venv and caches
 #
@@ -18,7 +19,7 @@ STAMP  := $(VENV)/.installed
 CODE   := edge quantize devices examples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format docs man diagrams bench clean
+.PHONY: help demo test check lint format docs man diagrams figures bench clean
 .NOTPARALLEL:
 
 help:
@@ -65,6 +66,9 @@ man: $(STAMP)
 
 diagrams: $(STAMP)
 	$(BIN)/python docs/draw_diagrams.py
+
+figures: $(STAMP)
+	$(BIN)/python docs/draw_figures.py
 
 MODEL ?= edgekit-demo/digits.keras
 TRAIN ?= edgekit-demo/photos/train

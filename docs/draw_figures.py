@@ -1,8 +1,7 @@
 """Draw the figures of the pages: ``make figures`` after a result of a benchmark, a formula or a figure was changed.
 
-Each becomes ``docs/assets/figures/NAME.svg``, which a page shows as a picture. It holds the SHA-256 of what is drawn, and a test compares it
-with what would be drawn now. Those of measurements read ``benchmarks/results/`` (`figures_measured`), the others call the code of edgekit
-that they explain (`figures_calculated`).
+Each becomes ``docs/assets/figures/NAME.svg``, which a page shows as a picture. It holds the SHA-256 of what is drawn, and a test compares
+it with what would be drawn now. Figures of measurements read ``benchmarks/results/``; the others call the code that they explain.
 """
 
 from __future__ import annotations
@@ -10,8 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import figures_calculated
-import figures_measured
+import figures_boards
+import figures_int8
+import figures_quantization
+import figures_runs
+import figures_statistics
 from figure_card import Figure
 
 FOLDER = Path(__file__).resolve().parent / "assets" / "figures"
@@ -19,7 +21,8 @@ FOLDER = Path(__file__).resolve().parent / "assets" / "figures"
 
 def figures() -> list[Figure]:
     """Return every figure."""
-    return [*figures_measured.figures(), *figures_calculated.figures()]
+    modules = (figures_quantization, figures_boards, figures_runs, figures_statistics, figures_int8)
+    return [figure for module in modules for figure in module.figures()]
 
 
 def main() -> int:

@@ -11,21 +11,33 @@ import hashlib
 import html
 import json
 import re
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Spec = dict[str, Any]
 
 TEAL, ORANGE, BLUE, RED, GREY, PALE = "#00796b", "#d9730d", "#3767b0", "#b3261e", "#6b7280", "#d7dce2"
 WIDTH = 480
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 _CONFIG: Spec = {
     "background": "#ffffff",
-    "padding": 14,
+    # The reader's font may be wider than the one that the room for words is reckoned with.
+    "padding": {"left": 34, "right": 20, "top": 14, "bottom": 14},
     "config": {
-        "font": "sans-serif",
+        "font": "Arial, Helvetica, Liberation Sans, sans-serif",
         "view": {"stroke": None},
-        "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#eceff1", "labelLimit": 260},
-        "legend": {"labelFontSize": 12, "title": None, "orient": "bottom", "labelLimit": 320, "columns": 3},
+        "axis": {
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "gridColor": "#eceff1",
+            "labelLimit": 260,
+            "labelOverlap": "greedy",
+            "labelSeparation": 8,
+        },
+        "legend": {"labelFontSize": 12, "title": None, "orient": "bottom", "labelLimit": 320, "columns": 4, "columnPadding": 26},
         "header": {"labelFontSize": 12, "titleFontSize": 12, "labelFontWeight": "bold"},
         "title": {"anchor": "start", "frame": "bounds", "fontSize": 15, "subtitleFontSize": 11.5, "subtitleColor": "#4b5563"},
         "text": {"fontSize": 12},
@@ -46,8 +58,9 @@ class Figure:
 
     def digest(self) -> str:
         """Return the SHA-256 of what is drawn: the data, the words and the marks."""
-        said = json.dumps(_rounded(self.spec), sort_keys=True, ensure_ascii=False) if self.stands_for is None else self.stands_for
-        return hashlib.sha256(f"{self.alt}\n{said}".encode()).hexdigest()
+        drawn: object = _rounded(self.spec) if self.stands_for is None else self.stands_for
+        said = json.dumps([self.alt, _CONFIG, drawn], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def svg(self) -> str:
         """Draw it. Needs the ``[report]`` extra."""
@@ -55,14 +68,28 @@ class Figure:
 
         drawn: str = vl_convert.vegalite_to_svg(json.dumps({**_CONFIG, **_rounded(self.spec)}))
         alt = html.escape(self.alt, quote=True)
-        drawn = re.sub(r' aria-(?:label|roledescription)="[^"]*"| role="graphics-\w+"', "", drawn)  # mark by mark: half of the file
+        drawn = re.sub(
+            r' aria-(?:label|roledescription)="[^"]*"| role="graphics-\w+"', "", drawn
+        )  # mark by mark: half of the file
         start = f'<svg role="img" aria-label="{alt}" data-figure-sha256="{self.digest()}" '
         return drawn.replace("<svg ", start, 1).replace(">", f"><title>{alt}</title>", 1) + "\n"
 
 
+def entries(result: str) -> list[Any]:
+    """Return the runs of a benchmark, oldest first."""
+    return list(json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8")))
+
+
+def source(result: str, found: list[Any], words: str) -> list[str]:
+    """Return the lines that say what was measured, on which days, and where the numbers are."""
+    days = sorted({entry["date"] for entry in found})
+    day = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return [words, f"{day}, benchmarks/results/{result}.json"]
+
+
 def title(text: str, *lines: str) -> Spec:
     """Return what stands above a figure: what it shows, and below it how and when that was seen."""
-    return {"text": text, "subtitle": list(lines), "offset": 12}
+    return {"text": text, "subtitle": [part for line in lines for part in textwrap.wrap(line, 68)], "offset": 12}
 
 
 def values(rows: list[Spec]) -> Spec:
