@@ -52,7 +52,8 @@ def deploy_faults() -> Figure:
     total = sum(entry["figures"]["faults"] for entry in found)
     return Figure(
         name="deploy-faults",
-        alt="Faults that were put into deployments, by kind, in a folder, over SSH and on an emulated board; none left a half state or lost a release.",
+        alt="Faults that were put into deployments, by kind, in a folder, over SSH and on an emulated board; none left a"
+        " half state or lost a release.",
         spec={
             "title": title(
                 f"{total} faults in deployments, {problems} problems",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import importlib
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -24,28 +26,31 @@ def drawing() -> Iterator[ModuleType]:
     """docs/draw_figures.py, whose neighbours it imports by their bare names."""
     sys.path.insert(0, str(DOCS))
     try:
-        import importlib
-
         yield importlib.import_module("draw_figures")
     finally:
         sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(scope="module")
+def figures(drawing: ModuleType) -> list[Any]:
+    found: list[Any] = drawing.figures()
+    return found
 
 
 def words_of(path: Path) -> str:
     return " ".join("".join(part.itertext()) for part in ElementTree.parse(path).getroot().iter(f"{SVG}text"))
 
 
-def test_every_figure_is_drawn_of_the_data_as_they_are(drawing: ModuleType) -> None:
-    figures = drawing.figures()
+def test_every_figure_is_drawn_of_the_data_as_they_are(figures: list[Any]) -> None:
     assert len(figures) >= 15
     assert {f"{figure.name}.svg" for figure in figures} == {path.name for path in FOLDER.iterdir()}
     stale = [figure.name for figure in figures if figure.digest() not in (FOLDER / f"{figure.name}.svg").read_text("utf-8")]
     assert stale == [], "draw them with: make figures"
 
 
-def test_the_pages_show_every_figure_in_its_own_words(drawing: ModuleType) -> None:
+def test_the_pages_show_every_figure_in_its_own_words(figures: list[Any]) -> None:
     shown = [found for page in DOCS.glob("*.md") for found in SHOWN.findall(page.read_text(encoding="utf-8"))]
-    assert sorted(shown) == sorted((figure.alt, f"assets/figures/{figure.name}.svg") for figure in drawing.figures())
+    assert sorted(shown) == sorted((figure.alt, f"assets/figures/{figure.name}.svg") for figure in figures)
 
 
 def test_a_figure_is_small_and_whole() -> None:
