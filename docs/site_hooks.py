@@ -5,6 +5,7 @@
 - A Mermaid diagram becomes its picture, so that no page needs Mermaid's script (``draw_diagrams.py`` draws them).
 - ``<!-- api: PACKAGE -->`` becomes an entry for every public name of the package.
 - The navigation lists every command, in the order of the work, and every page that nobody has put anywhere.
+- ``CHANGELOG.md``, which lies above ``docs/``, becomes a page.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edge.cli import COMMANDS
 
 HELP = "<!-- help -->"
 SETTINGS = "<!-- settings -->"
+CHANGELOG = "changelog.md"
 _API = re.compile(r"<!-- api: (\w+) -->")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#\s]+)(?:#[^)]*)?\)")
 _ITEM = re.compile(r"(?:[-*]|\d+\.) ")
@@ -36,6 +38,15 @@ def on_config(config: Any) -> Any:
         if isinstance(entry, dict) and "Guides" in entry:
             entry["Guides"] += sorted(page.name for page in docs.glob("*.md") if page.name not in named)
     return config
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Add the changelog."""
+    from mkdocs.structure.files import File
+
+    text = (Path(config["docs_dir"]).parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, CHANGELOG, content=text.replace("](docs/", "](")))
+    return files
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:

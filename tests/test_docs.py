@@ -120,8 +120,12 @@ def test_what_the_python_on_a_page_imports_exists(page: Path) -> None:
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in (REPOSITORY / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
+    """Straight, or by way of the first page of the site."""
+    readme, index = (REPOSITORY / name for name in ("README.md", "docs/index.md"))
+    led_to = set(re.findall(r"\]\(docs/([^)#]+)", readme.read_text(encoding="utf-8")))
+    assert index.name in led_to
+    led_to |= set(re.findall(r"\]\(([^)#]+)", index.read_text(encoding="utf-8")))
+    assert [page.name for page in (REPOSITORY / "docs").glob("*.md") if page.name not in led_to] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
