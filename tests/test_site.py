@@ -153,5 +153,6 @@ def test_the_site_builds_without_a_warning_and_asks_nobody(tmp_path: Path) -> No
         assert f"usage: edgekit {name}" in page and HELP not in page
     architecture = (site / "architecture.html").read_text(encoding="utf-8")
     assert "data-code-sha256" in architecture and "flowchart TD" not in architecture
+    assert "Keep a Changelog" in (site / "changelog.html").read_text(encoding="utf-8")
     assert 'id="edge.load"' in (site / "api" / "edge.html").read_text(encoding="utf-8")
     assert 'id="quantize.post_training"' in (site / "api" / "quantize.html").read_text(encoding="utf-8")
