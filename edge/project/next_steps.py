@@ -48,8 +48,8 @@ def _made(answer: Answer, variant: str) -> str | None:
 
 def _init(args: argparse.Namespace, answer: Answer) -> Sequence[Any] | str:
     if answer["missing"]:
-        return f"write {', '.join(answer['missing'])} into {answer['file']}, then: edgekit quantize"
-    return ["quantize"]
+        return f"write {', '.join(answer['missing'])} into {answer['file']}, then: edgekit ship --dry-run"
+    return ["ship", "--dry-run"]
 
 
 def _quantize(args: argparse.Namespace, answer: Answer) -> Sequence[Any]:

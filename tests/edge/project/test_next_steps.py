@@ -62,7 +62,7 @@ def test_every_command_has_one() -> None:
         ("boards pi-5", r"edgekit check FILE --board pi-5"),
         ("benchmark FILE --runs 1 --seconds 0", r"edgekit benchmark FILE --per-op|measure again .*"),
         ("runs", r"edgekit runs"),
-        ("init", r"write model.file, photos.train, photos.test into edgekit.toml, then: edgekit quantize"),
+        ("init", r"write model.file, photos.train, photos.test into edgekit.toml, then: edgekit ship --dry-run"),
         ("fetch", r"edgekit fetch NAME"),
     ],
 )
