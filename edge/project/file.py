@@ -36,7 +36,7 @@ def find(start: Path | None = None) -> Path | None:
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    home = Path.home()
+    home = _home()
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / NAME).is_file():
@@ -44,6 +44,14 @@ def find(start: Path | None = None) -> Path | None:
         if folder == home or (folder / ".git").exists():
             return None
     return None
+
+
+def _home() -> Path | None:
+    """Return the home folder, None for a user who has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def read(path: Path) -> Project:
@@ -98,7 +106,7 @@ def _checked(path: Path, text: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_here(path: Path, value: str) -> str:
     """Return a path that stands in the file as it is called from the working directory."""
-    given = Path(value).expanduser()
+    given = Path(os.path.expanduser(value))  # of a user without a home it stays as it is
     return str(given) if given.is_absolute() else os.path.relpath(path.parent.absolute() / given)
 
 

@@ -46,7 +46,7 @@ def _started(words: Sequence[str], kept: tuple[int, int], text_to_stderr: bool) 
     try:
         return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=_STDERR if text_to_stderr else None, pass_fds=kept)
     except OSError as error:
-        raise UsageError(f"cannot start {sys.executable!r} for the next step ({error})") from error
+        raise UsageError(f"cannot start {line[0]!r} for the next step ({error})") from error
 
 
 def _end(process: subprocess.Popen[bytes], interrupt: KeyboardInterrupt) -> None:

@@ -183,8 +183,9 @@ def test_a_broken_store_stops_nothing(
     assert remembered("selftest", str(tiny_int8_artefact)) == 0
     said = capsys.readouterr()
     assert "selftest: exact" in said.out
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("edgekit: warning: this run is not in the history: ")
+    next_step, warning = said.err.splitlines()
+    assert next_step.startswith("next: ")
+    assert warning.startswith("edgekit: warning: this run is not in the history: ")
 
 
 def test_a_locked_store_stops_nothing(tiny_int8_artefact: Path, store: RunStore, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import zipfile
 from pathlib import Path
 from typing import IO
 
@@ -282,7 +283,12 @@ def test_one_at_a_time_in_a_folder(shipped: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_a_step_that_fails_ends_the_ship_with_its_code_and_line(shipped: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Path("small.keras").write_bytes(b"no network at all")
+    # What it says of itself is in order, and its weights are none: the step finds that out.
+    with zipfile.ZipFile("small.keras") as archive:
+        config = archive.read("config.json")
+    with zipfile.ZipFile("small.keras", "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", b"no weights at all")
     code, said, error = ship(capfd)
     assert code == 2
     own, last = error.rstrip().splitlines()[-2:]
