@@ -20,6 +20,7 @@ from quantize.analyse.tune_files import int8_and_float
 from quantize.tflite import conversion
 from quantize.tflite.calibrated import read_ranges
 from quantize.tflite.int8_file import Int8File
+from tests.quantize import open_network
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,10 @@ def test_photos_of_another_pixel_range_are_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize("target", [["--board", "coral-dev-board"], ["--board", "pi-4b", "--accelerator", "coral-usb"]])
-def test_whoever_tunes_for_coral_is_told_of_its_end(target: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--images", "missing", "--validation", "missing", "--max-drop", "0.01"]
-    assert main(["tune", "missing.keras", *flags, *target]) == 2
+def test_whoever_tunes_for_coral_is_told_of_its_end(
+    target: list[str], few_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_network.write(tmp_path / "net.keras")
+    flags = ["--images", str(few_digits / "train"), "--validation", str(few_digits / "test"), "--max-drop", "0.01"]
+    assert main(["tune", str(tmp_path / "net.keras"), *flags, *target]) == 2
     assert "end of life since July 2024" in capsys.readouterr().err

@@ -5,35 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from edge.cli import main
-
-CONFIG = {
-    "class_name": "Functional",
-    "config": {
-        "name": "net",
-        "layers": [
-            {
-                "class_name": "InputLayer",
-                "name": "in",
-                "config": {"name": "in", "batch_shape": [None, 8, 8, 3]},
-                "inbound_nodes": [],
-            },
-            {
-                "class_name": "Rescaling",
-                "name": "out",
-                "config": {"name": "out", "scale": 1.0},
-                "inbound_nodes": [[["in", 0, 0, {}]]],
-            },
-        ],
-        "output_layers": [["out", 0, 0]],
-    },
-}
+from tests.quantize import open_network
 
 
 @pytest.fixture
@@ -41,9 +19,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("train/a", "train/b", "test/a", "test/b"):
         (tmp_path / name).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name / "one.png")
-    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:  # a network's file, whose configuration leaves everything open
-        archive.writestr("config.json", json.dumps(CONFIG))
-        archive.writestr("model.weights.h5", b"")
+    open_network.write(tmp_path / "net.keras")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -17,7 +17,7 @@ GIVEN = ["shrink", "none.keras", "--images", "train", "--validation", "test", "-
 
 def test_help_has_examples_and_every_way_to_say_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["shrink", "--help"])
+        main(["shrink", "--help-all"])
     assert left.value.code == 0
     said = capsys.readouterr().out
     for word in (
